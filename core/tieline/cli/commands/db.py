@@ -1,0 +1,60 @@
+"""``tieline db``."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from tieline.cli.face import installation, json_option, note, print_json
+from tieline.contract import SettingsError
+from tieline.services import setup
+
+__all__ = ["db"]
+
+
+@click.group()
+def db() -> None:
+    """Migrate and check the database."""
+
+
+@db.command()
+@json_option
+def upgrade(as_json: bool) -> None:
+    """Bring the database's schema up to this Tieline's; harmless to repeat."""
+    with installation() as opened:
+        was, now = setup.upgrade_database(opened)
+    if as_json:
+        print_json({"was": was, "schema": now})
+    else:
+        note(f"  schema    {now}" + (" (was there already)" if was == now else ""))
+
+
+@db.command()
+@json_option
+def current(as_json: bool) -> None:
+    """Show the database's schema and the one that this Tieline needs."""
+    with installation() as opened:
+        facts = setup.schema_facts(opened)
+    if as_json:
+        print_json(facts)
+    else:
+        note(f"  schema    {facts['schema'] or 'none'} (needed: {facts['needed']})")
+
+
+@db.command()
+@json_option
+def check(as_json: bool) -> None:
+    """Compare the database's tables with the code's; exit 7 if they differ."""
+    with installation() as opened:
+        found = setup.schema_drift(opened)
+    if as_json:
+        print_json({"differences": found})
+    for line in found if not as_json else ():
+        note(f"  differs   {line}")
+    if found:
+        raise SettingsError(
+            f"the tables differ from the code's in {len(found)} places",
+            hint="tieline db upgrade",
+            code="schema-drift",
+        )
+    if not as_json:
+        note("  the tables are as they should be")

@@ -1,0 +1,123 @@
+"""``tieline records``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import rich_click as click
+
+from tieline.cli.face import (
+    ago,
+    installation,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    write_line,
+)
+from tieline.services import records as service
+from tieline.store.records import StoredRecord
+
+__all__ = ["records"]
+
+
+def _facts(record: StoredRecord) -> dict[str, Any]:
+    return {
+        "id": record.record_id,
+        "payload": orjson.Fragment(record.payload),
+        "changed_at": record.changed_at,
+        "deleted_at": record.deleted_at,
+        "position": record.position,
+        "revision": record.revision,
+        "first_seen_at": record.first_seen_at,
+    }
+
+
+@click.group()
+def records() -> None:
+    """List, show and export records."""
+
+
+@records.command("list")
+@click.argument("connection")
+@click.argument("entity")
+@click.option("--limit", default=20, type=click.IntRange(1, 1000), help="The most to list.")
+@click.option("--after", default=0, help="Position after which to begin.")
+@click.option("--live", is_flag=True, help="Leave tombstones out.")
+@json_option
+def list_(
+    connection: str, entity: str, limit: int, after: int, live: bool, as_json: bool
+) -> None:
+    """List records in the order of their last change."""
+    with installation() as opened:
+        found = service.list_records(
+            opened, connection, entity, after=after, limit=limit, with_deleted=not live
+        )
+        now = opened.clock.now()
+    if as_json:
+        print_json({"records": [_facts(record) for record in found]})
+        return
+    if not found:
+        note(f"  no record yet (next: tieline sync run {connection} {entity} --wait)")
+        return
+    print_table(
+        ("POSITION", "ID", "CHANGED", "DELETED", "PAYLOAD"),
+        (
+            (
+                record.position,
+                record.record_id,
+                ago(record.changed_at, now),
+                "yes" if record.deleted_at else None,
+                record.payload[:60] + ("…" if len(record.payload) > 60 else ""),
+            )
+            for record in found
+        ),
+    )
+
+
+@records.command()
+@click.argument("connection")
+@click.argument("entity")
+@click.argument("record_id")
+@json_option
+def show(connection: str, entity: str, record_id: str, as_json: bool) -> None:  # noqa: ARG001
+    """Show one record with its whole payload, as JSON."""
+    with installation() as opened:
+        print_json({"record": _facts(service.get_record(opened, connection, entity, record_id))})
+
+
+@records.command()
+@click.argument("connection")
+@click.argument("entity")
+@click.option("--live", is_flag=True, help="Leave tombstones out.")
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+def export(connection: str, entity: str, live: bool, as_json: bool) -> None:  # noqa: ARG001
+    """Write all records to stdout, one JSON object a line, tombstones too.
+
+    Each line has `id`, `payload` (as the provider sent it), `changed_at`,
+    `deleted_at` and `position`. Memory stays small however many there are.
+    """
+    with installation() as opened:
+        for line in service.export_records(opened, connection, entity, with_deleted=not live):
+            write_line(line)
+
+
+@records.command()
+@click.argument("connection")
+@click.argument("entity", required=False)
+@click.option("--limit", default=50, type=click.IntRange(1, 1000), help="The most to list.")
+@json_option
+def quarantine(connection: str, entity: str | None, limit: int, as_json: bool) -> None:
+    """List records that could not be used, with the reason."""
+    with installation() as opened:
+        found = service.list_quarantine(opened, connection, entity, limit=limit)
+    if as_json:
+        for row in found:
+            row["raw"] = row["raw"].decode()
+        print_json({"quarantine": found})
+        return
+    print_table(
+        ("ID", "ENTITY", "RECORD", "REASON"),
+        ((row["id"], row["entity"], row["record_id"], row["reason"]) for row in found),
+    )

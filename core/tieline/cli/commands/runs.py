@@ -1,0 +1,116 @@
+"""``tieline runs``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rich_click as click
+
+from tieline.cli.face import ago, installation, json_option, note, print_json, print_table, when
+from tieline.services import syncs
+
+__all__ = ["run_facts", "runs"]
+
+
+def run_facts(run: syncs.RunRow) -> dict[str, Any]:
+    """Return what is shown of a run."""
+    counts = run.counts.as_dict()
+    requests = counts.pop("requests")
+    started, finished = run.started_at, run.finished_at
+    seconds = (finished - started).total_seconds() if started and finished else None
+    error = None
+    if run.error_code:
+        error = {"code": run.error_code, "message": run.error_message, "hint": run.error_hint}
+    return {
+        "id": run.id,
+        "connection": run.connection_name,
+        "provider": run.provider,
+        "entity": run.entity,
+        "direction": run.direction,
+        "mode": run.mode,
+        "reason": run.reason,
+        "state": run.state,
+        "counts": counts,
+        "requests": requests,
+        "seconds": seconds,
+        "attempt": run.attempt,
+        "asked_by": run.asked_by,
+        "error": error,
+        "due_at": run.due_at if run.state in {"waiting", "retrying"} else None,
+        "created_at": run.created_at,
+        "started_at": started,
+        "finished_at": finished,
+    }
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+@click.option("--limit", default=20, type=click.IntRange(1, 1000), help="The most to list.")
+@json_option
+def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
+    """List the newest runs; `show` tells all about one."""
+    if ctx.invoked_subcommand is None:
+        _list(None, (), limit=limit, as_json=as_json)
+
+
+@runs.command("list")
+@click.option("--connection", help="Only of this connection.")
+@click.option("--state", "states", multiple=True, help="Only in this state; may be repeated.")
+@click.option("--limit", default=20, type=click.IntRange(1, 1000), help="The most to list.")
+@json_option
+def list_(connection: str | None, states: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List the newest runs first."""
+    _list(connection, states, limit=limit, as_json=as_json)
+
+
+@runs.command()
+@click.argument("run_id")
+@json_option
+def show(run_id: str, as_json: bool) -> None:
+    """Show one run and its entries in the sync log."""
+    with installation() as opened:
+        run = syncs.get_run(opened, run_id)
+        entries = syncs.run_log(opened, run_id)
+    facts = run_facts(run)
+    if as_json:
+        print_json({"run": facts, "log": entries})
+        return
+    print_table((run.id, f"{run.provider} · {run.connection_name} · {run.entity}"), [])
+    print_table(("state", f"{run.mode} {run.state}{f': {run.reason}' if run.reason else ''}"), [])
+    print_table(("counts", ", ".join(f"{n} {name}" for name, n in facts["counts"].items())), [])
+    if run.error_code:
+        print_table(("error", f"[{run.error_code}] {run.error_message}"), [])
+        print_table(("next", run.error_hint or "-"), [])
+    print_table(
+        ("AT", "WHO", "WHAT", "DETAIL"),
+        ((when(e["at"]), e["actor"], e["event"], e["detail"]) for e in entries),
+    )
+
+
+def _list(connection: str | None, states: tuple[str, ...], *, limit: int, as_json: bool) -> None:
+    with installation() as opened:
+        found = syncs.list_runs(opened, connection=connection, states=states, limit=limit)
+        now = opened.clock.now()
+    if as_json:
+        print_json({"runs": [run_facts(run) for run in found]})
+        return
+    if not found:
+        note("  there is no run yet (next: tieline sync run NAME ENTITY)")
+        return
+    print_table(
+        ("RUN", "CONNECTION", "ENTITY", "MODE", "STATE", "SEEN", "NEW", "CHANGED", "ASKED"),
+        (
+            (
+                run.id,
+                run.connection_name,
+                run.entity,
+                run.mode,
+                run.state,
+                run.counts.seen,
+                run.counts.created,
+                run.counts.updated,
+                ago(run.created_at, now),
+            )
+            for run in found
+        ),
+    )

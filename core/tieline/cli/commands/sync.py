@@ -1,0 +1,162 @@
+"""``tieline sync``."""
+
+from __future__ import annotations
+
+import sys
+
+import rich_click as click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from tieline.cli.commands.runs import run_facts
+from tieline.cli.face import actor, installation, json_option, note, print_json
+from tieline.cli.failures import run_exit_code
+from tieline.services import syncs
+from tieline.services.installation import Installation
+from tieline.services.syncs import RunRow
+
+__all__ = ["follow", "sync"]
+
+
+@click.group()
+def sync() -> None:
+    """Run syncs, and cancel them."""
+
+
+@sync.command("run")
+@click.argument("connection")
+@click.argument("entity")
+@click.option("--full", is_flag=True, help="Read everything, and delete what is gone.")
+@click.option("--allow-deletes", is_flag=True, help="Let a full run delete any share.")
+@click.option("--wait", is_flag=True, help="Wait until the run is over.")
+@click.option(
+    "--patience",
+    default=15.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="Seconds to wait without any living worker.",
+)
+@json_option
+@click.pass_context
+def run_(
+    ctx: click.Context,
+    connection: str,
+    entity: str,
+    full: bool,
+    allow_deletes: bool,
+    wait: bool,
+    patience: float,
+    as_json: bool,
+) -> None:
+    """Sync ENTITY of CONNECTION; a worker does it.
+
+    Asking again while a run is active returns that run. With `--wait` the
+    exit code says how it ended: 0 done, 8 some records quarantined, 4 needs
+    authorisation, 5 the provider refuses for now, 9 no worker.
+
+    Example: `tieline sync run shop customers --wait`
+    """
+    with installation() as opened:
+        asked = syncs.start_sync(
+            opened,
+            connection,
+            entity,
+            mode="full" if full or allow_deletes else "incremental",
+            actor=actor(),
+            allow_deletes=allow_deletes,
+        )
+        if not asked.is_new:
+            note(f"  a run is active already: {asked.run.id}, {asked.run.state}")
+        if not wait:
+            _print_asked(asked.run, as_json=as_json, is_new=asked.is_new)
+            return
+        run = follow(opened, asked.run, patience_s=patience, is_quiet=as_json)
+    if as_json:
+        print_json({"run": run_facts(run)})
+    else:
+        tell_end(run)
+    ctx.exit(run_exit_code(run.state, run.error_code))
+
+
+@sync.command()
+@click.argument("run_id")
+@json_option
+def cancel(run_id: str, as_json: bool) -> None:
+    """Stop a run at its next page. What it committed stays; nothing is deleted."""
+    with installation() as opened:
+        run = syncs.cancel_run(opened, run_id, actor=actor())
+    if as_json:
+        print_json({"run": run_facts(run)})
+    else:
+        note(f"  cancelling  {run.id}, {run.state}")
+
+
+def follow(
+    opened: Installation,
+    run: RunRow,
+    *,
+    patience_s: float,
+    total: int | None = None,
+    is_quiet: bool = False,
+) -> RunRow:
+    """Wait for a run with a progress bar on stderr."""
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=is_quiet or not sys.stderr.isatty(),
+        transient=True,
+    )
+    label = f"{run.provider} · {run.connection_name} · {run.entity}"
+    with bar:
+        task = bar.add_task(label, total=total or syncs.estimate_total(opened, run))
+
+        def show(now: RunRow) -> None:
+            text = label if now.state == "running" else f"{label}: {now.state}"
+            bar.update(task, completed=now.counts.seen, description=text)
+
+        try:
+            return syncs.wait_for_run(
+                opened,
+                run.id,
+                patience_s=patience_s,
+                on_progress=show,
+                on_lonely=lambda: note(
+                    "  waiting   no worker is alive; start one: tieline worker (or: tieline up)"
+                ),
+            )
+        except KeyboardInterrupt:
+            note(f"  the run goes on without you: tieline runs show {run.id}")
+            raise
+
+
+def tell_end(run: RunRow) -> None:
+    """Say in one or two lines how a run ended."""
+    counts = run.counts
+    said = (
+        f"{counts.seen} records, {counts.created} created, {counts.updated} updated,"
+        f" {counts.unchanged} unchanged, {counts.deleted} deleted,"
+        f" {counts.quarantined} quarantined"
+    )
+    note(f"  {run.state:<10}{said}   {run.id}")
+    if run.error_code:
+        next_step = f" (next: {run.error_hint})" if run.error_hint else ""
+        note(f"error[{run.error_code}]: {run.error_message}{next_step}")
+
+
+def _print_asked(run: RunRow, *, as_json: bool, is_new: bool) -> None:
+    if as_json:
+        print_json({"run": run_facts(run), "is_new": is_new})
+    else:
+        note(f"  asked     {run.mode} run of {run.entity}   {run.id}")
+        note(f"  next      tieline runs show {run.id}")

@@ -1,0 +1,62 @@
+"""``tieline worker``, ``up`` and ``down``."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from tieline.cli.face import installation, json_option, note, print_json
+from tieline.errors import InvalidInputError
+from tieline.queue import QUEUE
+from tieline.services import setup
+
+__all__ = ["down", "up", "worker"]
+
+
+@click.command()
+@click.option("--burst", is_flag=True, help="Leave when nothing is left to do.")
+@click.option("--queues", default=QUEUE, show_default=True, help="Queues, separated by commas.")
+def worker(burst: bool, queues: str) -> None:
+    """Do the jobs. Any number of workers may run, on any machine.
+
+    SIGTERM or Ctrl-C once: finish the page at hand, give its lease back and
+    leave; twice: leave at once. Whatever a killed worker left is taken up
+    again when its lease lapses.
+    """
+    from tieline.jobs.worker import work  # noqa: PLC0415 - RQ takes a while to import
+
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    if not names:
+        raise InvalidInputError("--queues names no queue", hint=f"--queues {QUEUE}")
+    with installation() as opened:
+        work(opened, queues=names, is_burst=burst)
+
+
+@click.command()
+def up() -> None:
+    """Run all that one box needs: embedded Valkey, database, a worker.
+
+    Makes the installation if there is none. Ctrl-C stops the worker; the
+    embedded Valkey goes on until `tieline down`.
+    """
+    from tieline.jobs.worker import work  # noqa: PLC0415 - RQ takes a while to import
+
+    with installation() as opened:
+        made = setup.initialise(opened)
+        _ = opened.redis
+        note(f"  home      {made.home}")
+        note(f"  database  {made.database}, schema {made.revision}")
+        note("  worker    ready; Ctrl-C stops it")
+        note("  next      in another terminal: tieline connect stripe --name shop")
+        work(opened, queues=[QUEUE])
+
+
+@click.command()
+@json_option
+def down(as_json: bool) -> None:
+    """Stop the embedded Valkey of this installation. No data is lost."""
+    with installation() as opened:
+        was_running = not opened.settings.redis_url and opened.embedded.stop()
+    if as_json:
+        print_json({"stopped": was_running})
+    else:
+        note("  stopped" if was_running else "  nothing was running")

@@ -1,0 +1,112 @@
+"""What every command needs: settings, an installation, ways to print."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import orjson
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from tieline.services.installation import Installation
+from tieline.settings import load_settings
+from tieline.telemetry import configure_logging, redact
+
+__all__ = [
+    "actor",
+    "ago",
+    "installation",
+    "json_option",
+    "note",
+    "print_json",
+    "print_table",
+    "when",
+    "write_line",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """Give a command ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+@contextmanager
+def installation() -> Iterator[Installation]:
+    """Open the installation that the environment describes."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    opened = Installation(settings)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def actor() -> str:
+    """Name whoever types, for the sync log."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"cli:{os.getuid()}"
+
+
+def print_json(value: object) -> None:
+    """Write one JSON document to stdout; times are RFC 3339 UTC."""
+    options = orjson.OPT_UTC_Z | orjson.OPT_INDENT_2
+    write_line(orjson.dumps(value, option=options, default=str))
+
+
+def write_line(line: bytes) -> None:
+    """Write a line of data to stdout."""
+    sys.stdout.buffer.write(line + b"\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table to stdout: columns in a terminal, tabs elsewhere."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            sys.stdout.write("\t".join(_cell(cell) for cell in row) + "\n")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(cell) for cell in row))
+    Console(highlight=False, markup=False).print(table)
+
+
+def note(text: str) -> None:
+    """Tell people something, on stderr."""
+    click.echo(redact(text), err=True)
+
+
+def when(time: datetime | None) -> str:
+    """Write a time for people: local, with its zone."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if time else "-"
+
+
+def ago(time: datetime | None, now: datetime) -> str:
+    """Write how long ago something was."""
+    if time is None:
+        return "-"
+    seconds = max(0, int((now - time).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _cell(cell: object) -> str:
+    if isinstance(cell, datetime):
+        return when(cell)
+    text = "-" if cell is None else str(cell)
+    return "".join(character if character.isprintable() else "�" for character in text)

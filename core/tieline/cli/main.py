@@ -1,0 +1,86 @@
+"""The ``tieline`` command: its tree, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, cast
+
+import rich_click as click
+
+from tieline.cli.failures import exit_code_of
+
+__all__ = ["cli", "main"]
+
+# Command to (module, what it is for): the help of the tree imports no command.
+_TREE = {
+    "init": ("setup", "Make an installation: folder, key, database."),
+    "up": ("worker", "Run all that one box needs, in this terminal."),
+    "down": ("worker", "Stop the embedded Valkey of this installation."),
+    "doctor": ("doctor", "Check everything; say what is wrong and what to do."),
+    "demo": ("demo", "Sync thousands of customers from a sandbox, and show it."),
+    "connect": ("connect", "Connect an account at a provider."),
+    "connections": ("connections", "List, show and remove connections."),
+    "providers": ("providers", "List providers: what they can do, or what is wrong."),
+    "sync": ("sync", "Run syncs, cancel them."),
+    "runs": ("runs", "List runs, show one with its log."),
+    "records": ("records", "List, show and export records."),
+    "worker": ("worker", "Do the jobs; any number may run, on any machine."),
+    "sandbox": ("sandbox", "Serve a provider's sandbox on this machine."),
+    "db": ("db", "Migrate and check the database."),
+    "config": ("config", "Show settings, make .env.example."),
+    "version": ("version", "Show versions."),
+}
+
+
+class _Tree(click.RichGroup):
+    """Imports a command when it is called; until then it has a name and a line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own
+        return list(_TREE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _TREE:
+            return None
+        module, line = _TREE[cmd_name]
+        is_called = cmd_name == ctx.meta.get("tieline.called")
+        if not is_called:
+            return click.RichCommand(cmd_name, help=line)
+        found = getattr(import_module(f"tieline.cli.commands.{module}"), cmd_name)
+        return cast("click.Command", found)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        ctx.meta["tieline.called"] = args[0]
+        if args[0] not in _TREE and not args[0].startswith("-"):
+            from tieline.errors import nearest  # noqa: PLC0415 - only for a mistake
+
+            ctx.fail(f"there is no command {args[0]!r}: {nearest(args[0], _TREE)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Keep SaaS data in step: connect an account, run a sync, read the records.
+
+    New here? `tieline demo` shows the whole way. Then: `tieline init`,
+    `tieline connect stripe --name shop`, `tieline up` in another terminal, and
+    `tieline sync run shop customers --wait`.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 needs
+    authorisation, 5 the provider refuses for now, 6 conflict, 7 configuration
+    or schema wrong, 8 finished with quarantined records, 9 database, Redis or
+    worker away.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with a documented code."""
+    given: list[str] = sys.argv[1:] if arguments is None else arguments
+    wants_json = "--json" in given
+    try:
+        result: Any = cli.main(args=given, prog_name="tieline", standalone_mode=False)
+    except BaseException as error:  # noqa: BLE001 - every way out has its code
+        sys.exit(exit_code_of(error, wants_json=wants_json))
+    sys.exit(result if isinstance(result, int) else 0)

@@ -1,0 +1,379 @@
+"""What a plugin says of its provider: frozen, typed, checked when it is made.
+
+A declaration that makes no sense raises ``ValueError`` or ``TypeError`` where
+it is written, so that the traceback's last line is the author's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from marshmallow import Schema
+
+from tieline.contract.values import Account, FeedPage, Page, PageParams, Record
+
+__all__ = [
+    "ApiKey",
+    "Auth",
+    "Basic",
+    "Deletes",
+    "Direction",
+    "Entity",
+    "EventAction",
+    "Feed",
+    "FeedStep",
+    "Identify",
+    "NewClient",
+    "OAuth2",
+    "Observation",
+    "PageStep",
+    "Provider",
+    "Rate",
+    "RateLimitPolicy",
+    "ReadRecord",
+    "Version",
+    "Windows",
+    "Write",
+]
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+Client = Any
+"""Whatever ``tieline_client`` returned: the provider's own SDK client."""
+
+NewClient = Callable[..., Client]
+PageStep = Callable[[Client, PageParams, str | None], Page]
+"""``(client, params, cursor) -> Page``: one request, one page."""
+FeedStep = Callable[[Client, PageParams, str | None], FeedPage]
+"""``(client, params, cursor) -> FeedPage``: one request to the log of changes."""
+ReadRecord = Callable[[Client, str], Record | None]
+"""``(client, key) -> record``, or None if the provider says that it is gone."""
+Identify = Callable[[Client], Account]
+Version = Callable[[Record], int]
+"""``(record) -> int`` that only ever grows for one record."""
+EventAction = Literal["upsert", "delete", "re-read"]
+Deletes = Literal["feed", "flag", "sweep", "none"]
+Direction = Literal["inbound", "outbound"]
+
+
+def _require_name(value: str, what: str) -> None:
+    if not NAME.fullmatch(value):
+        raise ValueError(f"{what} {value!r}: lower case letters, digits and _ only, at most 40")
+
+
+def _require_origin(url: str, what: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or url.endswith("/"):
+        raise ValueError(f"{what} {url!r}: an http(s) address without a trailing slash")
+
+
+def _require_callable(value: object, what: str) -> None:
+    if not callable(value):
+        raise TypeError(f"{what} must be a function, not {type(value).__name__}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provider:
+    """The provider as such.
+
+    Attributes:
+        name: The entry point's name: lower case letters, digits and ``_``.
+        title: As the provider writes itself.
+        contract: Version of the contract that the plugin was written for.
+        environments: Base address per environment, the default one first,
+            without trailing slashes.
+        hosts: Further origins that the SDK may call (sign-in, files).
+        api_version: The version of the provider's API that the plugin pins;
+            empty where the provider has none.
+        settings: Schema of what a connection may set; None for nothing.
+        docs: Address of the provider's own API reference.
+    """
+
+    name: str
+    title: str
+    contract: int
+    environments: Mapping[str, str]
+    hosts: Sequence[str] = ()
+    api_version: str = ""
+    settings: Schema | None = None
+    docs: str = ""
+
+    def __post_init__(self) -> None:
+        _require_name(self.name, "Provider.name")
+        if not self.environments:
+            raise ValueError("Provider.environments: at least one is needed")
+        for name, url in self.environments.items():
+            _require_name(name, "Provider.environments")
+            _require_origin(url, f"Provider.environments[{name!r}]")
+        for url in self.hosts:
+            _require_origin(url, "Provider.hosts")
+        object.__setattr__(self, "environments", MappingProxyType(dict(self.environments)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiKey:
+    """The provider takes one secret that a person copies from its pages.
+
+    Attributes:
+        identify: Says whose account the client opens; it is the check that
+            ``tieline connect`` makes. Raises what the client raises.
+        field: Name of the secret in the credential.
+        refuse: ``(text) -> reason``: why this text cannot be a key of the
+            provider, in words that do not repeat it; None if it can be.
+        environment: ``(text) -> environment`` where the key tells it; None
+            where it does not.
+        where: Address of the page where people find their key.
+    """
+
+    identify: Identify
+    field: str = "api_key"
+    refuse: Callable[[str], str | None] | None = None
+    environment: Callable[[str], str | None] | None = None
+    where: str = ""
+    kind: Literal["api_key"] = "api_key"
+
+    def __post_init__(self) -> None:
+        _require_callable(self.identify, "ApiKey.identify")
+        _require_name(self.field, "ApiKey.field")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Basic:
+    """The provider takes a user name and a password.
+
+    Attributes:
+        identify: As for :class:`ApiKey`.
+        where: As for :class:`ApiKey`.
+    """
+
+    identify: Identify
+    where: str = ""
+    kind: Literal["basic"] = "basic"
+
+    def __post_init__(self) -> None:
+        _require_callable(self.identify, "Basic.identify")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OAuth2:
+    """The provider takes OAuth 2 with an authorization code.
+
+    Attributes:
+        identify: As for :class:`ApiKey`.
+        authorize_url: Where the browser is sent.
+        token_url: Where codes and refresh tokens are exchanged.
+        revoke_url: Where access is given back; empty where there is none.
+        scopes: Asked for by default.
+        pkce: The provider takes PKCE with S256.
+        issuer: Expected ``iss`` of the answer; empty where none is given.
+        client_auth: How the application names itself at ``token_url``.
+        access_lifetime: How long an access token lives; None: for ever.
+        refresh_lifetime: How long a refresh token lives; None: for ever.
+        rotates: Each refresh gives a new refresh token and ends the old one.
+        extra: Fixed parameters of the authorize address.
+        where: Address of the page where applications are registered.
+    """
+
+    identify: Identify
+    authorize_url: str
+    token_url: str
+    revoke_url: str = ""
+    scopes: Sequence[str] = ()
+    pkce: bool = False
+    issuer: str = ""
+    client_auth: Literal["basic", "body"] = "basic"
+    access_lifetime: timedelta | None = None
+    refresh_lifetime: timedelta | None = None
+    rotates: bool = False
+    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    where: str = ""
+    kind: Literal["oauth2"] = "oauth2"
+
+    def __post_init__(self) -> None:
+        _require_callable(self.identify, "OAuth2.identify")
+
+
+Auth = ApiKey | Basic | OAuth2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Windows:
+    """The entity's list can be cut by time, and the pieces read side by side.
+
+    The page step must then honour ``params.window`` on both sides, start
+    included and end excluded.
+
+    Attributes:
+        field: Field of the record that the window bounds; it must not change
+            during a record's life.
+        step: Smallest difference that the provider's filter knows.
+        epoch: The field holds seconds since 1970, not ISO 8601 text.
+    """
+
+    field: str
+    step: timedelta = timedelta(seconds=1)
+    epoch: bool = True
+
+    def __post_init__(self) -> None:
+        if self.step <= timedelta(0):
+            raise ValueError("Windows.step must be longer than nothing")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feed:
+    """The provider keeps a log of changes that can be read after a time.
+
+    Attributes:
+        page: One request to the log; ``params.window`` is the range wanted.
+        retention: How far back the log reaches; older means a full run.
+        overlap: How late an entry may still show up in the log.
+    """
+
+    page: FeedStep
+    retention: timedelta
+    overlap: timedelta = timedelta(minutes=10)
+
+    def __post_init__(self) -> None:
+        _require_callable(self.page, "Feed.page")
+        if self.overlap >= self.retention:
+            raise ValueError("Feed.overlap must be shorter than Feed.retention")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Write:
+    """How records are changed at the provider; None: cannot be done.
+
+    Attributes:
+        create: ``(client, payload, idempotency_key) -> record``.
+        update: ``(client, key, payload, idempotency_key) -> record``.
+        delete: ``(client, key, idempotency_key) -> None``.
+        idempotency: How long the provider remembers a key; None: not at all.
+    """
+
+    create: Callable[..., Record] | None = None
+    update: Callable[..., Record] | None = None
+    delete: Callable[..., None] | None = None
+    idempotency: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entity:
+    """One kind of thing that can be kept in step.
+
+    Attributes:
+        name: Plural, lower case letters, digits and ``_``: ``customers``.
+        schema: A marshmallow schema instance with the fields that we promise.
+            Its ``unknown`` must be ``EXCLUDE``: what it does not name stays in
+            the record and is counted as drift.
+        page: One request, one page. Reads the whole window, hidden rows
+            included: ask for archived and cancelled ones too.
+        key: The field that identifies a record: text, at most 255 characters.
+        get: Reads one record by its key; None where the provider cannot.
+        version: Orders two copies of one record; None: by the time at which
+            they were read.
+        windows: How history can be cut up; None: one piece.
+        feed: The provider's log of changes; None where there is none.
+        events: What a webhook event of each type means for this entity.
+        deletes: How a deletion shows: in the feed, as a flag of the record,
+            only by its absence from a full read, or not at all.
+        write: How changes are sent; None for inbound only.
+        scope: The right that reading needs, as the provider's pages name it.
+        hides: What the provider's list leaves out by default, in words; the
+            page step asks for it all the same.
+    """
+
+    name: str
+    schema: Schema
+    page: PageStep
+    key: str = "id"
+    get: ReadRecord | None = None
+    version: Version | None = None
+    windows: Windows | None = None
+    feed: Feed | None = None
+    events: Mapping[str, EventAction] = field(default_factory=lambda: MappingProxyType({}))
+    deletes: Deletes = "sweep"
+    write: Write | None = None
+    scope: str = ""
+    hides: str = ""
+
+    def __post_init__(self) -> None:
+        _require_name(self.name, "Entity.name")
+        if not isinstance(self.schema, Schema):
+            raise TypeError(f"Entity({self.name!r}).schema must be a marshmallow Schema instance")
+        if self.schema.unknown != "exclude":
+            raise ValueError(f"Entity({self.name!r}).schema must have unknown = EXCLUDE")
+        _require_callable(self.page, f"Entity({self.name!r}).page")
+        if self.deletes == "feed" and self.feed is None:
+            raise ValueError(f"Entity({self.name!r}): deletes='feed' needs a feed")
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Which way the entity can be kept in step."""
+        return ("inbound",) if self.write is None else ("inbound", "outbound")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """One limit that the provider meters.
+
+    Attributes:
+        limit: As ``limits`` writes it: ``"25/second"``.
+        scope: What it is counted by.
+        match: Prefix of the paths it counts; empty: all.
+    """
+
+    limit: str
+    scope: Literal["account", "application", "endpoint"] = "account"
+    match: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d+ ?/ ?(\d+ )?(second|minute|hour|day)s?", self.limit):
+            raise ValueError(f'Rate.limit {self.limit!r}: write it like "25/second"')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RateLimitPolicy:
+    """How fast one connection may call its provider, over all workers.
+
+    Attributes:
+        rates: Every one of them holds at once.
+        concurrency: Requests in flight at once; None: not limited.
+        reserve: Share kept for live calls, from 0 to 1.
+        alert_at: Share of a rate from which calls are paced and people told.
+    """
+
+    rates: Sequence[Rate] = ()
+    concurrency: int | None = None
+    reserve: float = 0.1
+    alert_at: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.reserve < 1:
+            raise ValueError("RateLimitPolicy.reserve: a share from 0 up to 1")
+        if not 0 < self.alert_at <= 1:
+            raise ValueError("RateLimitPolicy.alert_at: a share above 0, at most 1")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise ValueError("RateLimitPolicy.concurrency: at least 1, or None")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """What an answer told about the provider's limits.
+
+    Attributes:
+        remaining: Calls left in the present window; None if not told.
+        reset_after_s: Seconds until that window ends; None if not told.
+        retry_after_s: Seconds to stay away; None if not told.
+        scope: Which of the policy's rates this is about.
+    """
+
+    remaining: int | None = None
+    reset_after_s: float | None = None
+    retry_after_s: float | None = None
+    scope: Literal["account", "application", "endpoint"] = "account"

@@ -1,0 +1,65 @@
+"""Read the headers that every provider writes, in all their forms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from tieline.contract.values import Reply
+
+__all__ = ["LONGEST_RETRY_AFTER_S", "as_of", "retry_after"]
+
+LONGEST_RETRY_AFTER_S = 900.0
+
+
+def as_of(reply: Reply) -> datetime | None:
+    """Tell from when an answer is at the latest, in the provider's own clock.
+
+    Args:
+        reply: Any answer.
+
+    Returns:
+        Its ``Date`` less the call's duration, in whole seconds, aware UTC;
+        None if there is no usable ``Date``.
+    """
+    sent = _date(reply.headers.get("date", ""))
+    if sent is None:
+        return None
+    return (sent - timedelta(seconds=reply.seconds)).replace(microsecond=0)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read ``Retry-After``, given in seconds or as a date.
+
+    Args:
+        headers: Of the answer; names in any case.
+
+    Returns:
+        Seconds from 0 to 900, larger ones cut; None if there is none or it
+        makes no sense.
+
+    Source:
+        RFC 9110, 10.2.3.
+    """
+    named = {name.lower(): text for name, text in headers.items()}
+    text = named.get("retry-after", "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        until, now = _date(text), _date(named.get("date", "")) or datetime.now(UTC)
+        if until is None:
+            return None
+        seconds = max(0.0, (until - now).total_seconds())
+    if not math.isfinite(seconds) or seconds < 0:
+        return None
+    return min(seconds, LONGEST_RETRY_AFTER_S)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

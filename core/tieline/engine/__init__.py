@@ -1,0 +1,19 @@
+"""Plan, claim, fetch, write, end, reconcile."""
+
+from tieline.engine.ask import Asked, ask_run, ring_for
+from tieline.engine.finish import end
+from tieline.engine.help import help_run
+from tieline.engine.kit import Engine, entity_of, this_worker
+from tieline.engine.reconcile import sweep
+
+__all__ = [
+    "Asked",
+    "Engine",
+    "ask_run",
+    "end",
+    "entity_of",
+    "help_run",
+    "ring_for",
+    "sweep",
+    "this_worker",
+]

@@ -1,0 +1,175 @@
+"""Fetch the pages of a partition, a few ahead of the writer."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from tieline.clock import Clock
+from tieline.contract import Page, ProviderError, ProviderUnavailableError, RetryLaterError
+from tieline.failpoints import failpoint
+
+__all__ = ["MAX_PAGES", "FetchedPage", "Fetcher", "retrying"]
+
+MAX_PAGES = 1_000_000
+_TRIES = 5
+_LONGEST_WAIT_S = 30.0
+_FIRST_WAIT_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchedPage:
+    """A page and when its call began.
+
+    Attributes:
+        page: As the plugin returned it.
+        read_at: Our time just before the call, aware UTC.
+        requests: Calls that were made for it.
+    """
+
+    page: Page
+    read_at: datetime
+    requests: int
+
+
+class Fetcher:
+    """Runs a page step on a thread of its own, at most ``ahead`` pages ahead.
+
+    Use it as a context manager, then iterate.
+
+    Args:
+        read: ``(cursor) -> page``: the entity's step, bound to client and window.
+        cursor: Where to begin.
+        ahead: How many pages may wait for the writer.
+        clock: For waits and for ``read_at``.
+        count_calls: Says how many requests the connection has sent so far.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str | None], Page],
+        *,
+        cursor: str | None,
+        ahead: int,
+        clock: Clock,
+        count_calls: Callable[[], int],
+    ) -> None:
+        self._read = read
+        self._cursor = cursor
+        self._clock = clock
+        self._count_calls = count_calls
+        self._stop = threading.Event()
+        self._pages: queue.Queue[FetchedPage | BaseException | None] = queue.Queue(ahead)
+        self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        while self._thread.is_alive():
+            self._drain()
+            self._thread.join(0.05)
+
+    def pages(self, *, patience_s: float) -> Iterator[FetchedPage | None]:
+        """Yield the pages in order, and None whenever one takes long.
+
+        Args:
+            patience_s: Seconds between two signs of life while waiting.
+
+        Raises:
+            ProviderError: What the step raised, once its own tries were used up.
+        """
+        while True:
+            try:
+                item = self._pages.get(timeout=patience_s)
+            except queue.Empty:
+                yield None
+                continue
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _run(self) -> None:
+        try:
+            for page in self._walk():
+                if not self._put(page):
+                    return
+            self._put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the writer's thread
+            self._put(error)
+
+    def _walk(self) -> Iterator[FetchedPage]:
+        cursor = self._cursor
+        seen = {hash(cursor)}
+        for _ in range(MAX_PAGES):
+            calls = self._count_calls()
+            read_at = self._clock.now()
+            failpoint("sync.fetch.before")
+            page = retrying(lambda at=cursor: self._read(at), self._clock, self._stop)
+            failpoint("sync.fetch.after")
+            yield FetchedPage(
+                page=page, read_at=read_at, requests=max(1, self._count_calls() - calls)
+            )
+            cursor = page.next
+            if cursor is None:
+                return
+            if hash(cursor) in seen:
+                raise ProviderError(
+                    "the provider gave the same cursor twice: its pages never end",
+                    code="cursor-loop",
+                )
+            seen.add(hash(cursor))
+        raise ProviderError(f"the provider gave more than {MAX_PAGES:,} pages", code="cursor-loop")
+
+    def _put(self, item: FetchedPage | BaseException | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._pages.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                self._pages.get_nowait()
+            except queue.Empty:
+                return
+
+
+def retrying(call: Callable[[], Page], clock: Clock, stop: threading.Event) -> Page:
+    """Make a call that is safe to repeat, up to five times.
+
+    Waits as long as the provider asked, else with full jitter; a wait of more
+    than 30 seconds is left to the run, which then makes room for others.
+
+    Raises:
+        RetryLaterError: The last answer, once the tries are used up.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return call()
+        except RetryLaterError as error:
+            wait = error.retry_after
+            if wait is None:
+                longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
+                wait = random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
+            if attempt == _TRIES or wait > _LONGEST_WAIT_S or clock.sleep(wait, stop):
+                raise
+    raise ProviderUnavailableError("no tries left")  # not reached; keeps the type whole

@@ -1,0 +1,194 @@
+"""Lend a hand to a run: claim its partitions, read them, end it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+from tieline.auth import OpenConnection
+from tieline.contract import (
+    Entity,
+    NeedsReauthError,
+    RateLimitedError,
+    RetryLaterError,
+    TielineError,
+)
+from tieline.engine.ask import ring_for
+from tieline.engine.finish import end, finish_if_done
+from tieline.engine.kit import Engine, entity_of, this_worker
+from tieline.engine.work import Cancelled, PartitionWork
+from tieline.errors import DependencyError, KeyUnavailableError, LeaseLost, StopRequested
+from tieline.failpoints import failpoint
+from tieline.store import connections as connection_store
+from tieline.store import log, partitions, runs
+from tieline.store.database import Connection
+from tieline.store.rows import PartitionRow, RunRow
+from tieline.telemetry import bind, get_logger
+
+__all__ = ["help_run"]
+
+_log = get_logger(__name__)
+_LONGEST_PAUSE_S = 900.0
+_FIRST_PAUSE_S = 5.0
+_WAITS_PER_ATTEMPT = 20
+
+
+def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
+    """Work on a run until it is over, nothing of it is free, or ``stop`` is set.
+
+    Harmless for a run that is unknown, over, put off, or in other hands.
+
+    Args:
+        engine: The parts.
+        run_id: The run.
+        stop: Set when this process has to leave: the page at hand is
+            finished, its lease given back, and the bell rung for somebody else.
+
+    Raises:
+        DependencyError: The database is away; leases lapse by themselves.
+    """
+    run = _begin(engine, run_id)
+    if run is None:
+        return
+    bind(run=run.id, connection=run.connection_name, provider=run.provider)
+    if run.cancel_requested_at is not None:
+        end(engine, run, state="cancelled")
+        return
+    work = 0
+    try:
+        opened = engine.opener.open(run.connection_id)
+        try:
+            entity = entity_of(opened.plugin, run.entity)
+            work = _work(engine, run, opened, entity, stop)
+        finally:
+            opened.transport.close()
+    except StopRequested:
+        ring_for(engine, run.id)
+    except Cancelled:
+        end(engine, run, state="cancelled")
+    except LeaseLost:
+        _log.warning("lease lost: another worker has the partition")
+    except DependencyError:
+        raise
+    except (RetryLaterError, KeyUnavailableError) as error:
+        _put_off(engine, run, error)
+    except NeedsReauthError as error:
+        _need_reauth(engine, run, error)
+    except TielineError as error:
+        end(engine, run, state="failed", error=error)
+    _log.debug("hands off", partitions=work)
+
+
+def _begin(engine: Engine, run_id: str) -> RunRow | None:
+    def begin(connection: Connection) -> RunRow | None:
+        now = engine.clock.now()
+        has_begun = runs.start_run(connection, run_id, now)
+        run = runs.get_run(connection, run_id)
+        if run is None or run.state != "running":
+            return None
+        if has_begun:
+            log.add_entry(
+                connection,
+                at=now,
+                actor=this_worker(),
+                event="run.started",
+                connection_id=run.connection_id,
+                entity=run.entity,
+                run_id=run.id,
+                detail=f"attempt {run.attempt}",
+            )
+        return run
+
+    return engine.database.transact(begin)
+
+
+def _work(
+    engine: Engine, run: RunRow, opened: OpenConnection, entity: Entity, stop: threading.Event
+) -> int:
+    done = 0
+    while not stop.is_set():
+        partition = _claim(engine, run)
+        if partition is None:
+            finish_if_done(engine, run, entity)
+            return done
+        failpoint("sync.claim.after")
+        PartitionWork(
+            engine=engine, opened=opened, run=run, entity=entity, partition=partition, stop=stop
+        ).finish()
+        done += 1
+    raise StopRequested
+
+
+def _claim(engine: Engine, run: RunRow) -> PartitionRow | None:
+    def claim(connection: Connection) -> PartitionRow | None:
+        now = engine.clock.now()
+        partition = partitions.claim_partition(
+            connection, run.id, owner=this_worker(), now=now, lease_until=engine.lease_until()
+        )
+        if partition and partition.fence > 1:
+            log.add_entry(
+                connection,
+                at=now,
+                actor=this_worker(),
+                event="partition.resumed",
+                connection_id=run.connection_id,
+                entity=run.entity,
+                run_id=run.id,
+                counts=partition.counts,
+                detail=f"partition {partition.number} from page {partition.pages + 1}",
+            )
+        return partition
+
+    return engine.database.transact(claim)
+
+
+def _put_off(engine: Engine, run: RunRow, error: RetryLaterError | KeyUnavailableError) -> None:
+    """Let the run rest; a run that made no headway too often has failed."""
+    with engine.database.read() as connection:
+        now = runs.get_run(connection, run.id)
+    if now is None or now.state != "running":
+        return
+    is_limit = isinstance(error, RateLimitedError)
+    has_moved = now.counts.requests > run.counts.requests
+    attempt = 1 if has_moved else run.attempt + 1
+    most = engine.settings.run_attempts * (_WAITS_PER_ATTEMPT if is_limit else 1)
+    if attempt > most:
+        end(engine, run, state="failed", error=error)
+        return
+    asked = getattr(error, "retry_after", None)
+    pause = min(asked or _FIRST_PAUSE_S * 2 ** min(attempt, 10), _LONGEST_PAUSE_S)
+    state = "waiting" if is_limit else "retrying"
+
+    def put_off(connection: Connection) -> None:
+        at = engine.clock.now()
+        runs.put_off(
+            connection,
+            run.id,
+            state=state,
+            due_at=at + timedelta(seconds=pause),
+            error=(error.slug, error.message, error.hint),
+            attempt=attempt,
+        )
+        log.add_entry(
+            connection,
+            at=at,
+            actor=this_worker(),
+            event=f"run.{state}",
+            connection_id=run.connection_id,
+            entity=run.entity,
+            run_id=run.id,
+            error_code=error.slug,
+            detail=f"{error.message}; attempt {attempt} of {most} in {pause:.0f} s",
+        )
+
+    engine.database.transact(put_off)
+
+
+def _need_reauth(engine: Engine, run: RunRow, error: NeedsReauthError) -> None:
+    with engine.database.write() as connection:
+        connection_store.set_connection_state(
+            connection, run.connection_id, "needs_reauth", engine.clock.now()
+        )
+    end(engine, run, state="needs_reauth", error=error)
+
+

@@ -1,0 +1,64 @@
+"""What the engine works with, made once per process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tieline.auth import Opener
+from tieline.clock import Clock
+from tieline.contract import Entity
+from tieline.errors import NotFoundError, nearest
+from tieline.registry import Plugin, Registry
+from tieline.settings import Settings
+from tieline.store.database import Database
+
+__all__ = ["Engine", "entity_of", "this_worker"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """The parts that syncing needs.
+
+    Attributes:
+        database: Where all truth is.
+        registry: The plugins.
+        opener: From a connection's id to a client.
+        clock: Now and sleep.
+        settings: Leases, attempts, read-ahead.
+        ring: ``(run_id, ring)``: asks for a hand; raises DependencyError.
+    """
+
+    database: Database
+    registry: Registry
+    opener: Opener
+    clock: Clock
+    settings: Settings
+    ring: Callable[[str, int], None]
+
+    def lease_until(self) -> datetime:
+        """Return the end of a lease that is taken now."""
+        return self.clock.now() + timedelta(seconds=self.settings.lease_s)
+
+
+def entity_of(plugin: Plugin, name: str) -> Entity:
+    """Find an entity of a provider.
+
+    Raises:
+        NotFoundError: The provider has none of that name.
+    """
+    if name in plugin.entities:
+        return plugin.entities[name]
+    raise NotFoundError(
+        f"{plugin.provider.title} has no entity {name!r}",
+        hint=nearest(name, plugin.entities),
+        code="entity-unknown",
+    )
+
+
+def this_worker() -> str:
+    """Name this process for people who look at a lease."""
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,137 @@
+"""The core's own errors, grouped by what happens next.
+
+```
+TielineError
+├── SettingsError                (contract) refuse to start; names the variable
+├── PluginError                  leave this plugin out; the others go on
+│   ├── PluginLoadError          it did not import, or a hook of it raised
+│   ├── ContractVersionError     made for another contract
+│   └── DeclarationError         what it declared makes no sense
+├── ProviderError …              (contract)
+├── VaultError
+│   ├── KeyUnavailableError      put off
+│   └── SealBrokenError          fail loudly, never guess
+├── DependencyError              database or Redis is away
+├── InvalidInputError            tell the caller what, where, and why
+│   └── NotFoundError            nothing of that name
+└── RefusedError                 the present state forbids it; say what would allow it
+    └── ConflictingRunError
+signals (BaseException): StopRequested, LeaseLost
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from tieline.contract.errors import SettingsError, TielineError
+
+__all__ = [
+    "ContractVersionError",
+    "DeclarationError",
+    "DependencyError",
+    "InvalidInputError",
+    "KeyUnavailableError",
+    "LeaseLost",
+    "NotFoundError",
+    "PluginError",
+    "PluginLoadError",
+    "RefusedError",
+    "SealBrokenError",
+    "SettingsError",
+    "StopRequested",
+    "TielineError",
+    "VaultError",
+    "nearest",
+]
+
+
+class PluginError(TielineError):
+    """A plugin is at fault; it is left out and the others go on."""
+
+    code = "plugin-broken"
+
+
+class PluginLoadError(PluginError):
+    """The plugin did not import, or one of its hooks raised."""
+
+    code = "plugin-load"
+
+
+class ContractVersionError(PluginError):
+    """The plugin was made for another version of the contract."""
+
+    code = "plugin-contract-version"
+
+
+class DeclarationError(PluginError):
+    """What the plugin declared makes no sense."""
+
+    code = "plugin-declaration"
+
+
+class VaultError(TielineError):
+    """A credential cannot be sealed or opened."""
+
+    code = "vault"
+
+
+class KeyUnavailableError(VaultError):
+    """The key is not to be had now."""
+
+    code = "key-unavailable"
+
+
+class SealBrokenError(VaultError):
+    """The sealed bytes do not belong here, were changed, or need another key."""
+
+    code = "seal-broken"
+
+
+class DependencyError(TielineError):
+    """The database or Redis does not answer, or is not as we need it."""
+
+    code = "dependency-down"
+
+
+class InvalidInputError(TielineError):
+    """What was asked for makes no sense; nothing was done."""
+
+    code = "invalid-input"
+
+
+class NotFoundError(InvalidInputError):
+    """There is nothing of that name."""
+
+    code = "not-found"
+
+
+class RefusedError(TielineError):
+    """The present state forbids it."""
+
+    code = "refused"
+
+
+class StopRequested(BaseException):  # noqa: N818 - a signal, not an error
+    """This process was asked to stop: finish the page and leave."""
+
+
+class LeaseLost(BaseException):  # noqa: N818 - a signal, not an error
+    """Another worker holds the partition now: change nothing more."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Suggest what somebody may have meant.
+
+    Args:
+        name: What was typed.
+        known: What exists.
+
+    Returns:
+        ``"did you mean …?"``, else a list of what there is, else ``""``.
+    """
+    names = sorted(known)
+    if close := get_close_matches(name, names, n=1):
+        return f"did you mean {close[0]}?"
+    return f"there is: {', '.join(names)}" if names else ""

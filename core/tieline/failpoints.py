@@ -1,0 +1,69 @@
+"""Named places where a test may kill, raise, stop or slow this process.
+
+Unset, a place costs one look at an empty dictionary. ``TIELINE_FAILPOINTS``
+sets them, ``name=action@n`` separated by semicolons: the action happens at
+the n-th passage, at the first if no ``n`` is given. Actions are ``kill``
+(SIGKILL), ``stop`` (SIGSTOP), ``raise`` (:class:`Crash`) and ``sleep:SECONDS``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tieline.contract.errors import SettingsError
+
+__all__ = ["NAMES", "Crash", "failpoint", "set_failpoints"]
+
+NAMES = frozenset(
+    {
+        "sync.claim.after",
+        "sync.fetch.before",
+        "sync.fetch.after",
+        "sync.page.before_commit",
+        "sync.page.after_commit",
+        "sync.finish.before_commit",
+        "sync.finish.after_commit",
+    }
+)
+_armed: dict[str, tuple[str, int]] = {}
+
+
+class Crash(BaseException):
+    """A process that dies, for tests that stay in one process."""
+
+
+def set_failpoints(text: str) -> None:
+    """Arm failpoints; an empty text disarms all.
+
+    Raises:
+        SettingsError: A name or an action is unknown.
+    """
+    _armed.clear()
+    for part in filter(None, text.split(";")):
+        name, _, rest = part.partition("=")
+        action, _, count = rest.partition("@")
+        if name not in NAMES or action.split(":")[0] not in {"kill", "stop", "raise", "sleep"}:
+            raise SettingsError(f"TIELINE_FAILPOINTS: there is no failpoint {part!r}")
+        _armed[name] = (action, int(count or 1))
+
+
+def failpoint(name: str) -> None:
+    """Pass a named place."""
+    if _armed and name in _armed:
+        _pass(name)
+
+
+def _pass(name: str) -> None:
+    action, left = _armed[name]
+    if left > 1:
+        _armed[name] = (action, left - 1)
+        return
+    del _armed[name]
+    if action == "raise":
+        raise Crash(name)
+    if action.startswith("sleep:"):
+        time.sleep(float(action.removeprefix("sleep:")))
+        return
+    os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)

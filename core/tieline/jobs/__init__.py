@@ -1,0 +1,1 @@
+"""RQ's side: job functions and the worker's loop."""

@@ -1,0 +1,36 @@
+"""What RQ calls. A job is a wake-up: it names a run and carries nothing else."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+from tieline.engine import help_run as work_on
+from tieline.services.installation import Installation
+
+__all__ = ["help_run", "use"]
+
+_stop = threading.Event()
+_installation: Installation | None = None
+
+
+def use(installation: Installation) -> None:
+    """Let the jobs of this process and of its forks work on an installation."""
+    global _installation  # noqa: PLW0603 - RQ calls plain functions, and forks inherit this
+    _installation = installation
+
+
+def stop_on(number: int) -> None:
+    """Leave at the next page when this signal comes."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        _stop.set()
+
+    signal.signal(number, leave)
+
+
+def help_run(run_id: str) -> None:
+    """Lend a hand to a run; see :func:`tieline.engine.help_run`."""
+    installation = _installation or Installation()
+    work_on(installation.engine, run_id, _stop)

@@ -1,0 +1,167 @@
+"""A worker: RQ's, with our sweep, signs of life and way of leaving."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+from rq import Worker as RqWorker
+
+from tieline import __version__
+from tieline.engine import sweep, this_worker
+from tieline.errors import DependencyError
+from tieline.jobs import functions
+from tieline.queue import Presence, WorkerSign
+from tieline.services.installation import Installation
+from tieline.store import runs
+from tieline.telemetry import get_logger
+
+__all__ = ["work"]
+
+_log = get_logger(__name__)
+_LONGEST_BACKOFF_S = 15.0
+
+
+def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = False) -> None:
+    """Do jobs until SIGTERM or SIGINT; with ``is_burst`` until nothing is left to do.
+
+    A worker that loses Redis or the database goes on when they are back.
+
+    Args:
+        installation: Where.
+        queues: Names of the queues to listen to.
+        is_burst: Leave once no run is due and none can become so by a lease
+            that lapses.
+
+    Raises:
+        SettingsError: The database's schema is not the code's.
+        DependencyError: At the start, the database or Redis is away.
+    """
+    _ = installation.engine, installation.redis
+    installation.registry.list()  # imported once here, not in every work-horse
+    functions.use(installation)
+    backoff_s = 0.5
+    while True:
+        worker = _Worker(installation, queues)
+        try:
+            worker.sweep()
+            worker.work(burst=is_burst, logging_level=None)
+            backoff_s = 0.5
+        except (RedisError, OSError, DependencyError) as error:
+            _log.warning("a dependency is away", reason=str(error), again_in_s=backoff_s)
+        if worker.was_stopped:
+            return
+        if is_burst:
+            if not _wait_for_more(installation):
+                return
+            continue
+        time.sleep(backoff_s)
+        backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+
+
+def _wait_for_more(installation: Installation) -> bool:
+    """Wait for a dead worker's lease to lapse; False if there is nothing to wait for."""
+    for _ in range(2):
+        with installation.database.read() as connection:
+            due_at = runs.next_due_at(connection)
+        if due_at is None:
+            return False
+        wait = (due_at - installation.clock.now()).total_seconds()
+        if wait <= 0:
+            return True
+        if wait > installation.settings.lease_s:
+            return False
+        installation.clock.sleep(wait + 0.05)
+    return False
+
+
+class _Worker(RqWorker):
+    """One RQ worker process.
+
+    RQ looks after itself every ten minutes and between jobs; runs of a dead
+    worker cannot wait that long, so its maintenance is our sweep.
+    """
+
+    def __init__(self, installation: Installation, queues: Sequence[str]) -> None:
+        self._installation = installation
+        self._sweep_s = installation.settings.sweep_s
+        self._presence = Presence(installation.redis)
+        self._queues_named = tuple(queues)
+        self.was_stopped = False
+        super().__init__(
+            list(queues),
+            connection=installation.redis,
+            serializer="json",
+            job_monitoring_interval=max(1, math.ceil(self._sweep_s)),
+            maintenance_interval=0,
+            log_job_description=False,
+            worker_ttl=60,
+        )
+
+    @property
+    def dequeue_timeout(self) -> int:
+        return max(1, math.ceil(self._sweep_s))
+
+    def sweep(self) -> None:
+        """Say that this worker lives, and ring for what nobody does."""
+        self._announce()
+        sweep(self._installation.engine)
+
+    def run_maintenance_tasks(self) -> None:
+        try:
+            self.sweep()
+        except DependencyError as error:
+            _log.warning("sweep failed", reason=error.message)
+        self.clean_registries()
+
+    def maintain_heartbeats(self, job: Any, execution: Any) -> None:
+        try:
+            super().maintain_heartbeats(job, execution)
+            self.sweep()
+        except (RedisError, OSError, DependencyError) as error:
+            _log.warning("heartbeat failed", reason=type(error).__name__)
+
+    def handle_warm_shutdown_request(self) -> None:
+        self.was_stopped = True
+        if self.horse_pid:
+            _signal(self.horse_pid, signal.SIGUSR1)
+
+    def request_force_stop(self, signum: int, frame: Any) -> None:
+        self.was_stopped = True
+        super().request_force_stop(signum, frame)
+
+    def setup_work_horse_signals(self) -> None:
+        super().setup_work_horse_signals()
+        functions.stop_on(signal.SIGUSR1)
+        functions.stop_on(signal.SIGTERM)
+
+    def teardown(self) -> None:
+        if not self.is_horse:
+            try:
+                self._presence.withdraw(this_worker())
+            except DependencyError:
+                pass  # it vanishes by itself
+        super().teardown()
+
+    def _announce(self) -> None:
+        sign = WorkerSign(
+            name=this_worker(),
+            queues=self._queues_named,
+            busy_with=self.get_current_job_id() or "" if self.horse_pid else "",
+            version=__version__,
+        )
+        self._presence.announce(sign, ttl_s=3 * max(1.0, self._sweep_s) + 1)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it ended by itself
+
+

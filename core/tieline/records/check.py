@@ -1,0 +1,92 @@
+"""Check records against an entity's schema, quickly when nothing is wrong.
+
+marshmallow takes 22 to 36 µs for a record of 15 fields, several times what
+the rest of a record's way costs. A check derived from the same schema looks
+at types alone and may only say "certainly valid"; everything else is
+marshmallow's to decide and to explain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields
+
+from tieline.contract import InvalidRecordError, Record
+
+__all__ = ["RecordCheck"]
+
+_TYPES: dict[type[fields.Field[Any]], frozenset[type]] = {
+    fields.String: frozenset({str}),
+    fields.Boolean: frozenset({bool}),
+    fields.Integer: frozenset({int}),
+    fields.Dict: frozenset({dict}),
+}
+_NONE = frozenset({type(None)})
+_MISSING = frozenset({Ellipsis.__class__})
+
+
+class RecordCheck:
+    """Says whether records keep a schema's promises.
+
+    Args:
+        schema: As the entity declares it.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._types = _plain_types(schema)
+
+    def __call__(self, record: Record) -> None:
+        """Accept a record or say what is wrong with it.
+
+        Raises:
+            InvalidRecordError: A promised field is missing or of another
+                type; the message names every such field, never a value.
+        """
+        if self._types is not None and self._is_surely_valid(record, self._types):
+            return
+        try:
+            self._schema.load(record)
+        except ValidationError as error:
+            raise InvalidRecordError(_explain(error), code="record-schema") from None
+        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+            raise InvalidRecordError(
+                f"the record cannot be checked: {type(error).__name__}", code="record-schema"
+            ) from None
+
+    @staticmethod
+    def _is_surely_valid(record: Record, types: Mapping[str, frozenset[type]]) -> bool:
+        get = record.get
+        return all(type(get(name, ...)) in allowed for name, allowed in types.items())
+
+
+def _plain_types(schema: Schema) -> dict[str, frozenset[type]] | None:
+    """Derive the quick check; None if the schema does more than types can say."""
+    if any(schema._hooks.values()):  # noqa: SLF001 - marshmallow has no public way to ask
+        return None
+    found: dict[str, frozenset[type]] = {}
+    for name, field in schema.load_fields.items():
+        allowed = _TYPES.get(type(field))
+        is_plain_dict = not isinstance(field, fields.Dict) or not (
+            field.key_field or field.value_field
+        )
+        if allowed is None or field.validators or not is_plain_dict:
+            return None
+        allowed |= _NONE if field.allow_none else frozenset()
+        found[field.data_key or name] = allowed | (frozenset() if field.required else _MISSING)
+    return found
+
+
+def _explain(error: ValidationError) -> str:
+    messages = error.normalized_messages()
+    return "; ".join(f"{name}: {_flat(reasons)}" for name, reasons in sorted(messages.items()))
+
+
+def _flat(reasons: Any) -> str:
+    if isinstance(reasons, Mapping):
+        return ", ".join(f"{name}: {_flat(inner)}" for name, inner in reasons.items())
+    if isinstance(reasons, list):
+        return " ".join(_flat(reason) for reason in reasons)
+    return str(reasons)

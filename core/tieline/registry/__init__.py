@@ -1,0 +1,15 @@
+"""Find plugins, load them one by one, refuse the broken ones."""
+
+from tieline.registry.found import Found, find_plugins, find_sandboxes
+from tieline.registry.load import Plugin, load_plugin
+from tieline.registry.registry import Listed, Registry
+
+__all__ = [
+    "Found",
+    "Listed",
+    "Plugin",
+    "Registry",
+    "find_plugins",
+    "find_sandboxes",
+    "load_plugin",
+]

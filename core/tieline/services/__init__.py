@@ -1,0 +1,1 @@
+"""One function per use case; what the CLI and the API both call."""

@@ -1,0 +1,142 @@
+"""One installation: its settings, and the parts that are made from them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from tieline.auth import Opener
+from tieline.clock import Clock, SystemClock
+from tieline.contract import Secret, SettingsError
+from tieline.coordination import EmbeddedServer, Redis, open_redis, ping
+from tieline.engine import Engine
+from tieline.failpoints import set_failpoints
+from tieline.queue import Doorbell, Presence
+from tieline.registry import Registry
+from tieline.settings import Settings, load_settings
+from tieline.store.database import Database, open_database
+from tieline.store.schema import require_current
+from tieline.vault import LocalKeyRing, Vault, create_key_file, read_keys
+
+__all__ = ["Installation"]
+
+
+class Installation:
+    """The parts of one installation, each made when it is first needed.
+
+    Args:
+        settings: The settings; read from the environment if None.
+        clock: Now and sleep.
+        registry: The plugins; the installed ones if None.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self.settings = settings or load_settings()
+        self.clock = clock or SystemClock()
+        self._registry = registry
+        set_failpoints(self.settings.failpoints)
+
+    @property
+    def database_url(self) -> Secret:
+        """Where the database is."""
+        return self.settings.database_url or Secret(f"sqlite:///{self.settings.home}/tieline.db")
+
+    @property
+    def key_path(self) -> Path:
+        """Where the local key is."""
+        return self.settings.home / "keys" / "local.key"
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The plugins; none is imported yet."""
+        return self._registry or Registry(
+            self.settings.providers_disabled, self.settings.provider_pins
+        )
+
+    @cached_property
+    def raw_database(self) -> Database:
+        """The database, whatever its schema: for ``init``, ``db`` and ``doctor``."""
+        if not self.settings.database_url and not self.settings.home.is_dir():
+            raise SettingsError(
+                f"there is no installation in {self.settings.home}",
+                hint="tieline init",
+                code="not-initialised",
+            )
+        return open_database(self.database_url)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database, its schema found to be the code's."""
+        require_current(self.raw_database)
+        return self.raw_database
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Seals and opens credentials."""
+        if self.settings.is_production and not self.settings.allow_local_key:
+            raise SettingsError(
+                "production does not seal credentials under a local key",
+                hint="set TIELINE_ALLOW_LOCAL_KEY=true if that is what you want",
+                code="local-key-refused",
+            )
+        keys = read_keys(self.settings.key, self.key_path)
+        if not keys:
+            raise SettingsError(
+                f"there is no encryption key: TIELINE_KEY is empty and {self.key_path} is missing",
+                hint="tieline init, or give TIELINE_KEY the key that the credentials were sealed"
+                " under",
+                code="key-missing",
+            )
+        return Vault(LocalKeyRing(keys))
+
+    @cached_property
+    def embedded(self) -> EmbeddedServer:
+        """The embedded Valkey of this home."""
+        return EmbeddedServer(self.settings.home, binary=self.settings.valkey_binary)
+
+    @cached_property
+    def redis(self) -> Redis:
+        """A client that has had an answer; starts the embedded server if need be."""
+        url = self.settings.redis_url.reveal() or self.embedded.ensure()
+        client = open_redis(url)
+        ping(client)
+        return client
+
+    @cached_property
+    def doorbell(self) -> Doorbell:
+        """Wakes workers."""
+        return Doorbell(self.redis)
+
+    @cached_property
+    def presence(self) -> Presence:
+        """Knows the living workers."""
+        return Presence(self.redis)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Plans and does the syncing."""
+        return Engine(
+            database=self.database,
+            registry=self.registry,
+            opener=Opener(self.database, self.registry, self.vault, self.settings),
+            clock=self.clock,
+            settings=self.settings,
+            ring=lambda run_id, number: self.doorbell.ring(run_id, number),
+        )
+
+    def make_key(self) -> bool:
+        """Make a local key where there is none; False if there was one."""
+        return not self.settings.key and create_key_file(self.key_path)
+
+    def close(self) -> None:
+        """Give back sockets and files. The embedded server goes on."""
+        if "raw_database" in self.__dict__:
+            self.raw_database.close()
+        if "redis" in self.__dict__:
+            self.redis.close()

@@ -1,0 +1,122 @@
+"""Read records: a few to look at, all of them to take away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from tieline.engine import entity_of
+from tieline.errors import NotFoundError
+from tieline.records import restore
+from tieline.services.connect import get_connection
+from tieline.services.installation import Installation
+from tieline.store import quarantined
+from tieline.store import records as store
+from tieline.store.records import StoredRecord
+
+__all__ = ["export_records", "get_record", "list_quarantine", "list_records", "record_line"]
+
+_CHUNK = 1000
+
+
+def list_records(
+    installation: Installation,
+    connection: str,
+    entity: str,
+    *,
+    after: int = 0,
+    limit: int = 20,
+    with_deleted: bool = True,
+) -> list[StoredRecord]:
+    """Return records in the order of their last change, from a position on.
+
+    Raises:
+        NotFoundError: No such connection or entity.
+    """
+    row = get_connection(installation, connection)
+    entity_of(installation.registry.get(row.provider), entity)
+    with installation.database.read() as transaction:
+        found = store.read_records(
+            transaction, row.id, entity, after=after, limit=limit, with_deleted=with_deleted
+        )
+    return [_restored(record) for record in found]
+
+
+def get_record(
+    installation: Installation, connection: str, entity: str, record_id: str
+) -> StoredRecord:
+    """Return one record, a tombstone too.
+
+    Raises:
+        NotFoundError: No such connection, entity or record.
+    """
+    row = get_connection(installation, connection)
+    entity_of(installation.registry.get(row.provider), entity)
+    with installation.database.read() as transaction:
+        found = store.read_record(transaction, row.id, entity, record_id)
+    if found is None:
+        raise NotFoundError(
+            f"{row.name} has no record {record_id!r} in {entity}", code="record-unknown"
+        )
+    return _restored(found)
+
+
+def export_records(
+    installation: Installation, connection: str, entity: str, *, with_deleted: bool = True
+) -> Iterator[bytes]:
+    """Write all records, one JSON object a line, in the order of their last change.
+
+    A record that changes meanwhile comes again at its new position. Memory
+    does not grow with the number of records.
+
+    Returns:
+        Lines: ``id``, ``payload``, ``changed_at``, ``deleted_at``, ``position``.
+
+    Raises:
+        NotFoundError: No such connection or entity.
+    """
+    after = 0
+    while found := list_records(
+        installation,
+        connection,
+        entity,
+        after=after,
+        limit=_CHUNK,
+        with_deleted=with_deleted,
+    ):
+        for record in found:
+            yield record_line(record)
+        after = found[-1].position
+
+
+def list_quarantine(
+    installation: Installation, connection: str, entity: str | None = None, *, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Return quarantined records, the last seen first."""
+    row = get_connection(installation, connection)
+    with installation.database.read() as transaction:
+        return quarantined.list_quarantined(transaction, row.id, entity, limit=limit)
+
+
+def record_line(record: StoredRecord) -> bytes:
+    """Write a record as one JSON object without a line break; the payload as it is."""
+    rest = orjson.dumps(
+        {
+            "changed_at": record.changed_at,
+            "deleted_at": record.deleted_at,
+            "position": record.position,
+            "revision": record.revision,
+            "first_seen_at": record.first_seen_at,
+        }
+    )
+    identity = orjson.dumps(record.record_id)
+    return b'{"id":%b,"payload":%b,%b' % (identity, record.payload.encode(), rest[1:])
+
+
+def _restored(record: StoredRecord) -> StoredRecord:
+    if not record.is_escaped:
+        return record
+    return replace(record, payload=restore(record.payload, is_escaped=True), is_escaped=False)

@@ -1,0 +1,181 @@
+"""Ask for runs, follow them, cancel them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tieline.engine import Asked, ask_run, entity_of
+from tieline.engine.ask import ring_for
+from tieline.errors import DependencyError, NotFoundError, RefusedError
+from tieline.services.connect import get_connection
+from tieline.services.installation import Installation
+from tieline.store import log, records, runs
+from tieline.store.rows import RunRow
+
+__all__ = [
+    "cancel_run",
+    "count_records",
+    "estimate_total",
+    "get_run",
+    "list_runs",
+    "run_log",
+    "start_sync",
+    "wait_for_run",
+]
+
+_POLL_S = 0.2
+_LOOK_FOR_WORKERS_S = 1.0
+
+
+def start_sync(
+    installation: Installation,
+    connection: str,
+    entity: str,
+    *,
+    mode: str = "incremental",
+    actor: str,
+    allow_deletes: bool = False,
+) -> Asked:
+    """Ask for a run of one entity.
+
+    Returns:
+        The new run, or the one that is active already.
+
+    Raises:
+        NotFoundError: No such connection or entity.
+        PluginError: The provider's plugin is broken.
+        DependencyError: Database or Redis does not answer; nothing was asked.
+    """
+    row = get_connection(installation, connection)
+    declared = entity_of(installation.registry.get(row.provider), entity)
+    _ = installation.redis
+    return ask_run(
+        installation.engine,
+        row,
+        declared,
+        mode=mode,
+        asked_by=actor,
+        allow_deletes=allow_deletes,
+    )
+
+
+def get_run(installation: Installation, run_id: str) -> RunRow:
+    """Return a run.
+
+    Raises:
+        NotFoundError: There is none of that id.
+    """
+    with installation.database.read() as transaction:
+        run = runs.get_run(transaction, run_id)
+    if run is None:
+        raise NotFoundError(f"there is no run {run_id!r}", hint="tieline runs", code="run-unknown")
+    return run
+
+
+def list_runs(
+    installation: Installation,
+    *,
+    connection: str | None = None,
+    states: Sequence[str] = (),
+    limit: int = 20,
+) -> list[RunRow]:
+    """Return the newest runs first, of one connection or of all."""
+    row = get_connection(installation, connection) if connection else None
+    with installation.database.read() as transaction:
+        return runs.list_runs(
+            transaction, connection_id=row.id if row else None, states=states, limit=limit
+        )
+
+
+def run_log(installation: Installation, run_id: str) -> list[dict[str, Any]]:
+    """Return a run's entries of the sync log, oldest first."""
+    with installation.database.read() as transaction:
+        return log.list_entries(transaction, run_id=run_id)
+
+
+def cancel_run(installation: Installation, run_id: str, *, actor: str) -> RunRow:
+    """Ask a run to stop at its next page; what it committed stays.
+
+    Raises:
+        NotFoundError: There is none of that id.
+        RefusedError: It is over.
+    """
+    run = get_run(installation, run_id)
+    with installation.database.write() as transaction:
+        now = installation.clock.now()
+        if not runs.request_cancel(transaction, run_id, now):
+            raise RefusedError(f"the run {run_id} is over: {run.state}", code="run-over")
+        log.add_entry(
+            transaction,
+            at=now,
+            actor=actor,
+            event="run.cancel_asked",
+            connection_id=run.connection_id,
+            entity=run.entity,
+            run_id=run_id,
+        )
+    ring_for(installation.engine, run_id)
+    return get_run(installation, run_id)
+
+
+def estimate_total(installation: Installation, run: RunRow) -> int | None:
+    """Guess how many records a full run will see: as many as there are; None if unknown."""
+    known = count_records(installation, run) - run.counts.created
+    return known if known > 0 else None
+
+
+def count_records(installation: Installation, run: RunRow) -> int:
+    """Count the live records of a run's entity."""
+    with installation.database.read() as transaction:
+        return records.count_live(transaction, run.connection_id, run.entity)
+
+
+def wait_for_run(
+    installation: Installation,
+    run_id: str,
+    *,
+    patience_s: float,
+    on_progress: Callable[[RunRow], None] = lambda _: None,
+    on_lonely: Callable[[], None] = lambda: None,
+) -> RunRow:
+    """Follow a run to its end, as long as there is a worker to do it.
+
+    Args:
+        installation: Where.
+        run_id: The run.
+        patience_s: How long to wait without any living worker.
+        on_progress: Called with the run whenever it was looked at.
+        on_lonely: Called once when there is no living worker.
+
+    Returns:
+        The run when it is over or put off until later.
+
+    Raises:
+        DependencyError: There was no living worker for ``patience_s``; the run
+            stays asked for.
+    """
+    clock = installation.clock
+    last_alive = clock.monotonic()
+    last_looked = 0.0
+    was_told = False
+    while True:
+        run = get_run(installation, run_id)
+        on_progress(run)
+        if run.is_over or run.state in {"waiting", "retrying"}:
+            return run
+        now = clock.monotonic()
+        if now - last_looked >= _LOOK_FOR_WORKERS_S:
+            last_looked = now
+            if installation.presence.alive():
+                last_alive, was_told = now, False
+            elif now - last_alive >= 1.0 and not was_told:
+                was_told = True
+                on_lonely()
+        if now - last_alive > patience_s:
+            raise DependencyError(
+                f"no worker is alive; the run {run_id} is kept and starts with the next one",
+                hint="tieline worker (or: tieline up)",
+                code="no-worker",
+            )
+        clock.sleep(_POLL_S)

@@ -1,0 +1,175 @@
+"""Read the settings: environment, then ``_FILE`` variants, then ``.env``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError
+
+from tieline.contract.errors import SettingsError
+from tieline.contract.values import Secret
+from tieline.errors import nearest
+from tieline.settings.schema import SettingsSchema, is_secret
+
+__all__ = ["PREFIX", "Settings", "load_settings", "unknown_names"]
+
+PREFIX = "TIELINE_"
+_SCHEMA = SettingsSchema()
+# Read by the test-suite and by ./tie, not by Tieline itself.
+_OUTSIDE = {"TIELINE_TEST_PG_URL"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The settings of this process; secrets do not print."""
+
+    env: str
+    home: Path
+    database_url: Secret
+    redis_url: Secret
+    valkey_binary: str
+    key: Secret
+    allow_local_key: bool
+    allowed_base_urls: tuple[str, ...]
+    providers_disabled: frozenset[str]
+    provider_pins: Mapping[str, str]
+    lease_s: float
+    sweep_s: float
+    http_deadline_s: float
+    http_body_bytes: int
+    read_ahead: int
+    run_attempts: int
+    max_delete_share: float
+    log_level: str
+    log_format: str
+    failpoints: str
+
+    @property
+    def is_production(self) -> bool:
+        """Whether mistakes are refused that development lets pass."""
+        return self.env == "production"
+
+    @property
+    def is_embedded_redis(self) -> bool:
+        """Whether Tieline starts its own Valkey."""
+        return not self.redis_url
+
+
+def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        environ: The environment; the process's own if None.
+        folder: Where ``.env`` is looked for; the working folder if None.
+
+    Raises:
+        SettingsError: A value is wrong; the message names the variable, never
+            the value of a secret one.
+    """
+    environ = os.environ if environ is None else environ
+    given = _read_dotenv((folder or Path.cwd()) / ".env") | {
+        name: text for name, text in environ.items() if name.startswith(PREFIX)
+    }
+    values = {
+        name: text
+        for name in _SCHEMA.fields
+        if (text := _value(given, f"{PREFIX}{name.upper()}")) is not None
+    }
+    try:
+        loaded = _SCHEMA.load(values)
+    except ValidationError as error:
+        raise _wrong(error) from None
+    return _settings(loaded, environ)
+
+
+def unknown_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Find ``TIELINE_*`` variables that mean nothing.
+
+    Args:
+        environ: The environment; the process's own if None.
+
+    Returns:
+        Variable name to a suggestion, for each that no setting has.
+    """
+    environ = os.environ if environ is None else environ
+    known = {f"{PREFIX}{name.upper()}" for name in _SCHEMA.fields}
+    known |= {f"{name}_FILE" for name in known} | _OUTSIDE
+    return {
+        name: nearest(name, known)
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known
+    }
+
+
+def _value(given: Mapping[str, str], name: str) -> str | None:
+    if text := given.get(name):
+        return text
+    if not (path := given.get(f"{name}_FILE")):
+        return None
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{name}_FILE names a file that cannot be read: {path} ({type(error).__name__})"
+        ) from None
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {
+        name.strip(): text.strip().strip("\"'")
+        for name, text in pairs
+        if name.strip().startswith(PREFIX)
+    }
+
+
+def _wrong(error: ValidationError) -> SettingsError:
+    name, reasons = next(iter(error.normalized_messages().items()))
+    variable = f"{PREFIX}{name.upper()}"
+    reason = " ".join(reasons) if isinstance(reasons, list) else str(reasons)
+    example = _SCHEMA.fields[name].metadata.get("example", "")
+    return SettingsError(f"{variable}: {reason}", hint=f"for example: {variable}={example}")
+
+
+def _settings(loaded: dict[str, Any], environ: Mapping[str, str]) -> Settings:
+    allow_failpoints = loaded.pop("allow_failpoints")
+    if loaded["failpoints"] and not allow_failpoints:
+        raise SettingsError(
+            "TIELINE_FAILPOINTS is set, but failpoints are not allowed here",
+            hint="unset it, or set TIELINE_ALLOW_FAILPOINTS=true on a test installation",
+        )
+    loaded["home"] = _home(loaded["home"], environ)
+    loaded["http_body_bytes"] = int(loaded.pop("http_body_mb") * 1_000_000)
+    loaded["allowed_base_urls"] = tuple(_words(loaded["allowed_base_urls"]))
+    loaded["providers_disabled"] = frozenset(_words(loaded["providers_disabled"]))
+    loaded["provider_pins"] = {
+        name: distribution
+        for name, _, distribution in (word.partition("=") for word in _words(loaded["provider_pins"]))
+    }
+    for name, field in _SCHEMA.fields.items():
+        if is_secret(field):
+            loaded[name] = Secret(loaded[name])
+    return Settings(**loaded)
+
+
+def _home(text: str, environ: Mapping[str, str]) -> Path:
+    if text:
+        return Path(text).expanduser().absolute()
+    if data := environ.get("XDG_DATA_HOME"):
+        return Path(data) / "tieline"
+    try:
+        return Path.home() / ".local" / "share" / "tieline"
+    except RuntimeError:
+        return Path.cwd() / ".tieline"
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip().rstrip("/") for word in text.split(",") if word.strip()]

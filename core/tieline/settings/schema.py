@@ -1,0 +1,184 @@
+"""Every setting of the core: one schema that reads, checks and explains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+__all__ = ["SettingsSchema", "is_secret"]
+
+DATABASES = ("sqlite:///", "postgresql+psycopg://", "postgresql://")
+REDIS = ("redis://", "rediss://", "unix://")
+
+
+def _starts_with(prefixes: tuple[str, ...]) -> Any:
+    def check(value: str) -> None:
+        if value and not value.startswith(prefixes):
+            raise ValidationError(f"must begin with one of {', '.join(prefixes)}")
+
+    return check
+
+
+def _text(
+    doc: str,
+    *,
+    default: str = "",
+    example: str = "",
+    secret: bool = False,
+    check: Any = None,
+) -> fields.String:
+    return fields.String(
+        load_default=default,
+        validate=check,
+        metadata={"doc": doc, "example": example, "secret": secret},
+    )
+
+
+def _number(doc: str, *, default: float, low: float, high: float) -> fields.Float:
+    return fields.Float(
+        load_default=default,
+        validate=validate.Range(min=low, max=high),
+        metadata={"doc": f"{doc} From {low:g} to {high:g}.", "example": f"{default:g}"},
+    )
+
+
+class SettingsSchema(Schema):
+    """The environment's ``TIELINE_*`` variables, without their prefix."""
+
+    class Meta:  # noqa: D106
+        unknown = EXCLUDE
+
+    env = _text(
+        "Where this installation runs. In production a local key and foreign base"
+        " addresses are refused unless allowed below.",
+        default="development",
+        check=validate.OneOf(["development", "production"]),
+        example="production",
+    )
+    home = _text(
+        "Folder of an embedded installation: SQLite file, local key, Valkey, logs."
+        " Empty: $XDG_DATA_HOME/tieline, else ~/.local/share/tieline.",
+        example="./.tieline",
+    )
+    database_url = _text(
+        "Database. Empty: tieline.db in the home folder.",
+        secret=True,
+        check=_starts_with(DATABASES),
+        example="postgresql+psycopg://tieline:PASSWORD@db.example.com/tieline",
+    )
+    redis_url = _text(
+        "Redis or Valkey, 6.2 or newer. Empty: an embedded Valkey in the home folder.",
+        secret=True,
+        check=_starts_with(REDIS),
+        example="redis://:PASSWORD@redis.example.com:6379/0",
+    )
+    valkey_binary = _text(
+        "Server binary of the embedded Valkey. Empty: the one that came with Tieline, else"
+        " valkey-server or redis-server on PATH.",
+        example="/usr/bin/valkey-server",
+    )
+    key = _text(
+        "Local encryption key for credentials: 32 bytes in base64. Empty: a key file in the"
+        " home folder. Make one: openssl rand -base64 32",
+        secret=True,
+        example="MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    )
+    allow_local_key = fields.Boolean(
+        load_default=False,
+        metadata={
+            "doc": "Allow a local encryption key in production.",
+            "example": "false",
+        },
+    )
+    allowed_base_urls = _text(
+        "Base addresses other than the providers' own that connections may use in"
+        " production, separated by commas.",
+        example="https://proxy.example.com",
+    )
+    providers_disabled = _text(
+        "Providers to leave out, separated by commas.",
+        example="square",
+    )
+    provider_pins = _text(
+        "Which distribution may have a provider's name when several claim it, as"
+        " name=distribution, separated by commas.",
+        example="stripe=tieline-stripe",
+    )
+    lease_s = _number(
+        "Seconds for which a worker holds a partition without a sign of life. A killed"
+        " worker's work is taken up again after this.",
+        default=30,
+        low=1,
+        high=600,
+    )
+    sweep_s = _number(
+        "Seconds between two looks of a worker for work that nobody does.",
+        default=5,
+        low=0.2,
+        high=60,
+    )
+    http_deadline_s = _number(
+        "Seconds that one request to a provider may take in all.",
+        default=30,
+        low=1,
+        high=300,
+    )
+    http_body_mb = _number(
+        "Largest answer of a provider, in megabytes after decompression.",
+        default=32,
+        low=1,
+        high=1024,
+    )
+    read_ahead = fields.Integer(
+        load_default=4,
+        strict=False,
+        validate=validate.Range(min=1, max=64),
+        metadata={
+            "doc": "Pages that are fetched while earlier ones are written. From 1 to 64.",
+            "example": "4",
+        },
+    )
+    run_attempts = fields.Integer(
+        load_default=5,
+        validate=validate.Range(min=1, max=100),
+        metadata={
+            "doc": "How often a run that meets an unavailable provider is tried in all.",
+            "example": "5",
+        },
+    )
+    max_delete_share = _number(
+        "Share of an entity's records that a full run may find gone. Above it, and above 20"
+        " records, nothing is deleted and the run asks for --allow-deletes.",
+        default=0.3,
+        low=0,
+        high=1,
+    )
+    log_level = _text(
+        "Least level that is logged.",
+        default="info",
+        check=validate.OneOf(["debug", "info", "warning", "error"]),
+        example="info",
+    )
+    log_format = _text(
+        "How log lines look: json, or text for people.",
+        default="json",
+        check=validate.OneOf(["json", "text"]),
+        example="json",
+    )
+    failpoints = _text(
+        "Faults to inject at named places, for tests: name=action@n, separated by semicolons.",
+        example="sync.page.before_commit=kill@3",
+    )
+    allow_failpoints = fields.Boolean(
+        load_default=False,
+        metadata={
+            "doc": "Honour TIELINE_FAILPOINTS. Never set it where data matters.",
+            "example": "false",
+        },
+    )
+
+
+def is_secret(field: fields.Field[Any]) -> bool:
+    """Say whether a setting's value must not be shown."""
+    return bool(field.metadata.get("secret"))

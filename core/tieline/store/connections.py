@@ -1,0 +1,193 @@
+"""Connections, their sealed credentials, and how far each entity is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tieline.store.database import Connection
+from tieline.store.tables import connections, credentials, entity_states
+
+__all__ = [
+    "ConnectionRow",
+    "EntityState",
+    "add_connection",
+    "connection_names",
+    "delete_connection",
+    "find_connection",
+    "list_connections",
+    "note_success",
+    "read_entity_states",
+    "read_sealed",
+    "replace_credential",
+    "set_connection_state",
+    "update_connection",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionRow:
+    """A connection, without its credential."""
+
+    id: str
+    name: str
+    provider: str
+    environment: str
+    base_url: str
+    auth_kind: str
+    account_id: str | None
+    account_name: str
+    settings: Mapping[str, Any]
+    state: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Read a row of ``connections``."""
+        return cls(**{field.name: row[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EntityState:
+    """How far one entity of one connection is.
+
+    Attributes:
+        position: Last position of its change feed.
+        synced_until: The provider's time up to which it is known; None before
+            the first run that succeeded.
+        last_success_at: When a run of it last succeeded.
+    """
+
+    connection_id: str
+    entity: str
+    position: int
+    synced_until: datetime | None
+    last_success_at: datetime | None
+
+
+def add_connection(connection: Connection, row: ConnectionRow) -> bool:
+    """Add a connection; False if the name is taken."""
+    insert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    statement = insert_into(connections).values(values)
+    result = connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
+    return result.rowcount == 1
+
+
+def update_connection(connection: Connection, row: ConnectionRow) -> None:
+    """Store what connecting anew found out."""
+    names = ("environment", "base_url", "auth_kind", "account_id", "account_name", "state")
+    connection.execute(
+        update(connections)
+        .where(connections.c.id == row.id)
+        .values({name: getattr(row, name) for name in (*names, "updated_at")})
+    )
+
+
+def replace_credential(
+    connection: Connection,
+    connection_id: str,
+    sealed: Mapping[str, str],
+    *,
+    key_id: str,
+    now: datetime,
+) -> None:
+    """Store a credential's sealed fields in place of what there was."""
+    connection.execute(delete(credentials).where(credentials.c.connection_id == connection_id))
+    rows = [
+        {
+            "connection_id": connection_id,
+            "field": field,
+            "sealed": text,
+            "key_id": key_id,
+            "generation": 1,
+            "updated_at": now,
+        }
+        for field, text in sealed.items()
+    ]
+    connection.execute(insert(credentials), rows)
+
+
+def read_sealed(connection: Connection, connection_id: str) -> dict[str, str]:
+    """Read a credential's fields, sealed."""
+    rows = connection.execute(
+        select(credentials.c.field, credentials.c.sealed).where(
+            credentials.c.connection_id == connection_id
+        )
+    )
+    return {field: sealed for field, sealed in rows}
+
+
+def find_connection(connection: Connection, name_or_id: str) -> ConnectionRow | None:
+    """Read a connection by its name or its id."""
+    statement = select(connections).where(
+        or_(connections.c.id == name_or_id, connections.c.name == name_or_id)
+    )
+    row = connection.execute(statement).mappings().first()
+    return None if row is None else ConnectionRow.of(row)
+
+
+def list_connections(connection: Connection) -> list[ConnectionRow]:
+    """Read all connections by name."""
+    statement = select(connections).order_by(connections.c.name)
+    return [ConnectionRow.of(row) for row in connection.execute(statement).mappings()]
+
+
+def connection_names(connection: Connection) -> Sequence[str]:
+    """Read the names of all connections."""
+    return connection.execute(select(connections.c.name)).scalars().all()
+
+
+def set_connection_state(
+    connection: Connection, connection_id: str, state: str, now: datetime
+) -> None:
+    """Change a connection's state: ``ok`` or ``needs_reauth``."""
+    connection.execute(
+        update(connections)
+        .where(connections.c.id == connection_id)
+        .values(state=state, updated_at=now)
+    )
+
+
+def delete_connection(connection: Connection, connection_id: str) -> None:
+    """Remove a connection with all that hangs on it; the sync log stays."""
+    connection.execute(delete(connections).where(connections.c.id == connection_id))
+
+
+def note_success(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    *,
+    now: datetime,
+    synced_until: datetime | None,
+    full_run_id: str | None,
+) -> None:
+    """Note that an entity is in step up to ``synced_until``."""
+    upsert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
+    values: dict[str, Any] = {"last_success_at": now, "synced_until": synced_until}
+    if full_run_id:
+        values["last_full_run_id"] = full_run_id
+    statement = upsert_into(entity_states).values(
+        connection_id=connection_id, entity=entity, position=0, **values
+    )
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["connection_id", "entity"], set_=values)
+    )
+
+
+def read_entity_states(connection: Connection, connection_id: str) -> list[EntityState]:
+    """Read how far each entity of a connection is."""
+    names = [field.name for field in fields(EntityState)]
+    statement = (
+        select(*(entity_states.c[name] for name in names))
+        .where(entity_states.c.connection_id == connection_id)
+        .order_by(entity_states.c.entity)
+    )
+    return [EntityState(**row) for row in connection.execute(statement).mappings()]

@@ -1,0 +1,190 @@
+"""One database: SQLite in a file, or PostgreSQL by address."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tieline.contract.errors import SettingsError
+from tieline.contract.values import Secret
+from tieline.errors import DependencyError
+
+__all__ = ["Connection", "Database", "open_database"]
+
+T = TypeVar("T")
+
+_TRIES = 3
+# PostgreSQL: serialization failure, deadlock; both mean "once more".
+_REPEATABLE = {"40001", "40P01"}
+_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _forget_sockets_of_the_parent() -> None:
+    """Keep forked children from reading each other's results."""
+    for engine in _ENGINES:
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_sockets_of_the_parent)
+
+
+class Database:
+    """Transactions on one database.
+
+    Args:
+        engine: As :func:`open_database` makes it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(tieline_read=True)
+        self.dialect = engine.dialect.name
+
+    @property
+    def engine(self) -> Engine:
+        """For the migrations alone."""
+        return self._engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open one transaction that may write; commit at the end, or roll back.
+
+        Never hold it over a call to the network.
+
+        Raises:
+            DependencyError: The database does not answer.
+        """
+        with _translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open one transaction that only reads.
+
+        Raises:
+            DependencyError: The database does not answer.
+        """
+        with _translated(), self._reader.begin() as connection:
+            yield connection
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction, again if the database asks for that.
+
+        Args:
+            work: Called up to three times, each in a fresh transaction; it
+                must find out by itself if an earlier one was committed, since
+                a connection can be lost during the commit.
+
+        Raises:
+            DependencyError: The database does not answer.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                with self._engine.begin() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if not _is_repeatable(error):
+                    raise _unavailable(error) from None
+        with self.write() as connection:
+            return work(connection)
+
+    def describe(self) -> str:
+        """Say where the database is, without user and password."""
+        url = self._engine.url
+        if self.dialect == "sqlite":
+            return str(url.database)
+        port = f":{url.port}" if url.port else ""
+        return f"{self.dialect}://{url.host or ''}{port}/{url.database or ''}"
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self._engine.dispose()
+
+
+def open_database(url: Secret) -> Database:
+    """Open a database; nothing is connected before the first transaction.
+
+    Args:
+        url: ``sqlite:///…`` or ``postgresql+psycopg://…``; plain
+            ``postgresql://`` is taken as psycopg's.
+
+    Raises:
+        SettingsError: The address makes no sense, or its driver is missing.
+    """
+    text = url.reveal()
+    if text.startswith("postgresql://"):
+        text = text.replace("postgresql://", "postgresql+psycopg://", 1)
+    options: dict[str, Any] = {
+        "hide_parameters": True,
+        "json_serializer": lambda value: orjson.dumps(value).decode(),
+        "json_deserializer": lambda text: orjson.loads(text),
+    }
+    try:
+        if make_url(text).get_backend_name() == "postgresql":
+            options |= {"pool_pre_ping": True, "pool_size": 8, "pool_timeout": 30}
+        engine = create_engine(text, **options)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"TIELINE_DATABASE_URL needs the package {error.name}, which is not installed",
+            hint="pip install 'tieline[postgres]'",
+        ) from None
+    except (SQLAlchemyError, ValueError, TypeError):
+        raise SettingsError(
+            "TIELINE_DATABASE_URL is no database address",
+            hint="for example: postgresql+psycopg://user:PASSWORD@host/database",
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    _ENGINES.add(engine)
+    return Database(engine)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "busy_timeout=30000",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once, or read-modify-write loses updates silently."""
+    is_read = connection.get_execution_options().get("tieline_read")
+    connection.exec_driver_sql("BEGIN" if is_read else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise _unavailable(error) from None
+
+
+def _is_repeatable(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state in _REPEATABLE
+
+
+def _unavailable(error: DBAPIError) -> Exception:
+    """Turn "does not answer" into our error; leave programming errors alone."""
+    kind = type(error).__name__
+    if kind not in {"OperationalError", "InterfaceError"}:
+        return error
+    words = str(error.orig).strip().splitlines()
+    return DependencyError(
+        f"the database does not answer or refuses: {words[0] if words else kind}",
+        hint="tieline doctor",
+        code="database-down",
+    )

@@ -1,0 +1,54 @@
+"""The sync log: who asked, what happened, when. Rows are only ever added."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from tieline.store.database import Connection
+from tieline.store.rows import Counts
+from tieline.store.tables import sync_log
+
+__all__ = ["add_entry", "list_entries"]
+
+
+def add_entry(
+    connection: Connection,
+    *,
+    at: datetime,
+    actor: str,
+    event: str,
+    connection_id: str | None = None,
+    entity: str | None = None,
+    run_id: str | None = None,
+    counts: Counts | None = None,
+    error_code: str | None = None,
+    detail: str = "",
+) -> None:
+    """Add one entry, in the transaction that does what it says."""
+    connection.execute(
+        insert(sync_log).values(
+            at=at,
+            actor=actor[:80],
+            event=event,
+            connection_id=connection_id,
+            entity=entity,
+            run_id=run_id,
+            counts=counts.as_dict() if counts else None,
+            error_code=error_code,
+            detail=detail,
+        )
+    )
+
+
+def list_entries(
+    connection: Connection, *, run_id: str | None = None, limit: int = 200
+) -> list[dict[str, Any]]:
+    """Read the newest entries, oldest of them first."""
+    statement = select(sync_log).order_by(sync_log.c.id.desc()).limit(limit)
+    if run_id:
+        statement = statement.where(sync_log.c.run_id == run_id)
+    rows = connection.execute(statement).mappings().all()
+    return [dict(row) for row in reversed(rows)]

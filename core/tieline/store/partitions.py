@@ -1,0 +1,223 @@
+"""Partitions: claimed by lease, held by fence, moved on page by page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+
+from tieline.store.database import Connection
+from tieline.store.ids import new_id
+from tieline.store.rows import COUNTS, Counts, PartitionRow
+from tieline.store.tables import partitions, runs
+
+__all__ = [
+    "Advance",
+    "add_partition",
+    "advance",
+    "all_done",
+    "claim_partition",
+    "count_partitions",
+    "earliest_as_of",
+    "read_partition",
+    "release",
+    "renew",
+]
+
+
+_IS_CANCELLED = (
+    select(runs.c.cancel_requested_at.is_not(None))
+    .where(runs.c.id == partitions.c.run_id)
+    .scalar_subquery()
+    .label("is_cancelled")
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advance:
+    """One page's step of a partition.
+
+    Attributes:
+        partition_id: The partition.
+        fence: The fence under which the page was fetched.
+        page: How many pages were committed before this one.
+        checkpoint: Cursor of the next page; None: the partition's start, or
+            its end if ``is_done``.
+        counts: What the page did.
+        now: When.
+        lease_until: The lease's new end.
+        is_done: Whether this was the last page.
+        is_restart: The window is read again from its start.
+        as_of: The provider's time of the page; the first page's is kept.
+    """
+
+    partition_id: str
+    fence: int
+    page: int
+    checkpoint: str | None
+    counts: Counts
+    now: datetime
+    lease_until: datetime
+    is_done: bool = False
+    is_restart: bool = False
+    as_of: datetime | None = None
+
+
+def add_partition(
+    connection: Connection,
+    *,
+    run_id: str,
+    number: int,
+    window: tuple[datetime | None, datetime | None] = (None, None),
+    source: str = "list",
+) -> str:
+    """Add a part of a run, ready to be claimed; return its id."""
+    partition_id = new_id("par")
+    connection.execute(
+        insert(partitions).values(
+            id=partition_id,
+            run_id=run_id,
+            number=number,
+            state="ready",
+            source=source,
+            window_start=window[0],
+            window_end=window[1],
+            pages=0,
+            restarts=0,
+            fence=0,
+        )
+    )
+    return partition_id
+
+
+def claim_partition(
+    connection: Connection, run_id: str, *, owner: str, now: datetime, lease_until: datetime
+) -> PartitionRow | None:
+    """Take the first part of a run that nobody holds.
+
+    Args:
+        connection: Open write transaction.
+        run_id: The run.
+        owner: Who claims, for people to read.
+        now: Aware UTC.
+        lease_until: How long the claim holds unless it is renewed.
+
+    Returns:
+        The partition under a new fence, or None if there is nothing to take.
+    """
+    is_free = or_(
+        partitions.c.state == "ready",
+        and_(partitions.c.state == "running", partitions.c.lease_until < now),
+    )
+    free = (
+        select(partitions.c.id)
+        .where(partitions.c.run_id == run_id, is_free)
+        .order_by(partitions.c.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    statement = (
+        update(partitions)
+        .where(partitions.c.id == free.scalar_subquery())
+        .values(
+            state="running",
+            lease_owner=owner,
+            lease_until=lease_until,
+            fence=partitions.c.fence + 1,
+        )
+        .returning(partitions)
+    )
+    row = connection.execute(statement).mappings().first()
+    return None if row is None else PartitionRow.of(row)
+
+
+def advance(connection: Connection, step: Advance) -> tuple[bool, bool]:
+    """Move a partition on by one page, in the transaction that stores the page.
+
+    Returns:
+        Whether it moved, and whether its run is to stop. It does not move,
+        and nothing may be committed, if the fence is out of date or this page
+        was committed before.
+    """
+    values = {name: partitions.c[name] + getattr(step.counts, name) for name in COUNTS}
+    row = connection.execute(
+        update(partitions)
+        .where(*_held(step.partition_id, step.fence), partitions.c.pages == step.page)
+        .values(
+            pages=partitions.c.pages + (0 if step.is_restart else 1),
+            restarts=partitions.c.restarts + (1 if step.is_restart else 0),
+            checkpoint=step.checkpoint,
+            checkpoint_at=step.now,
+            as_of=func.coalesce(partitions.c.as_of, step.as_of, type_=partitions.c.as_of.type),
+            lease_until=step.lease_until,
+            state="done" if step.is_done else "running",
+            **values,
+        )
+        .returning(_IS_CANCELLED)
+    ).first()
+    return row is not None, bool(row and row.is_cancelled)
+
+
+def earliest_as_of(connection: Connection, run_id: str) -> datetime | None:
+    """Return the provider's time up to which a run's partitions know everything."""
+    column = partitions.c.as_of
+    statement = select(func.min(column, type_=column.type)).where(partitions.c.run_id == run_id)
+    return connection.execute(statement).scalar()
+
+
+def read_partition(connection: Connection, partition_id: str) -> PartitionRow | None:
+    """Read one partition as it is now."""
+    found = connection.execute(select(partitions).where(partitions.c.id == partition_id))
+    row = found.mappings().first()
+    return None if row is None else PartitionRow.of(row)
+
+
+def renew(
+    connection: Connection, partition_id: str, *, fence: int, lease_until: datetime
+) -> tuple[bool, bool]:
+    """Lengthen a lease.
+
+    Returns:
+        Whether the partition is still ours, and whether its run is to stop.
+    """
+    row = connection.execute(
+        update(partitions)
+        .where(*_held(partition_id, fence))
+        .values(lease_until=lease_until)
+        .returning(_IS_CANCELLED)
+    ).first()
+    return row is not None, bool(row and row.is_cancelled)
+
+
+def release(connection: Connection, partition_id: str, *, fence: int) -> bool:
+    """Give a lease back, the checkpoint as it stands; False if it was lost."""
+    result = connection.execute(
+        update(partitions)
+        .where(*_held(partition_id, fence))
+        .values(state="ready", lease_owner=None, lease_until=None)
+    )
+    return result.rowcount == 1
+
+
+def count_partitions(connection: Connection, run_id: str) -> int:
+    """Count the parts of a run."""
+    statement = select(func.count()).where(partitions.c.run_id == run_id)
+    return connection.execute(statement).scalar_one()
+
+
+def all_done(connection: Connection, run_id: str) -> bool:
+    """Say whether a run has parts and all of them were read to their end."""
+    statement = select(
+        func.count(), func.count().filter(partitions.c.state != "done")
+    ).where(partitions.c.run_id == run_id)
+    total, open_ones = connection.execute(statement).one()
+    return total > 0 and open_ones == 0
+
+
+def _held(partition_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
+    return (
+        partitions.c.id == partition_id,
+        partitions.c.fence == fence,
+        partitions.c.state == "running",
+    )

@@ -1,0 +1,420 @@
+"""Records: compared, put in, taken out; every change gets a position.
+
+The hot statements are plain SQL: a page goes to PostgreSQL as one JSON text
+and to SQLite as one list of values, which the expression language would
+compile anew for every page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tieline.store.database import Connection
+from tieline.store.tables import entity_states, records, sightings
+
+__all__ = [
+    "Known",
+    "NewRecord",
+    "StoredRecord",
+    "add_sighting",
+    "count_live",
+    "drop_sightings",
+    "highest_rank",
+    "read_known",
+    "read_record",
+    "read_records",
+    "take_positions",
+    "tombstone",
+    "unseen_keys",
+    "upsert",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database has of a record, as far as a comparison needs it."""
+
+    content_hash: str
+    rank: int
+    is_deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record that is to be written.
+
+    Attributes:
+        record_id: Its key.
+        payload: Canonical JSON, without anything that PostgreSQL refuses.
+        content_hash: 128 bits over the payload, in hex.
+        rank: Orders copies of one record.
+        is_escaped: The payload's text was escaped.
+    """
+
+    record_id: str
+    payload: bytes
+    content_hash: str
+    rank: int
+    is_escaped: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRecord:
+    """A record as it stands; ``payload`` is JSON text."""
+
+    record_id: str
+    payload: str
+    is_escaped: bool
+    revision: int
+    first_seen_at: datetime
+    changed_at: datetime
+    deleted_at: datetime | None
+    position: int
+
+
+_KNOWN = {
+    "postgresql": text(
+        "SELECT record_id, content_hash, rank, deleted_at IS NOT NULL FROM records"
+        " WHERE connection_id = :connection_id AND entity = :entity"
+        " AND record_id IN (SELECT jsonb_array_elements_text(CAST(:keys AS jsonb)))"
+    ),
+    "sqlite": text(
+        "SELECT record_id, content_hash, rank, deleted_at IS NOT NULL FROM records"
+        " WHERE connection_id = :connection_id AND entity = :entity"
+        " AND record_id IN (SELECT value FROM json_each(:keys))"
+    ),
+}
+_CONFLICT = """
+ON CONFLICT (connection_id, entity, record_id) DO UPDATE SET
+  payload = excluded.payload, content_hash = excluded.content_hash, rank = excluded.rank,
+  is_escaped = excluded.is_escaped, position = excluded.position, revision = r.revision + 1,
+  changed_at = excluded.changed_at, deleted_at = NULL, run_id = excluded.run_id
+WHERE (excluded.rank > r.rank OR (excluded.rank = r.rank AND r.deleted_at IS NULL))
+  AND (excluded.content_hash <> r.content_hash OR r.deleted_at IS NOT NULL)
+RETURNING record_id, revision
+"""
+_INTO = """
+INSERT INTO records AS r (connection_id, entity, run_id, first_seen_at, changed_at, revision,
+  record_id, payload, content_hash, rank, is_escaped, position)
+"""
+_UPSERT_POSTGRESQL = text(
+    _INTO
+    + """
+SELECT :connection_id, :entity, :run_id, :now, :now, 1, n.k, n.p, n.h, n.r, n.x, :base + n.o
+FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+  AS n(k text, p jsonb, h text, r bigint, x boolean, o bigint)
+"""
+    + _CONFLICT
+)
+# SQLite's own JSON functions take twice as long as bound values (benchmarks/upsert.md).
+_CHUNK = 500
+
+
+def read_known(
+    connection: Connection, connection_id: str, entity: str, keys: Sequence[str]
+) -> dict[str, Known]:
+    """Read what a comparison needs of the records that the database has of ``keys``."""
+    given = {
+        "connection_id": connection_id,
+        "entity": entity,
+        "keys": orjson.dumps(keys).decode(),
+    }
+    rows = connection.execute(_KNOWN[connection.dialect.name], given)
+    return {key: Known(digest, rank, bool(gone)) for key, digest, rank, gone in rows}
+
+
+def take_positions(connection: Connection, connection_id: str, entity: str, count: int) -> int:
+    """Take the next ``count`` positions of an entity's change feed.
+
+    The counter's row stays locked until the transaction ends, so a smaller
+    position can never be committed after a larger one was read.
+
+    Returns:
+        The position before the first one taken.
+    """
+    upsert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
+    statement = upsert_into(entity_states).values(
+        connection_id=connection_id, entity=entity, position=count
+    )
+    statement = statement.on_conflict_do_update(
+        index_elements=["connection_id", "entity"],
+        set_={"position": entity_states.c.position + count},
+    )
+    end = connection.execute(statement.returning(entity_states.c.position)).scalar_one()
+    return int(end) - count
+
+
+def upsert(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    new: Sequence[NewRecord],
+    *,
+    base: int,
+    run_id: str | None,
+    now: datetime,
+) -> dict[str, int]:
+    """Write the records that are new or newer and differ, in one statement.
+
+    Args:
+        connection: Open write transaction.
+        connection_id: The connection.
+        entity: The entity.
+        new: The records, no key twice, sorted by key.
+        base: The position before the first one, from :func:`take_positions`.
+        run_id: The run that brought them.
+        now: Aware UTC.
+
+    Returns:
+        Key to revision for each record that was written; 1 means created.
+    """
+    written: dict[str, int] = {}
+    for start in range(0, len(new), _CHUNK):
+        chunk = new[start : start + _CHUNK]
+        common = (connection_id, entity, run_id, now)
+        if connection.dialect.name == "postgresql":
+            written |= _upsert_postgresql(connection, common, chunk, base + start)
+        else:
+            written |= _upsert_sqlite(connection, common, chunk, base + start)
+    return written
+
+
+def _upsert_postgresql(
+    connection: Connection, common: Sequence[Any], new: Sequence[NewRecord], base: int
+) -> dict[str, int]:
+    rows = b",".join(
+        b'{"k":%b,"p":%b,"h":"%b","r":%d,"x":%b,"o":%d}'
+        % (
+            orjson.dumps(record.record_id),
+            record.payload,
+            record.content_hash.encode(),
+            record.rank,
+            b"true" if record.is_escaped else b"false",
+            number,
+        )
+        for number, record in enumerate(new, 1)
+    )
+    given = dict(zip(("connection_id", "entity", "run_id", "now"), common, strict=True))
+    given |= {"base": base, "rows": f"[{rows.decode()}]"}
+    return {key: revision for key, revision in connection.execute(_UPSERT_POSTGRESQL, given)}
+
+
+def _upsert_sqlite(
+    connection: Connection, common: Sequence[Any], new: Sequence[NewRecord], base: int
+) -> dict[str, int]:
+    connection_id, entity, run_id, now = common
+    at = now.astimezone(UTC).isoformat(timespec="microseconds")
+    values: list[Any] = [connection_id, entity, run_id, at]
+    for number, record in enumerate(new, base + 1):
+        payload = record.payload.decode()
+        values += (record.record_id, payload, record.content_hash, record.rank)
+        values += (record.is_escaped, number)
+    result = connection.exec_driver_sql(_sqlite_upsert(len(new)), tuple(values))
+    return {key: revision for key, revision in result}
+
+
+@lru_cache(maxsize=_CHUNK)
+def _sqlite_upsert(count: int) -> str:
+    rows = ", ".join(["(?1, ?2, ?3, ?4, ?4, 1, ?, ?, ?, ?, ?, ?)"] * count)
+    return f"{_INTO} VALUES {rows} {_CONFLICT}"
+
+
+def tombstone(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    keys: Sequence[str],
+    *,
+    rank: int,
+    run_id: str | None,
+    now: datetime,
+) -> int:
+    """Mark records as deleted, unless a newer copy is there; return how many."""
+    live = connection.execute(
+        select(records.c.record_id)
+        .where(_of(connection_id, entity), records.c.record_id.in_(keys))
+        .where(records.c.deleted_at.is_(None), records.c.rank <= rank)
+    ).scalars()
+    return _delete(connection, connection_id, entity, sorted(live), rank, run_id, now)
+
+
+def add_sighting(
+    connection: Connection, *, run_id: str, partition_id: str, page: int, keys: Sequence[str]
+) -> None:
+    """Note which records a full run met on one page."""
+    connection.execute(
+        insert(sightings).values(
+            run_id=run_id, partition_id=partition_id, page=page, record_ids=list(keys)
+        )
+    )
+
+
+def count_live(connection: Connection, connection_id: str, entity: str) -> int:
+    """Count the records that are not deleted."""
+    statement = select(func.count()).where(
+        _of(connection_id, entity), records.c.deleted_at.is_(None)
+    )
+    return connection.execute(statement).scalar_one()
+
+
+def highest_rank(connection: Connection, connection_id: str, entity: str) -> int:
+    """Return the highest rank among an entity's records; 0 if there are none."""
+    statement = select(func.max(records.c.rank)).where(_of(connection_id, entity))
+    return connection.execute(statement).scalar() or 0
+
+
+def unseen_keys(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    *,
+    run_id: str,
+    before: datetime,
+    limit: int,
+) -> list[str]:
+    """Find live records, last changed before a full run, that no page of it held.
+
+    Args:
+        connection: Open transaction.
+        connection_id: The connection.
+        entity: The entity.
+        run_id: The full run, all of whose partitions are done.
+        before: When the run began: what was written later is not judged.
+        limit: The most to return, smallest keys first.
+    """
+    given = {
+        "connection_id": connection_id,
+        "entity": entity,
+        "run_id": run_id,
+        "before": before,
+        "limit": limit,
+    }
+    statement = _UNSEEN[connection.dialect.name].bindparams(
+        bindparam("before", type_=records.c.changed_at.type)
+    )
+    return list(connection.execute(statement, given).scalars())
+
+
+_SEEN = {
+    "postgresql": "SELECT e.value FROM sightings s, jsonb_array_elements_text(s.record_ids) e",
+    "sqlite": "SELECT e.value FROM sightings s, json_each(s.record_ids) e",
+}
+_UNSEEN = {
+    name: text(
+        "SELECT record_id FROM records WHERE connection_id = :connection_id AND entity = :entity"
+        " AND deleted_at IS NULL AND changed_at < :before AND (run_id IS NULL OR run_id <> :run_id)"
+        f" AND record_id NOT IN ({seen} WHERE s.run_id = :run_id)"
+        " ORDER BY record_id LIMIT :limit"
+    )
+    for name, seen in _SEEN.items()
+}
+
+
+def drop_sightings(connection: Connection, run_id: str) -> None:
+    """Forget what a run met, once it is over."""
+    connection.execute(delete(sightings).where(sightings.c.run_id == run_id))
+
+
+def read_records(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    *,
+    after: int = 0,
+    limit: int = 1000,
+    with_deleted: bool = True,
+) -> list[StoredRecord]:
+    """Read records in the order of their last change.
+
+    Args:
+        connection: Open transaction.
+        connection_id: The connection.
+        entity: The entity.
+        after: The position after which to begin.
+        limit: The most to return.
+        with_deleted: Whether tombstones are wanted too.
+    """
+    names = ("record_id", "is_escaped", "revision", "first_seen_at", "changed_at")
+    statement = (
+        select(
+            *(records.c[name] for name in (*names, "deleted_at", "position")),
+            cast(records.c.payload, Text).label("payload"),
+        )
+        .where(_of(connection_id, entity), records.c.position > after)
+        .order_by(records.c.position)
+        .limit(limit)
+    )
+    if not with_deleted:
+        statement = statement.where(records.c.deleted_at.is_(None))
+    return [StoredRecord(**row) for row in connection.execute(statement).mappings()]
+
+
+def read_record(
+    connection: Connection, connection_id: str, entity: str, record_id: str
+) -> StoredRecord | None:
+    """Read one record, a tombstone too."""
+    names = ("record_id", "is_escaped", "revision", "first_seen_at", "changed_at")
+    statement = select(
+        *(records.c[name] for name in (*names, "deleted_at", "position")),
+        cast(records.c.payload, Text).label("payload"),
+    ).where(_of(connection_id, entity), records.c.record_id == record_id)
+    row = connection.execute(statement).mappings().first()
+    return None if row is None else StoredRecord(**row)
+
+
+def _delete(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    keys: Sequence[str],
+    rank: int,
+    run_id: str | None,
+    now: datetime,
+) -> int:
+    if not keys:
+        return 0
+    base = take_positions(connection, connection_id, entity, len(keys))
+    statement = (
+        update(records)
+        .where(
+            _of(connection_id, entity),
+            records.c.record_id == bindparam("key"),
+            records.c.deleted_at.is_(None),
+        )
+        .values(
+            deleted_at=now,
+            changed_at=now,
+            rank=rank,
+            revision=records.c.revision + 1,
+            run_id=run_id,
+            position=bindparam("at"),
+        )
+    )
+    connection.execute(
+        statement, [{"key": key, "at": base + number} for number, key in enumerate(keys, 1)]
+    )
+    return len(keys)
+
+
+def _of(connection_id: str, entity: str) -> ColumnElement[bool]:
+    return and_(records.c.connection_id == connection_id, records.c.entity == entity)

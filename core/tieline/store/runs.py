@@ -1,0 +1,296 @@
+"""Runs: asked for, found due, put off, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tieline.store.database import Connection
+from tieline.store.ids import new_id
+from tieline.store.rows import COUNTS, Counts, RunRow
+from tieline.store.tables import ACTIVE_STATES, connections, partitions, runs
+
+__all__ = [
+    "active_run",
+    "add_run",
+    "due_runs",
+    "end_run",
+    "get_run",
+    "list_runs",
+    "next_due_at",
+    "put_off",
+    "request_cancel",
+    "ring",
+    "start_run",
+    "totals",
+]
+
+_IS_ACTIVE = runs.c.state.in_(ACTIVE_STATES)
+_IS_IDLE = runs.c.state.in_(("queued", "waiting", "retrying"))
+
+
+def add_run(
+    connection: Connection,
+    *,
+    connection_id: str,
+    entity: str,
+    mode: str,
+    asked_by: str,
+    now: datetime,
+    reason: str = "",
+    allow_deletes: bool = False,
+    window: tuple[datetime | None, datetime | None] = (None, None),
+) -> str | None:
+    """Ask for a run.
+
+    Returns:
+        Its id, or None if a run of this connection, entity and direction is
+        active already; the database's own index decides.
+    """
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
+    statement = (
+        insert(runs)
+        .values(
+            id=new_id("run"),
+            connection_id=connection_id,
+            entity=entity,
+            direction="inbound",
+            mode=mode,
+            state="queued",
+            asked_by=asked_by,
+            reason=reason,
+            allow_deletes=allow_deletes,
+            window_start=window[0],
+            window_end=window[1],
+            attempt=1,
+            due_at=now,
+            rings=0,
+            created_at=now,
+        )
+        .on_conflict_do_nothing(
+            index_elements=["connection_id", "entity", "direction"], index_where=_IS_ACTIVE
+        )
+        .returning(runs.c.id)
+    )
+    return connection.execute(statement).scalar()
+
+
+def get_run(connection: Connection, run_id: str) -> RunRow | None:
+    """Read one run; the counts of an active one are those of its partitions."""
+    row = connection.execute(_select().where(runs.c.id == run_id)).mappings().first()
+    return None if row is None else _with_live_counts(connection, [RunRow.of(row)])[0]
+
+
+def active_run(connection: Connection, connection_id: str, entity: str) -> RunRow | None:
+    """Read the active inbound run of an entity, if there is one."""
+    found = connection.execute(
+        _select().where(
+            runs.c.connection_id == connection_id,
+            runs.c.entity == entity,
+            runs.c.direction == "inbound",
+            _IS_ACTIVE,
+        )
+    )
+    row = found.mappings().first()
+    return None if row is None else _with_live_counts(connection, [RunRow.of(row)])[0]
+
+
+def list_runs(
+    connection: Connection,
+    *,
+    connection_id: str | None = None,
+    states: Sequence[str] = (),
+    limit: int = 50,
+) -> list[RunRow]:
+    """Read the newest runs first."""
+    statement = _select().order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
+    if connection_id:
+        statement = statement.where(runs.c.connection_id == connection_id)
+    if states:
+        statement = statement.where(runs.c.state.in_(states))
+    rows = [RunRow.of(row) for row in connection.execute(statement).mappings()]
+    return _with_live_counts(connection, rows)
+
+
+def start_run(connection: Connection, run_id: str, now: datetime) -> bool:
+    """Mark an idle run as running; False if it is over or not due yet."""
+    result = connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id, _IS_IDLE, runs.c.due_at <= now)
+        .values(
+            state="running",
+            started_at=func.coalesce(runs.c.started_at, now, type_=runs.c.started_at.type),
+        )
+    )
+    return result.rowcount == 1
+
+
+def put_off(
+    connection: Connection,
+    run_id: str,
+    *,
+    state: str,
+    due_at: datetime,
+    error: tuple[str, str, str],
+    attempt: int,
+) -> bool:
+    """Let a running run rest until ``due_at``, as ``waiting`` or ``retrying``.
+
+    Args:
+        connection: Open transaction.
+        run_id: The run.
+        state: ``waiting`` or ``retrying``.
+        due_at: When it goes on.
+        error: Code, message and hint of what stands in the way.
+        attempt: Number of the try that begins then.
+    """
+    result = connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.state == "running")
+        .values(
+            state=state,
+            due_at=due_at,
+            attempt=attempt,
+            error_code=error[0],
+            error_message=error[1],
+            error_hint=error[2],
+        )
+    )
+    return result.rowcount == 1
+
+
+def end_run(
+    connection: Connection,
+    run_id: str,
+    *,
+    state: str,
+    now: datetime,
+    counts: Counts,
+    error: tuple[str, str, str] | None = None,
+) -> bool:
+    """End an active run; False if somebody else ended it before."""
+    code, message, hint = error or (None, None, None)
+    result = connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id, _IS_ACTIVE)
+        .values(
+            state=state,
+            finished_at=now,
+            error_code=code,
+            error_message=message,
+            error_hint=hint,
+            **counts.as_dict(),
+        )
+    )
+    return result.rowcount == 1
+
+
+def request_cancel(connection: Connection, run_id: str, now: datetime) -> bool:
+    """Ask an active run to stop at its next page; False if it is over."""
+    result = connection.execute(
+        update(runs).where(runs.c.id == run_id, _IS_ACTIVE).values(cancel_requested_at=now)
+    )
+    return result.rowcount == 1
+
+
+def due_runs(
+    connection: Connection, now: datetime, *, ring_again: timedelta, limit: int = 500
+) -> list[str]:
+    """Find the runs that should be under way and that nobody works on.
+
+    Args:
+        connection: Open transaction.
+        now: Aware UTC.
+        ring_again: How long a ring may go unanswered before the next.
+        limit: The most to return, longest due first.
+    """
+    is_silent = or_(runs.c.rung_at.is_(None), runs.c.rung_at < now - ring_again)
+    lapsed = exists().where(
+        partitions.c.run_id == runs.c.id,
+        partitions.c.state == "running",
+        partitions.c.lease_until < now,
+        or_(runs.c.rung_at.is_(None), runs.c.rung_at < partitions.c.lease_until),
+    )
+    held = exists().where(
+        partitions.c.run_id == runs.c.id,
+        partitions.c.state == "running",
+        partitions.c.lease_until >= now,
+    )
+    statement = (
+        select(runs.c.id)
+        .where(
+            or_(
+                and_(_IS_IDLE, runs.c.due_at <= now, is_silent),
+                and_(runs.c.state == "running", or_(lapsed, and_(~held, is_silent))),
+            )
+        )
+        .order_by(runs.c.due_at)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def ring(connection: Connection, run_id: str, now: datetime) -> int | None:
+    """Count one more ring of the bell for a run.
+
+    Returns:
+        The ring's number, unique for the run; None if the run is over.
+    """
+    return connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id, _IS_ACTIVE)
+        .values(rings=runs.c.rings + 1, rung_at=now)
+        .returning(runs.c.rings)
+    ).scalar()
+
+
+def next_due_at(connection: Connection) -> datetime | None:
+    """Say when the next active run may need a hand; None if no run is active.
+
+    A running run needs one when a lease of it lapses, or at once if nobody
+    holds one.
+    """
+    lease = (
+        select(func.min(partitions.c.lease_until))
+        .where(partitions.c.run_id == runs.c.id, partitions.c.state == "running")
+        .scalar_subquery()
+    )
+    needs: ColumnElement[Any] = case(
+        (runs.c.state == "running", func.coalesce(lease, runs.c.due_at)), else_=runs.c.due_at
+    )
+    statement = select(func.min(needs, type_=runs.c.due_at.type)).where(_IS_ACTIVE)
+    return connection.execute(statement).scalar()
+
+
+def totals(connection: Connection, run_id: str) -> Counts:
+    """Add up the partitions of a run."""
+    return _totals(connection, [run_id]).get(run_id, Counts())
+
+
+def _totals(connection: Connection, run_ids: Sequence[str]) -> dict[str, Counts]:
+    statement = (
+        select(
+            partitions.c.run_id, *(func.sum(partitions.c[name]).label(name) for name in COUNTS)
+        )
+        .where(partitions.c.run_id.in_(run_ids))
+        .group_by(partitions.c.run_id)
+    )
+    rows = connection.execute(statement).mappings()
+    return {row["run_id"]: Counts.of(row) for row in rows}
+
+
+def _with_live_counts(connection: Connection, rows: list[RunRow]) -> list[RunRow]:
+    active = [row.id for row in rows if not row.is_over]
+    live = _totals(connection, active) if active else {}
+    return [replace(row, counts=live[row.id]) if row.id in live else row for row in rows]
+
+
+def _select() -> Select[Any]:
+    return select(
+        runs, connections.c.name.label("connection_name"), connections.c.provider
+    ).join_from(runs, connections, runs.c.connection_id == connections.c.id)

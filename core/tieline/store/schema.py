@@ -1,0 +1,116 @@
+"""Bring the database's schema up to the code, or say that it is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from tieline.contract.errors import SettingsError
+from tieline.store.tables import SCHEMA_REVISION
+
+if TYPE_CHECKING:  # Alembic takes 0.3 s to import; only db commands need it
+    from alembic.config import Config
+
+    from tieline.store.database import Database
+
+__all__ = ["current_revision", "drift", "require_current", "upgrade"]
+
+
+def current_revision(database: Database) -> str | None:
+    """Return the schema's revision; None for an empty database.
+
+    Raises:
+        DependencyError: The database does not answer.
+    """
+    with database.read() as connection:
+        try:
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        except DBAPIError as error:
+            if _says_no_table(error):
+                return None
+            raise
+
+
+def require_current(database: Database) -> None:
+    """Refuse to work on a schema that this code was not written for.
+
+    Raises:
+        SettingsError: The schema is missing, older or newer.
+        DependencyError: The database does not answer.
+    """
+    found = current_revision(database)
+    if found == SCHEMA_REVISION:
+        return
+    if found is not None and found > SCHEMA_REVISION:
+        raise SettingsError(
+            f"the database has schema {found}, newer than this Tieline's {SCHEMA_REVISION}",
+            hint="install the newer Tieline here too",
+            code="schema-newer",
+        )
+    has = "has no tables yet" if found is None else f"has schema {found}"
+    raise SettingsError(
+        f"the database {has}; this Tieline needs schema {SCHEMA_REVISION}",
+        hint="tieline db upgrade",
+        code="schema-behind",
+    )
+
+
+def upgrade(database: Database, revision: str = "head") -> str:
+    """Migrate to a revision, the newest by default; harmless to repeat.
+
+    Returns:
+        The revision afterwards.
+
+    Raises:
+        DependencyError: The database does not answer.
+    """
+    from alembic import command  # noqa: PLC0415 - see above
+
+    with database.write() as connection:
+        if database.dialect == "postgresql":  # two upgrades at once: one waits
+            connection.execute(text("SELECT pg_advisory_xact_lock(7416839)"))
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    return current_revision(database) or ""
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Migrate back to a revision; ``base`` drops all tables."""
+    from alembic import command  # noqa: PLC0415 - see above
+
+    with database.write() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def drift(database: Database) -> list[str]:
+    """Compare the database with the code's tables.
+
+    Returns:
+        One line for each difference; empty if there is none.
+    """
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - see above
+    from alembic.migration import MigrationContext  # noqa: PLC0415 - see above
+
+    from tieline.store.tables import metadata  # noqa: PLC0415 - see above
+
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return [str(difference) for difference in compare_metadata(context, metadata)]
+
+
+def _config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
+    config = Config()
+    config.set_main_option("script_location", "tieline_migrations:")
+    config.set_main_option("path_separator", "newline")
+    return config
+
+
+def _says_no_table(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == "42P01" or "no such table" in str(error.orig)

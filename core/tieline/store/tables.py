@@ -1,0 +1,282 @@
+"""The tables. The migrations make them; a test holds the two together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+__all__ = [
+    "ACTIVE_STATES",
+    "SCHEMA_REVISION",
+    "connections",
+    "credentials",
+    "entity_states",
+    "metadata",
+    "partitions",
+    "quarantine",
+    "records",
+    "runs",
+    "sightings",
+    "sync_log",
+]
+
+SCHEMA_REVISION = "0001"
+"""The migration that this code was written for."""
+
+ACTIVE_STATES = ("queued", "running", "waiting", "retrying")
+"""States of a run that is not over."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Aware UTC: ``timestamptz`` on PostgreSQL, sortable ISO 8601 text on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Choose text on SQLite, whose own dates lose their zone."""
+        return dialect.type_descriptor(
+            String(32) if dialect.name == "sqlite" else DateTime(timezone=True)
+        )
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse naive times and write the rest in one width."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without zone was to be stored")
+        utc = value.astimezone(UTC)
+        return utc.isoformat(timespec="microseconds") if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return aware UTC."""
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        return None if value is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+JsonValue = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+Id = String(32)
+Entity = String(40)
+
+
+def _counts() -> list[Column[int]]:
+    names = ("requests", "seen", "created", "updated", "unchanged", "deleted", "quarantined")
+    return [
+        Column(name, BigInteger, nullable=False, server_default=text("0"), default=0)
+        for name in names
+    ]
+
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("id", Id, nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("provider", String(40), nullable=False),
+    Column("environment", String(40), nullable=False),
+    Column("base_url", Text, nullable=False),
+    Column("auth_kind", String(20), nullable=False),
+    Column("account_id", Text),
+    Column("account_name", Text, nullable=False),
+    Column("settings", JsonValue, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("name"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("connection_id", Id, nullable=False),
+    Column("field", String(40), nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("key_id", String(80), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("connection_id", "field"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+
+entity_states = Table(
+    "entity_states",
+    metadata,
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("position", BigInteger, nullable=False, server_default=text("0"), default=0),
+    Column("synced_until", UtcTime),
+    Column("last_full_run_id", Id),
+    Column("last_success_at", UtcTime),
+    PrimaryKeyConstraint("connection_id", "entity"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Id, nullable=False),
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("direction", String(10), nullable=False),
+    Column("mode", String(20), nullable=False),
+    Column("state", String(30), nullable=False),
+    Column("asked_by", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("window_start", UtcTime),
+    Column("window_end", UtcTime),
+    Column("attempt", Integer, nullable=False),
+    Column("due_at", UtcTime, nullable=False),
+    Column("rings", Integer, nullable=False),
+    Column("rung_at", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    Column("cancel_requested_at", UtcTime),
+    Column("allow_deletes", Boolean(name="allow_deletes"), nullable=False),
+    Column("error_code", String(60)),
+    Column("error_message", Text),
+    Column("error_hint", Text),
+    *_counts(),
+    PrimaryKeyConstraint("id"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+_is_active = text("state IN ('queued', 'running', 'waiting', 'retrying')")
+Index(
+    "uq_runs_active",
+    runs.c.connection_id,
+    runs.c.entity,
+    runs.c.direction,
+    unique=True,
+    sqlite_where=_is_active,
+    postgresql_where=_is_active,
+)
+Index("ix_runs_due", runs.c.due_at, sqlite_where=_is_active, postgresql_where=_is_active)
+Index(None, runs.c.connection_id, runs.c.created_at)
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("id", Id, nullable=False),
+    Column("run_id", Id, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("source", String(10), nullable=False),
+    Column("window_start", UtcTime),
+    Column("window_end", UtcTime),
+    Column("checkpoint", Text),
+    Column("checkpoint_at", UtcTime),
+    Column("as_of", UtcTime),
+    Column("pages", Integer, nullable=False),
+    Column("restarts", Integer, nullable=False),
+    Column("lease_owner", String(120)),
+    Column("lease_until", UtcTime),
+    Column("fence", BigInteger, nullable=False),
+    *_counts(),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("run_id", "number"),
+    ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("record_id", String(255), nullable=False),
+    Column("payload", JsonValue, nullable=False),
+    Column("is_escaped", Boolean(name="is_escaped"), nullable=False),
+    Column("content_hash", String(32), nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("first_seen_at", UtcTime, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+    Column("deleted_at", UtcTime),
+    Column("position", BigInteger, nullable=False),
+    Column("run_id", Id),
+    PrimaryKeyConstraint("connection_id", "entity", "record_id"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+Index(None, records.c.connection_id, records.c.entity, records.c.position, unique=True)
+
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("run_id", Id, nullable=False),
+    Column("partition_id", Id, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("record_ids", JsonValue, nullable=False),
+    PrimaryKeyConstraint("run_id", "partition_id", "page"),
+    ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Id, nullable=False),
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("record_id", String(255)),
+    Column("run_id", Id),
+    Column("fingerprint", String(32), nullable=False),
+    Column("reason_code", String(60), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("connection_id", "entity", "fingerprint"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+
+sync_log = Table(
+    "sync_log",
+    metadata,
+    Column(
+        "id", BigInteger().with_variant(Integer, "sqlite"), nullable=False, autoincrement=True
+    ),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("event", String(40), nullable=False),
+    Column("connection_id", Id),
+    Column("entity", Entity),
+    Column("run_id", Id),
+    Column("counts", JsonValue),
+    Column("error_code", String(60)),
+    Column("detail", Text, nullable=False),
+    PrimaryKeyConstraint("id"),
+)
+Index(None, sync_log.c.run_id)
+Index(None, sync_log.c.connection_id, sync_log.c.at)

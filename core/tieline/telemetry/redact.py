@@ -1,0 +1,51 @@
+"""Take secrets out of whatever is about to be shown."""
+
+from __future__ import annotations
+
+import re
+import threading
+from urllib.parse import quote
+
+__all__ = ["is_secret_name", "redact", "remember"]
+
+_SHOWN = "[redacted]"
+_LEAST = 8
+_MOST = 4096
+_NAMES = re.compile(
+    r"secret|password|passwd|token|authorization|api[_-]?key|credential|signature|cookie", re.I
+)
+_lock = threading.Lock()
+_known: dict[str, None] = {}
+
+
+def remember(text: str) -> None:
+    """Keep a secret from being shown by this process from now on.
+
+    Args:
+        text: The secret. Shorter than 8 characters it is ignored here, since
+            replacing it would spoil ordinary words; fields of a secret's name
+            are hidden whatever they hold.
+    """
+    if len(text) < _LEAST:
+        return
+    with _lock:
+        for form in (text, quote(text, safe="")):
+            _known.pop(form, None)
+            _known[form] = None
+        while len(_known) > _MOST:
+            _known.pop(next(iter(_known)))
+
+
+def redact(text: str) -> str:
+    """Return a text without any secret that this process knows."""
+    with _lock:
+        secrets = sorted(_known, key=len, reverse=True)
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, _SHOWN)
+    return text
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a field of this name is never shown."""
+    return bool(_NAMES.search(name))

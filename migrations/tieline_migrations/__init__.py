@@ -1,0 +1,1 @@
+"""Alembic migrations of Tieline's tables; run by ``tieline db upgrade``."""

@@ -1,0 +1,131 @@
+"""The event log: what changed in the last thirty days.
+
+Its first part is not stored: the ``customer.created`` events of the customers
+that exist from the start follow from the customers themselves. Position n is
+the event of customer n, and recorded events come after them.
+Source: Stripe API reference, "List all events" (30 days) and "The Event object".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import orjson
+
+from tieline_stripe_sandbox.ids import Ids
+
+__all__ = ["RETENTION_S", "Change", "EventLog"]
+
+RETENTION_S = 30 * 86400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One event's content.
+
+    ``object_text`` is the object after the change (before it, for a deletion),
+    ``previous`` the old values of what an update changed, both as JSON.
+    """
+
+    kind: str
+    created: int
+    object_text: bytes
+    previous: bytes | None = None
+    request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+class EventLog:
+    """All events of one account.
+
+    Args:
+        seed: Chooses the ids.
+        api_version: Every event is rendered in the account's version at the
+            time of the change, whatever version the reader asks for.
+        seeded: How many customers exist from the start.
+        seeded_change: Makes the event of one of them.
+        seeded_created: Their creation times.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        api_version: str,
+        seeded: int,
+        seeded_change: Callable[[int], Change],
+        seeded_created: Callable[[int], int],
+    ) -> None:
+        self._ids = Ids("evt", seed, fill="1TieB7WZ01")
+        self._api_version = api_version.encode()
+        self._seeded = seeded
+        self._seeded_change = seeded_change
+        self._seeded_created = seeded_created
+        self._recorded: list[Change] = []
+
+    def __len__(self) -> int:
+        """Count the positions, also those that are too old to be listed."""
+        return self._seeded + len(self._recorded)
+
+    def record(self, change: Change) -> None:
+        """Append an event."""
+        self._recorded.append(change)
+
+    def created(self, position: int) -> int:
+        """Return an event's second."""
+        if position < self._seeded:
+            return self._seeded_created(position)
+        return self._recorded[position - self._seeded].created
+
+    def position(self, name: str, *, now: int) -> int | None:
+        """Find an event by id; None when it is unknown or older than thirty days."""
+        position = self._ids.index(name)
+        if position is None or position >= len(self):
+            return None
+        return position if self.created(position) > now - RETENTION_S else None
+
+    def oldest(self, now: int) -> int:
+        """Return the first position that is still kept."""
+        return self.first_after(now - RETENTION_S)
+
+    def first_after(self, moment: float) -> int:
+        """Return the first position whose second lies after a moment."""
+        return bisect_right(range(len(self)), moment, key=self.created)
+
+    def matching(
+        self, low: int, high: int, wanted: Callable[[str], bool], *, upwards: bool
+    ) -> Iterator[int]:
+        """Walk the positions whose type is wanted, from the newest or the oldest."""
+        if not wanted("customer.created"):
+            low = max(low, self._seeded)
+        positions = range(low, high) if upwards else range(high - 1, low - 1, -1)
+        return (position for position in positions if wanted(self._kind(position)))
+
+    def text(self, position: int) -> bytes:
+        """Write one event as JSON."""
+        seeded = position < self._seeded
+        change = (
+            self._seeded_change(position) if seeded else self._recorded[position - self._seeded]
+        )
+        previous = b',"previous_attributes":' + change.previous if change.previous else b""
+        request = {"id": change.request_id, "idempotency_key": change.idempotency_key}
+        return (
+            b'{"id":"%b","object":"event","api_version":"%b","created":%d,'
+            b'"data":{"object":%b%b},"livemode":false,"pending_webhooks":0,'
+            b'"request":%b,"type":"%b"}'
+        ) % (
+            self._ids.of(position).encode(),
+            self._api_version,
+            change.created,
+            change.object_text,
+            previous,
+            orjson.dumps(request),
+            change.kind.encode(),
+        )
+
+    def _kind(self, position: int) -> str:
+        if position < self._seeded:
+            return "customer.created"
+        return self._recorded[position - self._seeded].kind
