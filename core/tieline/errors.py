@@ -113,11 +113,11 @@ class RefusedError(TielineError):
     code = "refused"
 
 
-class StopRequested(BaseException):  # noqa: N818 - a signal, not an error
+class StopRequested(BaseException):
     """This process was asked to stop: finish the page and leave."""
 
 
-class LeaseLost(BaseException):  # noqa: N818 - a signal, not an error
+class LeaseLost(BaseException):
     """Another worker holds the partition now: change nothing more."""
 
 

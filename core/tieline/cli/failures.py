@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import traceback
+from pathlib import Path
 
 import click
 
@@ -117,7 +118,7 @@ def _bug(error: BaseException) -> int:
     """Say that it is ours, without locals, arguments or values of the error's text."""
     report = secrets.token_hex(4)
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
     _say(
         f"error[bug]: {type(error).__name__} at {place}; this is a fault of Tieline's, report"
         f" {report} (next: run again with TIELINE_LOG_LEVEL=debug and report it)"

@@ -45,7 +45,7 @@ class _Tree(click.RichGroup):
         module, line = _TREE[cmd_name]
         is_called = cmd_name == ctx.meta.get("tieline.called")
         if not is_called:
-            return click.RichCommand(cmd_name, help=line)
+            return click.RichCommand(name=cmd_name, help=line)
         found = getattr(import_module(f"tieline.cli.commands.{module}"), cmd_name)
         return cast("click.Command", found)
 

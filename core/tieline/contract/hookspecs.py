@@ -9,8 +9,6 @@ be added within a version.
 Hooks are called when something is opened, never once per record or request.
 """
 
-# ruff: noqa: ARG001 - a specification has no body to use its arguments in
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -59,9 +57,7 @@ def tieline_auth() -> Auth | Sequence[Auth]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def tieline_client(  # type: ignore[empty-body]
-    connection: Connection, credential: Credential, transport: Transport
-) -> Any:
+def tieline_client(connection: Connection, credential: Credential, transport: Transport) -> Any:
     """Make the provider's SDK client for one connection, on our transport.
 
     Called each time a worker opens a connection, and by ``tieline connect``

@@ -116,4 +116,3 @@ class Webhooks:
     register: Callable[[Any, str], Any] | None = None
     types: Sequence[str] = field(default_factory=tuple)
     instructions: str = ""
-

@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from tieline.errors import DependencyError
 
@@ -174,7 +176,9 @@ class EmbeddedServer:
             return ["no log"]
 
     def _client(self) -> Redis:
-        return Redis(unix_socket_path=str(self._socket), socket_timeout=2, retry=None)
+        return Redis(
+            unix_socket_path=str(self._socket), socket_timeout=2, retry=Retry(NoBackoff(), 0)
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

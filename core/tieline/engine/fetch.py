@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -120,7 +121,7 @@ class Fetcher:
             calls = self._count_calls()
             read_at = self._clock.now()
             failpoint("sync.fetch.before")
-            page = retrying(lambda at=cursor: self._read(at), self._clock, self._stop)
+            page = retrying(partial(self._read, cursor), self._clock, self._stop)
             failpoint("sync.fetch.after")
             yield FetchedPage(
                 page=page, read_at=read_at, requests=max(1, self._count_calls() - calls)

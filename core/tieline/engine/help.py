@@ -190,5 +190,3 @@ def _need_reauth(engine: Engine, run: RunRow, error: NeedsReauthError) -> None:
             connection, run.connection_id, "needs_reauth", engine.clock.now()
         )
     end(engine, run, state="needs_reauth", error=error)
-
-

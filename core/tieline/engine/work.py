@@ -28,7 +28,7 @@ _MAX_RESTARTS = 5
 _MAX_CURSOR = 4096
 
 
-class Cancelled(BaseException):  # noqa: N818 - a signal, not an error
+class Cancelled(BaseException):
     """Somebody asked the run to stop."""
 
 

@@ -117,7 +117,7 @@ class _Worker(RqWorker):
             self.sweep()
         except DependencyError as error:
             _log.warning("sweep failed", reason=error.message)
-        self.clean_registries()
+        self.clean_registries()  # type: ignore[no-untyped-call]
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
         try:
@@ -136,7 +136,7 @@ class _Worker(RqWorker):
         super().request_force_stop(signum, frame)
 
     def setup_work_horse_signals(self) -> None:
-        super().setup_work_horse_signals()
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
         functions.stop_on(signal.SIGUSR1)
         functions.stop_on(signal.SIGTERM)
 
@@ -146,7 +146,7 @@ class _Worker(RqWorker):
                 self._presence.withdraw(this_worker())
             except DependencyError:
                 pass  # it vanishes by itself
-        super().teardown()
+        super().teardown()  # type: ignore[no-untyped-call]
 
     def _announce(self) -> None:
         sign = WorkerSign(
@@ -163,5 +163,3 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         pass  # it ended by itself
-
-

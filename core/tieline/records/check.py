@@ -80,7 +80,7 @@ def _plain_types(schema: Schema) -> dict[str, frozenset[type]] | None:
 
 
 def _explain(error: ValidationError) -> str:
-    messages = error.normalized_messages()
+    messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
     return "; ".join(f"{name}: {_flat(reasons)}" for name, reasons in sorted(messages.items()))
 
 

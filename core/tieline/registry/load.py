@@ -63,11 +63,13 @@ class Plugin:
 
     def observe(self, reply: Reply) -> Observation | None:
         """Ask what an answer tells about limits."""
-        return self._call("tieline_observe", Observation, reply=reply)
+        seen: Observation | None = self._call("tieline_observe", Observation, reply=reply)
+        return seen
 
     def classify(self, error: Exception) -> ProviderError | None:
         """Ask what an error of the SDK means."""
-        return self._call("tieline_classify", ProviderError, error=error)
+        known: ProviderError | None = self._call("tieline_classify", ProviderError, error=error)
+        return known
 
     def new_client(self, **given: Any) -> Any:
         """Make the SDK client: ``connection``, ``credential``, ``transport``."""

@@ -244,9 +244,7 @@ def _seal(
     return sealed, key_id
 
 
-def _identify(
-    installation: Installation, row: ConnectionRow, fields: Mapping[str, str]
-) -> Account:
+def _identify(installation: Installation, row: ConnectionRow, fields: Mapping[str, str]) -> Account:
     opened = installation.engine.opener.open_with(row, fields)
     try:
         return opened.identify()
@@ -283,5 +281,3 @@ def _store(
         )
 
     installation.database.transact(work)
-
-

@@ -103,7 +103,7 @@ def _redis(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             subject="redis",
             level="fail",
-            message=f"maxmemory-policy is {policy}: jobs and limits may vanish when memory is short",
+            message=f"maxmemory-policy is {policy}: jobs and limits can vanish",
             fix="redis-cli config set maxmemory-policy noeviction",
         )
         return

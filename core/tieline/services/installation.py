@@ -127,8 +127,12 @@ class Installation:
             opener=Opener(self.database, self.registry, self.vault, self.settings),
             clock=self.clock,
             settings=self.settings,
-            ring=lambda run_id, number: self.doorbell.ring(run_id, number),
+            ring=self._ring,
         )
+
+    def _ring(self, run_id: str, number: int) -> None:
+        """Ring; the client is made at the first ring, not with the engine."""
+        self.doorbell.ring(run_id, number)
 
     def make_key(self) -> bool:
         """Make a local key where there is none; False if there was one."""

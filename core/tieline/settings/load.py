@@ -132,7 +132,8 @@ def _read_dotenv(path: Path) -> dict[str, str]:
 
 
 def _wrong(error: ValidationError) -> SettingsError:
-    name, reasons = next(iter(error.normalized_messages().items()))
+    messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+    name, reasons = next(iter(messages.items()))
     variable = f"{PREFIX}{name.upper()}"
     reason = " ".join(reasons) if isinstance(reasons, list) else str(reasons)
     example = _SCHEMA.fields[name].metadata.get("example", "")
@@ -152,7 +153,9 @@ def _settings(loaded: dict[str, Any], environ: Mapping[str, str]) -> Settings:
     loaded["providers_disabled"] = frozenset(_words(loaded["providers_disabled"]))
     loaded["provider_pins"] = {
         name: distribution
-        for name, _, distribution in (word.partition("=") for word in _words(loaded["provider_pins"]))
+        for name, _, distribution in (
+            word.partition("=") for word in _words(loaded["provider_pins"])
+        )
     }
     for name, field in _SCHEMA.fields.items():
         if is_secret(field):

@@ -76,8 +76,8 @@ def add_connection(connection: Connection, row: ConnectionRow) -> bool:
     insert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     statement = insert_into(connections).values(values)
-    result = connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
-    return result.rowcount == 1
+    statement = statement.on_conflict_do_nothing(index_elements=["name"])
+    return connection.execute(statement.returning(connections.c.id)).scalar() is not None
 
 
 def update_connection(connection: Connection, row: ConnectionRow) -> None:
@@ -121,7 +121,7 @@ def read_sealed(connection: Connection, connection_id: str) -> dict[str, str]:
             credentials.c.connection_id == connection_id
         )
     )
-    return {field: sealed for field, sealed in rows}
+    return dict(rows.tuples().all())
 
 
 def find_connection(connection: Connection, name_or_id: str) -> ConnectionRow | None:
@@ -130,13 +130,13 @@ def find_connection(connection: Connection, name_or_id: str) -> ConnectionRow | 
         or_(connections.c.id == name_or_id, connections.c.name == name_or_id)
     )
     row = connection.execute(statement).mappings().first()
-    return None if row is None else ConnectionRow.of(row)
+    return None if row is None else ConnectionRow.of(dict(row))
 
 
 def list_connections(connection: Connection) -> list[ConnectionRow]:
     """Read all connections by name."""
     statement = select(connections).order_by(connections.c.name)
-    return [ConnectionRow.of(row) for row in connection.execute(statement).mappings()]
+    return [ConnectionRow.of(dict(row)) for row in connection.execute(statement).mappings()]
 
 
 def connection_names(connection: Connection) -> Sequence[str]:

@@ -124,7 +124,7 @@ def open_database(url: Secret) -> Database:
     options: dict[str, Any] = {
         "hide_parameters": True,
         "json_serializer": lambda value: orjson.dumps(value).decode(),
-        "json_deserializer": lambda text: orjson.loads(text),
+        "json_deserializer": orjson.loads,
     }
     try:
         if make_url(text).get_backend_name() == "postgresql":

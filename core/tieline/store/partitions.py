@@ -129,7 +129,7 @@ def claim_partition(
         .returning(partitions)
     )
     row = connection.execute(statement).mappings().first()
-    return None if row is None else PartitionRow.of(row)
+    return None if row is None else PartitionRow.of(dict(row))
 
 
 def advance(connection: Connection, step: Advance) -> tuple[bool, bool]:
@@ -170,7 +170,7 @@ def read_partition(connection: Connection, partition_id: str) -> PartitionRow | 
     """Read one partition as it is now."""
     found = connection.execute(select(partitions).where(partitions.c.id == partition_id))
     row = found.mappings().first()
-    return None if row is None else PartitionRow.of(row)
+    return None if row is None else PartitionRow.of(dict(row))
 
 
 def renew(
@@ -208,9 +208,9 @@ def count_partitions(connection: Connection, run_id: str) -> int:
 
 def all_done(connection: Connection, run_id: str) -> bool:
     """Say whether a run has parts and all of them were read to their end."""
-    statement = select(
-        func.count(), func.count().filter(partitions.c.state != "done")
-    ).where(partitions.c.run_id == run_id)
+    statement = select(func.count(), func.count().filter(partitions.c.state != "done")).where(
+        partitions.c.run_id == run_id
+    )
     total, open_ones = connection.execute(statement).one()
     return total > 0 and open_ones == 0
 

@@ -216,7 +216,7 @@ def _upsert_postgresql(
     )
     given = dict(zip(("connection_id", "entity", "run_id", "now"), common, strict=True))
     given |= {"base": base, "rows": f"[{rows.decode()}]"}
-    return {key: revision for key, revision in connection.execute(_UPSERT_POSTGRESQL, given)}
+    return dict(connection.execute(_UPSERT_POSTGRESQL, given).tuples().all())
 
 
 def _upsert_sqlite(
@@ -230,7 +230,7 @@ def _upsert_sqlite(
         values += (record.record_id, payload, record.content_hash, record.rank)
         values += (record.is_escaped, number)
     result = connection.exec_driver_sql(_sqlite_upsert(len(new)), tuple(values))
-    return {key: revision for key, revision in result}
+    return dict(result.tuples().all())
 
 
 @lru_cache(maxsize=_CHUNK)
@@ -315,18 +315,20 @@ def unseen_keys(
     return list(connection.execute(statement, given).scalars())
 
 
-_SEEN = {
-    "postgresql": "SELECT e.value FROM sightings s, jsonb_array_elements_text(s.record_ids) e",
-    "sqlite": "SELECT e.value FROM sightings s, json_each(s.record_ids) e",
+_UNSEEN_WHERE = (
+    "SELECT record_id FROM records r WHERE connection_id = :connection_id AND entity = :entity"
+    " AND deleted_at IS NULL AND changed_at < :before AND (run_id IS NULL OR run_id <> :run_id)"
+)
+# Each database gets the form that it plans as one pass over both sides.
+_NOT_MET = {
+    "postgresql": "AND NOT EXISTS (SELECT FROM sightings s, jsonb_array_elements_text(s.record_ids)"
+    " e WHERE s.run_id = :run_id AND e = r.record_id)",
+    "sqlite": "AND record_id NOT IN (SELECT e.value FROM sightings s, json_each(s.record_ids) e"
+    " WHERE s.run_id = :run_id)",
 }
 _UNSEEN = {
-    name: text(
-        "SELECT record_id FROM records WHERE connection_id = :connection_id AND entity = :entity"
-        " AND deleted_at IS NULL AND changed_at < :before AND (run_id IS NULL OR run_id <> :run_id)"
-        f" AND record_id NOT IN ({seen} WHERE s.run_id = :run_id)"
-        " ORDER BY record_id LIMIT :limit"
-    )
-    for name, seen in _SEEN.items()
+    dialect: text(" ".join((_UNSEEN_WHERE, not_met, "ORDER BY record_id LIMIT :limit")))
+    for dialect, not_met in _NOT_MET.items()
 }
 
 

@@ -82,9 +82,7 @@ class RunRow:
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Read a row of ``runs``, with the connection's name where it was joined."""
         names = {field.name for field in fields(cls)} - {"counts"}
-        return cls(
-            counts=Counts.of(row), **{name: row[name] for name in names if name in row}
-        )
+        return cls(counts=Counts.of(row), **{name: row[name] for name in names if name in row})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,5 +109,3 @@ class PartitionRow:
         """Read a row of ``partitions``."""
         names = {field.name for field in fields(cls)} - {"counts"}
         return cls(counts=Counts.of(row), **{name: row[name] for name in names})
-
-

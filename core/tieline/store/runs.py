@@ -83,7 +83,7 @@ def add_run(
 def get_run(connection: Connection, run_id: str) -> RunRow | None:
     """Read one run; the counts of an active one are those of its partitions."""
     row = connection.execute(_select().where(runs.c.id == run_id)).mappings().first()
-    return None if row is None else _with_live_counts(connection, [RunRow.of(row)])[0]
+    return None if row is None else _with_live_counts(connection, [RunRow.of(dict(row))])[0]
 
 
 def active_run(connection: Connection, connection_id: str, entity: str) -> RunRow | None:
@@ -97,7 +97,7 @@ def active_run(connection: Connection, connection_id: str, entity: str) -> RunRo
         )
     )
     row = found.mappings().first()
-    return None if row is None else _with_live_counts(connection, [RunRow.of(row)])[0]
+    return None if row is None else _with_live_counts(connection, [RunRow.of(dict(row))])[0]
 
 
 def list_runs(
@@ -113,7 +113,7 @@ def list_runs(
         statement = statement.where(runs.c.connection_id == connection_id)
     if states:
         statement = statement.where(runs.c.state.in_(states))
-    rows = [RunRow.of(row) for row in connection.execute(statement).mappings()]
+    rows = [RunRow.of(dict(row)) for row in connection.execute(statement).mappings()]
     return _with_live_counts(connection, rows)
 
 
@@ -274,14 +274,12 @@ def totals(connection: Connection, run_id: str) -> Counts:
 
 def _totals(connection: Connection, run_ids: Sequence[str]) -> dict[str, Counts]:
     statement = (
-        select(
-            partitions.c.run_id, *(func.sum(partitions.c[name]).label(name) for name in COUNTS)
-        )
+        select(partitions.c.run_id, *(func.sum(partitions.c[name]).label(name) for name in COUNTS))
         .where(partitions.c.run_id.in_(run_ids))
         .group_by(partitions.c.run_id)
     )
     rows = connection.execute(statement).mappings()
-    return {row["run_id"]: Counts.of(row) for row in rows}
+    return {row["run_id"]: Counts.of(dict(row)) for row in rows}
 
 
 def _with_live_counts(connection: Connection, rows: list[RunRow]) -> list[RunRow]:

@@ -264,9 +264,7 @@ quarantine = Table(
 sync_log = Table(
     "sync_log",
     metadata,
-    Column(
-        "id", BigInteger().with_variant(Integer, "sqlite"), nullable=False, autoincrement=True
-    ),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), nullable=False, autoincrement=True),
     Column("at", UtcTime, nullable=False),
     Column("actor", String(80), nullable=False),
     Column("event", String(40), nullable=False),

@@ -12,7 +12,8 @@ _SHOWN = "[redacted]"
 _LEAST = 8
 _MOST = 4096
 _NAMES = re.compile(
-    r"secret|password|passwd|token|authorization|api[_-]?key|credential|signature|cookie", re.I
+    r"secret|password|passwd|token|authorization|api[_-]?key|credential|signature|cookie",
+    re.IGNORECASE,
 )
 _lock = threading.Lock()
 _known: dict[str, None] = {}

@@ -34,7 +34,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def _left(timeout: float | None, error: type[Exception]) -> float | None:
-    until = getattr(_local, "until", None)
+    until: float | None = getattr(_local, "until", None)
     if until is None:
         return timeout
     left = until - time.monotonic()
@@ -81,9 +81,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
             return _DeadlineStream(stream)
         raise last or httpcore.ConnectError(f"{host} has no address")
 
-    def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.NetworkStream:
+    def connect_unix_socket(self, *_args: Any, **_options: Any) -> httpcore.NetworkStream:
         """Refuse: providers are reached over the network."""
         raise httpcore.ConnectError("unix sockets are not used")
 

@@ -129,9 +129,7 @@ class HttpTransport:
         """Close all sockets."""
         self._client.close()
 
-    def _pass(
-        self, call: Call, url: str, headers: dict[str, str], content: bytes | None
-    ) -> Reply:
+    def _pass(self, call: Call, url: str, headers: dict[str, str], content: bytes | None) -> Reply:
         with _all_passing(self._gates, call):
             reply: Reply | None = None
             try:
@@ -172,7 +170,7 @@ class HttpTransport:
         return Reply(status=answer.status_code, headers=names, content=body, seconds=seconds)
 
 
-def _all_passing(gates: Sequence[Gate], call: Call) -> AbstractContextManager[None]:
+def _all_passing(gates: Sequence[Gate], call: Call) -> AbstractContextManager[object]:
     if not gates:
         return nullcontext()
     stack = ExitStack()

@@ -84,9 +84,7 @@ def read_keys(text: Secret, path: Path) -> list[bytes]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"the key file {path} cannot be read: {type(error).__name__}"
-        ) from None
+        raise SettingsError(f"the key file {path} cannot be read: {type(error).__name__}") from None
     return [_decode(line, f"the key file {path}") for line in lines]
 
 

@@ -96,10 +96,16 @@ class _PageHttp(stripe.HTTPClient):
         self._transport = transport
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
-    ) -> tuple[bytes, int, Mapping[str, str]]:
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        post_data: Any = None,
+        **_usage: Any,
+    ) -> Any:
+        """Send one request that the SDK built."""
         content = post_data.encode() if isinstance(post_data, str) else post_data
-        reply = self._transport.send(method, url, headers=headers, content=content)
+        reply = self._transport.send(method, url, headers=headers or {}, content=content)
         body = b"{}" if 200 <= reply.status < 300 else reply.content
         return body, reply.status, _Aside(reply)
 

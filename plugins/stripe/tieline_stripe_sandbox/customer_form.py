@@ -50,15 +50,13 @@ def read_customer_form(form: Params, *, is_new: bool) -> Patch:
     settings = _settings(form.get("invoice_settings", {}))
 
     def patch(customer: Customer) -> Customer:
-        kept = {} if form.get("metadata") == "" else customer.get("metadata") or {}
-        return (
-            customer
-            | plain
-            | {
-                "metadata": _merge_metadata(kept, metadata),
-                "invoice_settings": (customer.get("invoice_settings") or _no_settings()) | settings,
-            }
-        )
+        merged: Customer = {}
+        if "metadata" in form:
+            kept = {} if form["metadata"] == "" else customer["metadata"] or {}
+            merged["metadata"] = _merge_metadata(kept, metadata)
+        if settings:
+            merged["invoice_settings"] = (customer["invoice_settings"] or _no_settings()) | settings
+        return customer | plain | merged
 
     return patch
 
@@ -155,8 +153,8 @@ def _metadata(value: Value) -> dict[str, str]:
             )
         if len(text) > _LONGEST_TEXT:
             raise _metadata_error(
-                f"values can have up to {_LONGEST_TEXT} characters, but you passed in a value that is "
-                f"{len(text)} characters",
+                f"values can have up to {_LONGEST_TEXT} characters, but you passed in a value "
+                f"that is {len(text)} characters",
                 key,
             )
     return {key: str(text) for key, text in given.items()}

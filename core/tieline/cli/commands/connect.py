@@ -12,6 +12,7 @@ from tieline.cli.face import actor, installation, json_option, note, print_json
 from tieline.contract import Secret
 from tieline.errors import InvalidInputError
 from tieline.services import connect as service
+from tieline.store.connections import ConnectionRow
 
 __all__ = ["connect"]
 
@@ -72,7 +73,7 @@ def connect(
     note(f"  next       tieline sync run {row.name} {entities[0]} --wait")
 
 
-def row_facts(row: service.ConnectionRow) -> dict[str, object]:
+def row_facts(row: ConnectionRow) -> dict[str, object]:
     """Return what is shown of a connection."""
     return {
         "id": row.id,

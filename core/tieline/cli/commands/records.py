@@ -46,9 +46,7 @@ def records() -> None:
 @click.option("--after", default=0, help="Position after which to begin.")
 @click.option("--live", is_flag=True, help="Leave tombstones out.")
 @json_option
-def list_(
-    connection: str, entity: str, limit: int, after: int, live: bool, as_json: bool
-) -> None:
+def list_(connection: str, entity: str, limit: int, after: int, live: bool, as_json: bool) -> None:
     """List records in the order of their last change."""
     with installation() as opened:
         found = service.list_records(
@@ -81,7 +79,7 @@ def list_(
 @click.argument("entity")
 @click.argument("record_id")
 @json_option
-def show(connection: str, entity: str, record_id: str, as_json: bool) -> None:  # noqa: ARG001
+def show(connection: str, entity: str, record_id: str, as_json: bool) -> None:
     """Show one record with its whole payload, as JSON."""
     with installation() as opened:
         print_json({"record": _facts(service.get_record(opened, connection, entity, record_id))})
@@ -92,7 +90,7 @@ def show(connection: str, entity: str, record_id: str, as_json: bool) -> None:  
 @click.argument("entity")
 @click.option("--live", is_flag=True, help="Leave tombstones out.")
 @click.option("--json", "as_json", is_flag=True, hidden=True)
-def export(connection: str, entity: str, live: bool, as_json: bool) -> None:  # noqa: ARG001
+def export(connection: str, entity: str, live: bool, as_json: bool) -> None:
     """Write all records to stdout, one JSON object a line, tombstones too.
 
     Each line has `id`, `payload` (as the provider sent it), `changed_at`,

@@ -8,11 +8,12 @@ import rich_click as click
 
 from tieline.cli.face import ago, installation, json_option, note, print_json, print_table, when
 from tieline.services import syncs
+from tieline.store.rows import RunRow
 
 __all__ = ["run_facts", "runs"]
 
 
-def run_facts(run: syncs.RunRow) -> dict[str, Any]:
+def run_facts(run: RunRow) -> dict[str, Any]:
     """Return what is shown of a run."""
     counts = run.counts.as_dict()
     requests = counts.pop("requests")

@@ -61,7 +61,10 @@ def _command(name: str, factory: Callable[..., Any]) -> click.Command:
         *(_option(parameter) for parameter in inspect.signature(factory).parameters.values()),
     ]
     return click.RichCommand(
-        name, params=list(options), callback=run, help=f"Serve the {name} sandbox until Ctrl-C."
+        name=name,
+        params=list(options),
+        callback=run,
+        help=f"Serve the {name} sandbox until Ctrl-C.",
     )
 
 

@@ -20,7 +20,7 @@ from tieline.cli.face import actor, installation, json_option, note, print_json
 from tieline.cli.failures import run_exit_code
 from tieline.services import syncs
 from tieline.services.installation import Installation
-from tieline.services.syncs import RunRow
+from tieline.store.rows import RunRow
 
 __all__ = ["follow", "sync"]
 
