@@ -327,7 +327,7 @@ _NOT_MET = {
     " WHERE s.run_id = :run_id)",
 }
 _UNSEEN = {
-    dialect: text(" ".join((_UNSEEN_WHERE, not_met, "ORDER BY record_id LIMIT :limit")))
+    dialect: text(_UNSEEN_WHERE + " " + not_met + " ORDER BY record_id LIMIT :limit")
     for dialect, not_met in _NOT_MET.items()
 }
 
