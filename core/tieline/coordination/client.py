@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
@@ -19,9 +19,16 @@ __all__ = ["describe", "open_redis", "ping", "report"]
 def open_redis(url: str, *, timeout_s: float = 5.0) -> Redis:
     """Make a client; nothing is connected before its first command.
 
+    A lost connection is tried again twice, within a quarter of a second; a
+    command that timed out is not, for it may have been done.
+
     Args:
         url: ``redis://…``, ``rediss://…`` or ``unix://…``.
-        timeout_s: Seconds that a command may take.
+        timeout_s: Seconds that a command may take; a blocking read must wait
+            for less.
+
+    Returns:
+        A client that answers in bytes.
 
     Raises:
         SettingsError: The address makes no sense.
@@ -32,8 +39,9 @@ def open_redis(url: str, *, timeout_s: float = 5.0) -> Redis:
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             health_check_interval=30,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-            retry_on_error=[RedisConnectionError],
+            retry=Retry(
+                ExponentialBackoff(cap=0.5, base=0.05), 2, supported_errors=(RedisConnectionError,)
+            ),
         )
     except (ValueError, TypeError):
         raise SettingsError(
@@ -53,12 +61,21 @@ def ping(client: Redis) -> None:
 
 
 def describe(url: str) -> str:
-    """Write an address without user and password."""
-    parts = urlsplit(url)
+    """Write an address without user, password and options.
+
+    Returns:
+        Such as ``redis://redis.example.com:6379/0`` or ``unix:/run/valkey.sock``;
+        of an address that makes no sense, no more than its scheme.
+    """
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return f"{url.partition('://')[0]}://…" if "://" in url else "…"
     if parts.scheme == "unix":
-        return f"unix:{parts.path}"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+        return f"unix:{unquote(parts.path)}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
 def report(client: Redis) -> dict[str, Any]:
@@ -66,7 +83,8 @@ def report(client: Redis) -> dict[str, Any]:
 
     Returns:
         ``server`` (``redis`` or ``valkey``), ``version``, ``maxmemory_policy``
-        (None if the server does not tell), ``is_persistent`` and ``used_bytes``.
+        (None if the server does not tell), ``aof_enabled`` (bool) and
+        ``used_memory`` (bytes).
 
     Raises:
         DependencyError: The server does not answer.
@@ -79,6 +97,6 @@ def report(client: Redis) -> dict[str, Any]:
         "server": server.get("server_name", "redis"),
         "version": server.get("valkey_version") or server.get("redis_version", ""),
         "maxmemory_policy": memory.get("maxmemory_policy"),
-        "is_persistent": bool(persistence.get("aof_enabled")),
-        "used_bytes": memory.get("used_memory", 0),
+        "aof_enabled": bool(persistence.get("aof_enabled")),
+        "used_memory": memory.get("used_memory", 0),
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tieline.contract import TielineError
+from tieline.contract import Entity, PermissionDeniedError, TielineError
 from tieline.errors import PluginError
 from tieline.registry import Plugin
 
@@ -15,18 +15,41 @@ __all__ = ["blamed"]
 
 
 @contextmanager
-def blamed(plugin: Plugin, what: str) -> Iterator[None]:
+def blamed(plugin: Plugin, entity: Entity) -> Iterator[None]:
     """Run a plugin's step; translate what the SDK raises, and name bugs.
 
     Args:
         plugin: Whose step it is.
-        what: Which step, for the message.
+        entity: What is read.
 
     Raises:
-        ProviderError: What the plugin's ``tieline_classify`` made of it.
+        ProviderError: What the plugin's ``tieline_classify`` made of it; a
+            denied permission names the right that is missing.
         PluginError: The step raised something that it did not explain; the
             message has file and line of the plugin.
     """
+    try:
+        with _classified(plugin):
+            yield
+    except PermissionDeniedError as error:
+        if not entity.scope:
+            raise
+        raise PermissionDeniedError(
+            f"{error.message}; reading {entity.name} needs the right {entity.scope!r}",
+            hint=f"give the credential the right {entity.scope!r}, then run the sync again",
+        ) from error
+    except TielineError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{plugin.found.distribution}: reading {entity.name} raised {type(error).__name__}"
+            f" at {_place(error, plugin)}",
+            hint=f"a bug of the plugin: tell its authors, or pin {plugin.found.distribution}",
+        ) from error
+
+
+@contextmanager
+def _classified(plugin: Plugin) -> Iterator[None]:
     try:
         yield
     except TielineError:
@@ -34,11 +57,7 @@ def blamed(plugin: Plugin, what: str) -> Iterator[None]:
     except Exception as error:
         if (known := plugin.classify(error)) is not None:
             raise known from error
-        raise PluginError(
-            f"{plugin.found.distribution}: {what} raised {type(error).__name__}"
-            f" at {_place(error, plugin)}",
-            hint=f"a bug of the plugin: tell its authors, or pin {plugin.found.distribution}",
-        ) from error
+        raise
 
 
 def _place(error: Exception, plugin: Plugin) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Any
@@ -15,7 +15,7 @@ from tieline.engine.fetch import FetchedPage, Fetcher
 from tieline.engine.kit import Engine
 from tieline.errors import DeclarationError, LeaseLost, StopRequested
 from tieline.failpoints import failpoint
-from tieline.records import PageWriter, Prepared
+from tieline.records import PageWriter
 from tieline.store import partitions
 from tieline.store import records as record_store
 from tieline.store.database import Connection
@@ -104,7 +104,7 @@ class PartitionWork:
         )
 
         def read(cursor: str | None) -> Page:
-            with blamed(self.opened.plugin, f"{self.entity.name}: page"):
+            with blamed(self.opened.plugin, self.entity):
                 page = self.entity.page(self.opened.client, params, cursor)
             return _checked(page, self.opened.plugin.found.distribution, self.entity.name)
 
@@ -125,9 +125,9 @@ class PartitionWork:
         )
 
         def work(connection: Connection) -> bool:
-            counts = writer.write(connection, prepared, run_id=self.run.id, now=step.now)
-            self._note_sightings(connection, prepared)
-            whole = replace(step, counts=counts + Counts(requests=fetched.requests))
+            written = writer.write(connection, prepared, run_id=self.run.id, now=step.now)
+            self._note_sightings(connection, written.met)
+            whole = replace(step, counts=written.counts + Counts(requests=fetched.requests))
             has_moved, is_cancelled = partitions.advance(connection, whole)
             if not has_moved:
                 self._check_committed_before(connection, step)
@@ -149,13 +149,9 @@ class PartitionWork:
         if is_cancelled and not step.is_done:
             raise Cancelled
 
-    def _note_sightings(self, connection: Connection, prepared: Prepared) -> None:
+    def _note_sightings(self, connection: Connection, met: Sequence[str]) -> None:
         """Note what was met and not written, for the sweep at the end of a full run."""
-        if self.run.mode != "full" or self.entity.deletes != "sweep":
-            return
-        written = {record.record_id for record in prepared.new}
-        met = [key for key in prepared.keys if key not in written]
-        if met:
+        if met and self.run.mode == "full" and self.entity.deletes == "sweep":
             record_store.add_sighting(
                 connection,
                 run_id=self.run.id,

@@ -18,7 +18,7 @@ from tieline.store.quarantined import BadRecord
 from tieline.store.records import NewRecord
 from tieline.store.rows import Counts
 
-__all__ = ["PageWriter", "Prepared"]
+__all__ = ["PageWriter", "Prepared", "Written", "record_key"]
 
 _MAX_RANK = 2**63 - 1
 _MAX_KEY = 255
@@ -43,6 +43,20 @@ class Prepared:
     deleted: Sequence[str]
     seen: int
     rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What writing a page did.
+
+    Attributes:
+        counts: By kind; ``requests`` is left at 0.
+        met: Keys that the page held and that were not written: unchanged,
+            older than what is there, or bad.
+    """
+
+    counts: Counts
+    met: Sequence[str]
 
 
 class PageWriter:
@@ -97,12 +111,8 @@ class PageWriter:
 
     def write(
         self, connection: Connection, prepared: Prepared, *, run_id: str | None, now: datetime
-    ) -> Counts:
-        """Write a prepared page in the caller's transaction; harmless to repeat.
-
-        Returns:
-            What it did; ``requests`` is left at 0.
-        """
+    ) -> Written:
+        """Write a prepared page in the caller's transaction; harmless to repeat."""
         name = self._entity.name
         written: Mapping[str, int] = {}
         if prepared.new:
@@ -119,7 +129,7 @@ class PageWriter:
         deleted = self._tombstone(connection, prepared, run_id, now)
         self._quarantine(connection, prepared, run_id, now)
         created = sum(1 for revision in written.values() if revision == 1)
-        return Counts(
+        counts = Counts(
             seen=prepared.seen,
             created=created,
             updated=len(written) - created,
@@ -127,6 +137,7 @@ class PageWriter:
             deleted=deleted,
             quarantined=len(prepared.bad),
         )
+        return Written(counts, [key for key in prepared.keys if key not in written])
 
     def _known(self, keys: list[str]) -> Mapping[str, store.Known]:
         if not keys:

@@ -121,7 +121,7 @@ def read_sealed(connection: Connection, connection_id: str) -> dict[str, str]:
             credentials.c.connection_id == connection_id
         )
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def find_connection(connection: Connection, name_or_id: str) -> ConnectionRow | None:

@@ -216,7 +216,7 @@ def _upsert_postgresql(
     )
     given = dict(zip(("connection_id", "entity", "run_id", "now"), common, strict=True))
     given |= {"base": base, "rows": f"[{rows.decode()}]"}
-    return dict(connection.execute(_UPSERT_POSTGRESQL, given).tuples().all())
+    return dict(connection.execute(_UPSERT_POSTGRESQL, given).all())
 
 
 def _upsert_sqlite(
@@ -230,7 +230,7 @@ def _upsert_sqlite(
         values += (record.record_id, payload, record.content_hash, record.rank)
         values += (record.is_escaped, number)
     result = connection.exec_driver_sql(_sqlite_upsert(len(new)), tuple(values))
-    return dict(result.tuples().all())
+    return dict(result.all())
 
 
 @lru_cache(maxsize=_CHUNK)

@@ -104,8 +104,12 @@ class Caller:
             "headers": [(name.encode(), text.encode()) for name, text in given.items()],
         }
 
+        incoming = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            if not incoming:
+                await asyncio.Event().wait()  # connected until the answer is complete
+            return incoming.pop()
 
         async def send(message: dict[str, Any]) -> None:
             messages.append(message)
