@@ -82,3 +82,21 @@ def redis_url(redis_server):
     client.flushall()
     client.close()
     return redis_server.url
+
+
+@pytest.fixture
+def site(database_url, redis_url, tmp_path):
+    """An initialised installation of real processes, quick to notice the dead."""
+    from site_of import make_site
+
+    made = make_site(tmp_path / "site", database_url, redis_url, lease_s="1", sweep_s="0.2")
+    made.ok("init")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def shop_sandbox():
+    """A Stripe sandbox with 1,200 customers that no test changes."""
+    with servers.sandbox(customers=1200) as url:
+        yield url

@@ -3,7 +3,8 @@
 Unset, a place costs one look at an empty dictionary. ``TIELINE_FAILPOINTS``
 sets them, ``name=action@n`` separated by semicolons: the action happens at
 the n-th passage, at the first if no ``n`` is given. Actions are ``kill``
-(SIGKILL), ``stop`` (SIGSTOP), ``raise`` (:class:`Crash`) and ``sleep:SECONDS``.
+(SIGKILL), ``killall`` (the parent too), ``stop`` (SIGSTOP), ``raise``
+(:class:`Crash`) and ``sleep:SECONDS``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ NAMES = frozenset(
         "sync.finish.after_commit",
     }
 )
+_ACTIONS = frozenset({"kill", "killall", "stop", "raise", "sleep"})
 _armed: dict[str, tuple[str, int]] = {}
 
 
@@ -44,7 +46,7 @@ def set_failpoints(text: str) -> None:
     for part in filter(None, text.split(";")):
         name, _, rest = part.partition("=")
         action, _, count = rest.partition("@")
-        if name not in NAMES or action.split(":")[0] not in {"kill", "stop", "raise", "sleep"}:
+        if name not in NAMES or action.split(":")[0] not in _ACTIONS:
             raise SettingsError(f"TIELINE_FAILPOINTS: there is no failpoint {part!r}")
         _armed[name] = (action, int(count or 1))
 
@@ -66,4 +68,6 @@ def _pass(name: str) -> None:
     if action.startswith("sleep:"):
         time.sleep(float(action.removeprefix("sleep:")))
         return
-    os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
+    if action == "killall":
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSTOP if action == "stop" else signal.SIGKILL)

@@ -80,9 +80,9 @@ class EmbeddedServer:
             DependencyError: There is no server to run, it does not start, or
                 one is alive but silent.
         """
-        if self.is_running():
-            return self.url
         try:
+            if self.is_running():
+                return self.url
             self._make_folders()
             with self._locked():
                 if not self.is_running():

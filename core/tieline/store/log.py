@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from tieline.store.database import Connection
-from tieline.store.rows import Counts
+from tieline.store.rows import Counts, plain
 from tieline.store.tables import sync_log
 
 __all__ = ["add_entry", "list_entries"]
@@ -51,4 +51,4 @@ def list_entries(
     if run_id:
         statement = statement.where(sync_log.c.run_id == run_id)
     rows = connection.execute(statement).mappings().all()
-    return [dict(row) for row in reversed(rows)]
+    return [plain(row) for row in reversed(rows)]

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
+from tieline.store.rows import plain
 from tieline.store.tables import quarantine
 
 __all__ = [
@@ -121,4 +122,4 @@ def list_quarantined(
     )
     if entity:
         statement = statement.where(quarantine.c.entity == entity)
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    return [plain(row) for row in connection.execute(statement).mappings()]

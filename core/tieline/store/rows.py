@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
-__all__ = ["COUNTS", "Counts", "PartitionRow", "RunRow"]
+__all__ = ["COUNTS", "Counts", "PartitionRow", "RunRow", "plain"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +38,11 @@ class Counts:
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Read the counts' columns of a row; missing or null ones are 0."""
         return cls(**{name: int(row.get(name) or 0) for name in COUNTS})
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as a dictionary whose keys are plain text, as JSON writers want it."""
+    return {"".join(name): value for name, value in row.items()}
 
 
 COUNTS = tuple(field.name for field in fields(Counts))

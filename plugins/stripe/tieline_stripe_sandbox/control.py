@@ -108,10 +108,10 @@ class Control:
     def _set_clock(self, given: dict[str, Any]) -> dict[str, Any]:
         clock = self._world.clock
         _expect(given, {"now", "advance_s", "frozen"})
-        if "now" in given or "advance_s" in given:
-            clock.set(float(given.get("now", clock.now())) + float(given.get("advance_s", 0)))
         if "frozen" in given:
             clock.freeze(is_frozen=bool(given["frozen"]))
+        if "now" in given or "advance_s" in given:
+            clock.set(float(given.get("now", clock.now())) + float(given.get("advance_s", 0)))
         return self._clock()
 
     def _script(self, given: object) -> list[dict[str, Any]]:

@@ -64,8 +64,8 @@ async def disconnected(receive: Receive) -> None:
 async def _drip(send: Send, body: bytes, fault: Fault) -> None:
     size = max(1, -(-len(body) // fault.chunks))
     for start in range(0, len(body), size):
-        await _body(send, body[start : start + size], is_last=False)
         await asyncio.sleep(fault.seconds / fault.chunks)
+        await _body(send, body[start : start + size], is_last=False)
     await _body(send, b"")
 
 

@@ -55,8 +55,8 @@ EDGES: dict[int, dict[str, Any]] = {
         "metadata": {"🔑": "💯", "mood": "🙂🙃"},
     },
     4: {
-        "name": "\u202bשלום עולם\u202c (Ltd.)",  # noqa: RUF001 - other scripts on purpose
-        "description": "مرحبا \u200f123\u200e abc \u200fالعالم",  # noqa: RUF001 - as above
+        "name": "\u202bשלום עולם\u202c (Ltd.)",
+        "description": "مرحبا \u200f123\u200e abc \u200fالعالم",
         "address": {
             "city": "תל אביב",
             "country": "IL",

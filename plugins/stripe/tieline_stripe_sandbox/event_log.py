@@ -25,13 +25,15 @@ RETENTION_S = 30 * 86400
 class Change:
     """One event's content.
 
-    ``object_text`` is the object after the change (before it, for a deletion),
-    ``previous`` the old values of what an update changed, both as JSON.
+    ``object_text`` is the object after the change (before it, for a deletion)
+    as JSON, None when it still was as from the start. ``previous`` are the old
+    values of what an update changed.
     """
 
     kind: str
     created: int
-    object_text: bytes
+    index: int
+    object_text: bytes | None = None
     previous: bytes | None = None
     request_id: str | None = None
     idempotency_key: str | None = None
@@ -45,7 +47,7 @@ class EventLog:
         api_version: Every event is rendered in the account's version at the
             time of the change, whatever version the reader asks for.
         seeded: How many customers exist from the start.
-        seeded_change: Makes the event of one of them.
+        seeded_text: Writes one of them as it was then.
         seeded_created: Their creation times.
     """
 
@@ -55,13 +57,13 @@ class EventLog:
         seed: int,
         api_version: str,
         seeded: int,
-        seeded_change: Callable[[int], Change],
+        seeded_text: Callable[[int], bytes],
         seeded_created: Callable[[int], int],
     ) -> None:
         self._ids = Ids("evt", seed, fill="1TieB7WZ01")
         self._api_version = api_version.encode()
         self._seeded = seeded
-        self._seeded_change = seeded_change
+        self._seeded_text = seeded_text
         self._seeded_created = seeded_created
         self._recorded: list[Change] = []
 
@@ -105,10 +107,7 @@ class EventLog:
 
     def text(self, position: int) -> bytes:
         """Write one event as JSON."""
-        seeded = position < self._seeded
-        change = (
-            self._seeded_change(position) if seeded else self._recorded[position - self._seeded]
-        )
+        change = self._change(position)
         previous = b',"previous_attributes":' + change.previous if change.previous else b""
         request = {"id": change.request_id, "idempotency_key": change.idempotency_key}
         return (
@@ -119,11 +118,17 @@ class EventLog:
             self._ids.of(position).encode(),
             self._api_version,
             change.created,
-            change.object_text,
+            change.object_text or self._seeded_text(change.index),
             previous,
             orjson.dumps(request),
             change.kind.encode(),
         )
+
+    def _change(self, position: int) -> Change:
+        if position >= self._seeded:
+            return self._recorded[position - self._seeded]
+        created = self._seeded_created(position)
+        return Change(kind="customer.created", created=created, index=position)
 
     def _kind(self, position: int) -> str:
         if position < self._seeded:

@@ -40,7 +40,7 @@ class History:
 
     def created(self, index: int) -> int:
         """Return the second in which a customer was created."""
-        if self._edge_cases:
+        if index < SAME_SECOND.stop and self._edge_cases:
             if index in VERY_OLD:
                 return VERY_OLD[index]
             if index in SAME_SECOND:

@@ -85,7 +85,7 @@ def test_events_and_account(server: Any, connect: Any) -> None:
     client.v1.customers.update(created.id, {"name": "B"})
     page = client.v1.events.list({"types": ["customer.created", "customer.updated"]})
     assert [event.type for event in page.data] == ["customer.updated", "customer.created"]
-    assert page.data[0].data.previous_attributes == {"name": "A"}
+    assert page.data[0].data.previous_attributes.to_dict() == {"name": "A"}
     assert client.v1.events.retrieve(page.data[1].id).data.object["id"] == created.id
     assert client.v1.accounts.retrieve_current().id.startswith("acct_")
 
@@ -133,8 +133,7 @@ def test_error_classes_of_keys_limits_and_faults(server: Any, connect: Any) -> N
     with pytest.raises(stripe.IdempotencyError):
         customers.create({"name": "B"}, {"idempotency_key": "k"})
     with pytest.raises(stripe.RateLimitError) as caught:
-        for _ in range(10):
-            customers.list()
+        [customers.list() for _ in range(10)]
     assert caught.value.headers["stripe-rate-limited-reason"] in {"endpoint-rate", "global-rate"}
     httpx.post(f"{base}/_sandbox/faults", json=[{"kind": "html200"}]).raise_for_status()
     with pytest.raises(stripe.APIError, match="Invalid response body"):

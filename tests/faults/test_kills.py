@@ -1,0 +1,135 @@
+"""Kill anything anywhere: nothing is lost, nothing doubled, one page repeated at most."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import httpx
+import pytest
+from servers import truth
+from site_of import children_of, kill_group, wait_until
+
+PAGES = 12
+POINTS = [
+    "sync.claim.after",
+    "sync.fetch.before",
+    "sync.fetch.after",
+    "sync.page.before_commit",
+    "sync.page.after_commit",
+    "sync.finish.before_commit",
+    "sync.finish.after_commit",
+]
+ALLOWED = {"TIELINE_ALLOW_FAILPOINTS": "true"}
+
+
+def list_requests(url: str) -> int:
+    log = httpx.get(f"{url}/_sandbox/log?limit=1000000", timeout=30, trust_env=False).json()
+    return sum(1 for entry in log["requests"] if entry["path"] == "/v1/customers")
+
+
+def assert_equal_to_the_provider(site, url, run_id):
+    run = site.json("runs", "show", run_id)["run"]
+    assert run["state"] == "succeeded"
+    assert site.exported() == truth(url)
+    counts = run["counts"]
+    assert (counts["seen"], counts["created"], counts["updated"]) == (1200, 1200, 0)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_worker_and_horse_killed_at_a_failpoint(site, shop_sandbox, point):
+    site.connect(shop_sandbox)
+    before = list_requests(shop_sandbox)
+    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+    passage = 4 if point.startswith(("sync.fetch", "sync.page")) else 1
+    first = site.run("worker", TIELINE_FAILPOINTS=f"{point}=killall@{passage}", **ALLOWED)
+    assert first.returncode == -signal.SIGKILL
+    site.ok("worker", "--burst")
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+    # Pages fetched ahead of the writer are fetched again; none is committed twice.
+    ahead = 4 + 2
+    assert list_requests(shop_sandbox) - before <= PAGES + 1 + ahead
+
+
+def test_a_horse_that_dies_again_and_again_still_gets_to_the_end(site, shop_sandbox):
+    site.connect(shop_sandbox)
+    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+    site.start("worker", TIELINE_FAILPOINTS="sync.page.after_commit=kill@3", **ALLOWED)
+    wait_until(
+        lambda: site.json("runs", "show", run_id)["run"]["state"] == "succeeded", seconds=60
+    )
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+
+
+def test_an_idle_spare_takes_over_from_a_killed_worker(site, shop_sandbox):
+    site.connect(shop_sandbox)
+    slow = "sync.fetch.after=sleep:30@4"
+    busy = site.start("worker", TIELINE_FAILPOINTS=slow, **ALLOWED)
+    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+
+    def has_pages():
+        return site.json("runs", "show", run_id)["run"]["counts"]["seen"] == 300
+
+    wait_until(has_pages)
+    site.start("worker")
+    kill_group(busy)
+    killed_at = time.monotonic()
+    done = site.run("sync", "run", "shop", "customers", "--wait", "--json", "--patience", "60")
+    assert time.monotonic() - killed_at < 30
+    assert json.loads(done.stdout)["run"]["id"] == run_id
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+
+
+def test_a_frozen_worker_commits_nothing_after_its_lease(site, shop_sandbox):
+    site.connect(shop_sandbox)
+    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+    frozen = site.start("worker", TIELINE_FAILPOINTS="sync.fetch.after=stop@4", **ALLOWED)
+    horse = wait_until(lambda: children_of(frozen.pid))[0]
+
+    def is_stopped():
+        from pathlib import Path
+
+        return Path(f"/proc/{horse}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    wait_until(is_stopped)
+    frozen.send_signal(signal.SIGSTOP)
+    site.ok("worker", "--burst")
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+    frozen.send_signal(signal.SIGCONT)
+    import os
+
+    os.kill(horse, signal.SIGCONT)
+    wait_until(lambda: horse not in children_of(frozen.pid))
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+
+
+def test_sigterm_finishes_the_page_gives_the_lease_back_and_leaves(site, shop_sandbox):
+    site.connect(shop_sandbox)
+    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+    leaving = site.start("worker", TIELINE_FAILPOINTS="sync.fetch.after=sleep:1@4", **ALLOWED)
+    wait_until(lambda: site.json("runs", "show", run_id)["run"]["counts"]["seen"] == 300)
+    leaving.terminate()
+    assert leaving.wait(10) == 0
+    site.ok("worker", "--burst", TIELINE_LEASE_S="600")
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+
+
+def test_a_flushed_redis_costs_time_and_nothing_else(site, shop_sandbox, redis_url):
+    from tieline.coordination import open_redis
+
+    site.connect(shop_sandbox)
+    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+    client = open_redis(redis_url)
+    client.flushall()
+    client.close()
+    # The ring was lost; a worker that starts now rings again once it is overdue.
+    with_old_rings = """UPDATE runs SET rung_at = NULL"""
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(site.environ["TIELINE_DATABASE_URL"])
+    with engine.begin() as connection:
+        connection.execute(text(with_old_rings))
+    engine.dispose()
+    site.ok("worker", "--burst")
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)

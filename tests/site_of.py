@@ -1,0 +1,114 @@
+"""A whole installation of real processes: CLI, workers, database, Valkey, sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KEY = "sk_test_CANARY0f3b9d7c51e2a864"
+
+
+@dataclass
+class Site:
+    """Runs the command line as a person does, in an environment of its own."""
+
+    environ: dict[str, str]
+    cwd: Path
+    processes: list[subprocess.Popen] = field(default_factory=list)
+
+    def run(self, *arguments: str, stdin: str = "", timeout: float = 60, **extra: str):
+        """Run one command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "tieline", *arguments],
+            env=self.environ | extra,
+            cwd=self.cwd,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def ok(self, *arguments: str, **options) -> str:
+        """Run one command that has to succeed; return its stdout."""
+        done = self.run(*arguments, **options)
+        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stderr}{done.stdout}"
+        return done.stdout
+
+    def json(self, *arguments: str, **options):
+        """Run one command that has to succeed; return its document."""
+        return json.loads(self.ok(*arguments, "--json", **options))
+
+    def start(self, *arguments: str, **extra: str) -> subprocess.Popen:
+        """Start a command that goes on; it is killed at the end of the test."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tieline", *arguments],
+            env=self.environ | extra,
+            cwd=self.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.cwd / f"process{len(self.processes)}.log").open("wb"),
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def connect(self, url: str, *, name: str = "shop", key: str = KEY) -> None:
+        self.ok("connect", "stripe", "--name", name, "--key-stdin", "--base-url", url, stdin=key)
+
+    def exported(self, connection: str = "shop", entity: str = "customers") -> dict[str, object]:
+        """Return the live records: id to payload."""
+        lines = map(json.loads, self.ok("records", "export", connection, entity).splitlines())
+        return {line["id"]: line["payload"] for line in lines if line["deleted_at"] is None}
+
+    def logs(self) -> str:
+        return "".join(path.read_text() for path in self.cwd.glob("process*.log"))
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                kill_group(process)
+            process.wait(10)
+            if process.stderr:
+                process.stderr.close()
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    """Kill a process and, in their own groups, its children: a worker's work-horses."""
+    for pid in [*children_of(process.pid), process.pid]:
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            continue
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
+    pairs = [tuple(map(int, line.split())) for line in found.stdout.splitlines()]
+    return [child for child, parent in pairs if parent == pid]
+
+
+def wait_until(is_so: Callable[[], object], *, seconds: float = 30) -> object:
+    """Poll until something is so; fail after a while."""
+    until = time.monotonic() + seconds
+    while not (value := is_so()):
+        assert time.monotonic() < until, "it did not come to be"
+        time.sleep(0.05)
+    return value
+
+
+def make_site(home: Path, database_url: str, redis_url: str, **settings: str) -> Site:
+    home.mkdir(parents=True, exist_ok=True)
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("TIELINE_")}
+    environ |= {
+        "TIELINE_HOME": str(home),
+        "TIELINE_DATABASE_URL": database_url,
+        "TIELINE_REDIS_URL": redis_url,
+        **{f"TIELINE_{name.upper()}": text for name, text in settings.items()},
+    }
+    return Site({name: text for name, text in environ.items() if text}, home)
