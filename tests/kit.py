@@ -13,7 +13,7 @@ from shelf_plugin import Shelf, new_shelf
 from tieline.auth import Opener
 from tieline.clock import ManualClock
 from tieline.contract import Secret
-from tieline.engine import Engine, ask_run, entity_of, help_run, sweep
+from tieline.engine import Engine, ask_run, help_run, sweep
 from tieline.registry import Registry
 from tieline.services.connect import connect_api_key
 from tieline.services.installation import Installation
@@ -47,7 +47,7 @@ class Bench:
     def ask(self, entity: str = "items", mode: str = "full", **options):
         with self.database.read() as transaction:
             row = connection_store.find_connection(transaction, self.connection_id)
-        declared = entity_of(self.engine.registry.get("shelf"), entity)
+        declared = self.engine.registry.get("shelf").entity(entity)
         return ask_run(self.engine, row, declared, mode=mode, asked_by="test", **options)
 
     def help(self, run_id: str, stop: threading.Event | None = None):

@@ -100,6 +100,19 @@ def _wait_for(is_up, log: Path) -> None:
         time.sleep(0.02)
 
 
+def plain_environ() -> dict[str, str]:
+    """Return the environment for a process that a test starts.
+
+    Without our settings, and free to keep its bytecode: compiling takes
+    longer than most commands.
+    """
+    return {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith("TIELINE_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
+
+
 @contextmanager
 def sandbox(provider: str = "stripe", **options: object) -> Iterator[str]:
     """Serve a sandbox in a process of its own; yield its address."""
@@ -108,6 +121,7 @@ def sandbox(provider: str = "stripe", **options: object) -> Iterator[str]:
         [sys.executable, "-m", "tieline", "sandbox", "serve", provider, "--port", "0", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=plain_environ(),
     )
     try:
         line = process.stdout.readline().decode()

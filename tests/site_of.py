@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import servers
+
+
 KEY = "sk_test_CANARY0f3b9d7c51e2a864"
 
 
@@ -46,15 +49,17 @@ class Site:
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen:
         """Start a command that goes on; it is killed at the end of the test."""
+        log = (self.cwd / f"process{len(self.processes)}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "tieline", *arguments],
             env=self.environ | extra,
             cwd=self.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=(self.cwd / f"process{len(self.processes)}.log").open("wb"),
+            stderr=log,
             start_new_session=True,
         )
+        log.close()
         self.processes.append(process)
         return process
 
@@ -74,8 +79,6 @@ class Site:
             if process.poll() is None:
                 kill_group(process)
             process.wait(10)
-            if process.stderr:
-                process.stderr.close()
 
 
 def kill_group(process: subprocess.Popen) -> None:
@@ -104,8 +107,7 @@ def wait_until(is_so: Callable[[], object], *, seconds: float = 30) -> object:
 
 def make_site(home: Path, database_url: str, redis_url: str, **settings: str) -> Site:
     home.mkdir(parents=True, exist_ok=True)
-    environ = {name: text for name, text in os.environ.items() if not name.startswith("TIELINE_")}
-    environ |= {
+    environ = servers.plain_environ() | {
         "TIELINE_HOME": str(home),
         "TIELINE_DATABASE_URL": database_url,
         "TIELINE_REDIS_URL": redis_url,

@@ -56,9 +56,7 @@ def test_a_horse_that_dies_again_and_again_still_gets_to_the_end(site, shop_sand
     site.connect(shop_sandbox)
     run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
     site.start("worker", TIELINE_FAILPOINTS="sync.page.after_commit=kill@3", **ALLOWED)
-    wait_until(
-        lambda: site.json("runs", "show", run_id)["run"]["state"] == "succeeded", seconds=60
-    )
+    wait_until(lambda: site.json("runs", "show", run_id)["run"]["state"] == "succeeded", seconds=60)
     assert_equal_to_the_provider(site, shop_sandbox, run_id)
 
 

@@ -8,16 +8,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from tieline.services.installation import Installation
-from tieline.settings import load_settings
-from tieline.telemetry import configure_logging, redact
+if TYPE_CHECKING:
+    from tieline.services.installation import Installation
 
 __all__ = [
     "actor",
@@ -42,6 +41,10 @@ def json_option(command: F) -> F:
 @contextmanager
 def installation() -> Iterator[Installation]:
     """Open the installation that the environment describes."""
+    from tieline.services.installation import Installation  # noqa: PLC0415 - help can spare it
+    from tieline.settings import load_settings  # noqa: PLC0415
+    from tieline.telemetry import configure_logging  # noqa: PLC0415
+
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     opened = Installation(settings)
@@ -86,6 +89,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 def note(text: str) -> None:
     """Tell people something, on stderr."""
+    from tieline.telemetry import redact  # noqa: PLC0415
+
     click.echo(redact(text), err=True)
 
 

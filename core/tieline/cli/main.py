@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import rich_click as click
 
-from tieline.cli.failures import exit_code_of
 
 __all__ = ["cli", "main"]
 
@@ -82,5 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         result: Any = cli.main(args=given, prog_name="tieline", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - every way out has its code
+        from tieline.cli.failures import exit_code_of  # noqa: PLC0415 - 0.1 s that help can spare
+
         sys.exit(exit_code_of(error, wants_json=wants_json))
     sys.exit(result if isinstance(result, int) else 0)

@@ -3,7 +3,7 @@
 from tieline.engine.ask import Asked, ask_run, ring_for
 from tieline.engine.finish import end
 from tieline.engine.help import help_run
-from tieline.engine.kit import Engine, entity_of, this_worker
+from tieline.engine.kit import Engine, this_worker
 from tieline.engine.reconcile import sweep
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "Engine",
     "ask_run",
     "end",
-    "entity_of",
     "help_run",
     "ring_for",
     "sweep",

@@ -15,7 +15,7 @@ from tieline.contract import (
 )
 from tieline.engine.ask import ring_for
 from tieline.engine.finish import end, finish_if_done
-from tieline.engine.kit import Engine, entity_of, this_worker
+from tieline.engine.kit import Engine, this_worker
 from tieline.engine.work import Cancelled, PartitionWork
 from tieline.errors import DependencyError, KeyUnavailableError, LeaseLost, StopRequested
 from tieline.failpoints import failpoint
@@ -58,7 +58,7 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
     try:
         opened = engine.opener.open(run.connection_id)
         try:
-            entity = entity_of(opened.plugin, run.entity)
+            entity = opened.plugin.entity(run.entity)
             work = _work(engine, run, opened, entity, stop)
         finally:
             opened.transport.close()

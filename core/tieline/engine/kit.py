@@ -10,13 +10,11 @@ from datetime import datetime, timedelta
 
 from tieline.auth import Opener
 from tieline.clock import Clock
-from tieline.contract import Entity
-from tieline.errors import NotFoundError, nearest
-from tieline.registry import Plugin, Registry
+from tieline.registry import Registry
 from tieline.settings import Settings
 from tieline.store.database import Database
 
-__all__ = ["Engine", "entity_of", "this_worker"]
+__all__ = ["Engine", "this_worker"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,21 +40,6 @@ class Engine:
     def lease_until(self) -> datetime:
         """Return the end of a lease that is taken now."""
         return self.clock.now() + timedelta(seconds=self.settings.lease_s)
-
-
-def entity_of(plugin: Plugin, name: str) -> Entity:
-    """Find an entity of a provider.
-
-    Raises:
-        NotFoundError: The provider has none of that name.
-    """
-    if name in plugin.entities:
-        return plugin.entities[name]
-    raise NotFoundError(
-        f"{plugin.provider.title} has no entity {name!r}",
-        hint=nearest(name, plugin.entities),
-        code="entity-unknown",
-    )
 
 
 def this_worker() -> str:

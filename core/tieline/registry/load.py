@@ -31,6 +31,7 @@ from tieline.contract.declarations import Auth
 from tieline.errors import (
     ContractVersionError,
     DeclarationError,
+    NotFoundError,
     PluginError,
     PluginLoadError,
     nearest,
@@ -55,6 +56,20 @@ class Plugin:
     def name(self) -> str:
         """The provider's name."""
         return self.provider.name
+
+    def entity(self, name: str) -> Entity:
+        """Return a declared entity.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        if name in self.entities:
+            return self.entities[name]
+        raise NotFoundError(
+            f"{self.provider.title} has no entity {name!r}",
+            hint=nearest(name, self.entities),
+            code="entity-unknown",
+        )
 
     def rate_limits(self, connection: Connection) -> RateLimitPolicy:
         """Ask for the policy of one connection; an empty one if there is none."""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tieline.auth import Opener
 from tieline.clock import Clock, SystemClock
 from tieline.contract import Secret, SettingsError
-from tieline.coordination import EmbeddedServer, Redis, open_redis, ping
-from tieline.engine import Engine
 from tieline.failpoints import set_failpoints
-from tieline.queue import Doorbell, Presence
 from tieline.registry import Registry
 from tieline.settings import Settings, load_settings
 from tieline.store.database import Database, open_database
 from tieline.store.schema import require_current
-from tieline.vault import LocalKeyRing, Vault, create_key_file, read_keys
+
+# Redis, RQ, httpx and the cryptography library take half a second to import,
+# and most commands need none of them: each part imports what it is made of.
+# ruff: noqa: PLC0415
+if TYPE_CHECKING:
+    from tieline.coordination import EmbeddedServer, Redis
+    from tieline.engine import Engine
+    from tieline.queue import Doorbell, Presence
+    from tieline.vault import Vault
 
 __all__ = ["Installation"]
 
@@ -79,6 +84,8 @@ class Installation:
     @cached_property
     def vault(self) -> Vault:
         """Seals and opens credentials."""
+        from tieline.vault import LocalKeyRing, Vault, read_keys
+
         if self.settings.is_production and not self.settings.allow_local_key:
             raise SettingsError(
                 "production does not seal credentials under a local key",
@@ -98,11 +105,15 @@ class Installation:
     @cached_property
     def embedded(self) -> EmbeddedServer:
         """The embedded Valkey of this home."""
+        from tieline.coordination import EmbeddedServer
+
         return EmbeddedServer(self.settings.home, binary=self.settings.valkey_binary)
 
     @cached_property
     def redis(self) -> Redis:
         """A client that has had an answer; starts the embedded server if need be."""
+        from tieline.coordination import open_redis, ping
+
         url = self.settings.redis_url.reveal() or self.embedded.ensure()
         client = open_redis(url)
         ping(client)
@@ -111,16 +122,23 @@ class Installation:
     @cached_property
     def doorbell(self) -> Doorbell:
         """Wakes workers."""
+        from tieline.queue import Doorbell
+
         return Doorbell(self.redis)
 
     @cached_property
     def presence(self) -> Presence:
         """Knows the living workers."""
+        from tieline.queue import Presence
+
         return Presence(self.redis)
 
     @cached_property
     def engine(self) -> Engine:
         """Plans and does the syncing."""
+        from tieline.auth import Opener
+        from tieline.engine import Engine
+
         return Engine(
             database=self.database,
             registry=self.registry,
@@ -136,6 +154,8 @@ class Installation:
 
     def make_key(self) -> bool:
         """Make a local key where there is none; False if there was one."""
+        from tieline.vault import create_key_file
+
         return not self.settings.key and create_key_file(self.key_path)
 
     def close(self) -> None:

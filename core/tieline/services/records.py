@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 
-from tieline.engine import entity_of
 from tieline.errors import NotFoundError
 from tieline.records import restore
 from tieline.services.connect import get_connection
@@ -20,6 +19,12 @@ from tieline.store.records import StoredRecord
 __all__ = ["export_records", "get_record", "list_quarantine", "list_records", "record_line"]
 
 _CHUNK = 1000
+# JSON leaves these as they are, and many readers of lines break at them.
+_LINE_BREAKS = {
+    "\u0085".encode(): rb"\u0085",
+    "\u2028".encode(): rb"\u2028",
+    "\u2029".encode(): rb"\u2029",
+}
 
 
 def list_records(
@@ -37,7 +42,7 @@ def list_records(
         NotFoundError: No such connection or entity.
     """
     row = get_connection(installation, connection)
-    entity_of(installation.registry.get(row.provider), entity)
+    installation.registry.get(row.provider).entity(entity)
     with installation.database.read() as transaction:
         found = store.read_records(
             transaction, row.id, entity, after=after, limit=limit, with_deleted=with_deleted
@@ -54,7 +59,7 @@ def get_record(
         NotFoundError: No such connection, entity or record.
     """
     row = get_connection(installation, connection)
-    entity_of(installation.registry.get(row.provider), entity)
+    installation.registry.get(row.provider).entity(entity)
     with installation.database.read() as transaction:
         found = store.read_record(transaction, row.id, entity, record_id)
     if found is None:
@@ -113,7 +118,11 @@ def record_line(record: StoredRecord) -> bytes:
         }
     )
     identity = orjson.dumps(record.record_id)
-    return b'{"id":%b,"payload":%b,%b' % (identity, record.payload.encode(), rest[1:])
+    line = b'{"id":%b,"payload":%b,%b' % (identity, record.payload.encode(), rest[1:])
+    for raw, escaped in _LINE_BREAKS.items():
+        if raw in line:
+            line = line.replace(raw, escaped)
+    return line
 
 
 def _restored(record: StoredRecord) -> StoredRecord:

@@ -54,7 +54,14 @@ def serve(app: Any, *, host: str, port: int, on_ready: Callable[[str], None]) ->
             hint="choose another --port; 0 takes a free one",
             code="port-taken",
         ) from None
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        date_header=False,  # a sandbox has a clock of its own
+        server_header=False,
+    )
     with listener:
         on_ready(f"http://{host}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listener])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tieline.engine import Asked, ask_run, entity_of
+from tieline.engine import Asked, ask_run
 from tieline.engine.ask import ring_for
 from tieline.errors import DependencyError, NotFoundError, RefusedError
 from tieline.services.connect import get_connection
@@ -48,7 +48,7 @@ def start_sync(
         DependencyError: Database or Redis does not answer; nothing was asked.
     """
     row = get_connection(installation, connection)
-    declared = entity_of(installation.registry.get(row.provider), entity)
+    declared = installation.registry.get(row.provider).entity(entity)
     _ = installation.redis
     return ask_run(
         installation.engine,
