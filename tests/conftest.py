@@ -5,8 +5,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-import servers
 from sqlalchemy import create_engine, text
+
+import servers
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +91,6 @@ def site(database_url, redis_url, tmp_path):
     from site_of import make_site
 
     made = make_site(tmp_path / "site", database_url, redis_url, lease_s="1", sweep_s="0.2")
-    made.ok("init")
     yield made
     made.close()
 

@@ -9,7 +9,6 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from shelf_plugin import Shelf, new_shelf
-
 from tieline.auth import Opener
 from tieline.clock import ManualClock
 from tieline.contract import Secret

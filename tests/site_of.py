@@ -9,15 +9,21 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import servers
-
+from tieline.contract import Secret
+from tieline.services import records, setup, syncs
+from tieline.services.connect import connect_api_key
+from tieline.services.installation import Installation
+from tieline.settings import load_settings
+from tieline.store.rows import RunRow
 
 KEY = "sk_test_CANARY0f3b9d7c51e2a864"
 
 
-@dataclass
+@dataclass(eq=False)
 class Site:
     """Runs the command line as a person does, in an environment of its own."""
 
@@ -63,18 +69,34 @@ class Site:
         self.processes.append(process)
         return process
 
+    @cached_property
+    def installation(self) -> Installation:
+        """The same installation, opened in this process: commands take a second each."""
+        return Installation(load_settings(self.environ, self.cwd))
+
     def connect(self, url: str, *, name: str = "shop", key: str = KEY) -> None:
-        self.ok("connect", "stripe", "--name", name, "--key-stdin", "--base-url", url, stdin=key)
+        connect_api_key(
+            self.installation, "stripe", name=name, key=Secret(key), base_url=url, actor="test"
+        )
+
+    def ask(self, connection: str = "shop", entity: str = "customers", **options) -> str:
+        """Ask for a run; return its id."""
+        asked = syncs.start_sync(self.installation, connection, entity, actor="test", **options)
+        return asked.run.id
+
+    def state_of(self, run_id: str) -> RunRow:
+        return syncs.get_run(self.installation, run_id)
 
     def exported(self, connection: str = "shop", entity: str = "customers") -> dict[str, object]:
         """Return the live records: id to payload."""
-        lines = map(json.loads, self.ok("records", "export", connection, entity).splitlines())
-        return {line["id"]: line["payload"] for line in lines if line["deleted_at"] is None}
+        found = map(json.loads, records.export_records(self.installation, connection, entity))
+        return {line["id"]: line["payload"] for line in found if line["deleted_at"] is None}
 
     def logs(self) -> str:
         return "".join(path.read_text() for path in self.cwd.glob("process*.log"))
 
     def close(self) -> None:
+        self.installation.close()
         for process in self.processes:
             if process.poll() is None:
                 kill_group(process)
@@ -113,4 +135,6 @@ def make_site(home: Path, database_url: str, redis_url: str, **settings: str) ->
         "TIELINE_REDIS_URL": redis_url,
         **{f"TIELINE_{name.upper()}": text for name, text in settings.items()},
     }
-    return Site({name: text for name, text in environ.items() if text}, home)
+    site = Site({name: text for name, text in environ.items() if text}, home)
+    setup.initialise(site.installation)
+    return site

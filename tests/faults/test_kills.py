@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 import signal
 import time
+from pathlib import Path
 
 import httpx
 import pytest
+
 from servers import truth
 from site_of import children_of, kill_group, wait_until
 
@@ -30,18 +32,17 @@ def list_requests(url: str) -> int:
 
 
 def assert_equal_to_the_provider(site, url, run_id):
-    run = site.json("runs", "show", run_id)["run"]
-    assert run["state"] == "succeeded"
+    run = site.state_of(run_id)
+    assert run.state == "succeeded"
     assert site.exported() == truth(url)
-    counts = run["counts"]
-    assert (counts["seen"], counts["created"], counts["updated"]) == (1200, 1200, 0)
+    assert (run.counts.seen, run.counts.created, run.counts.updated) == (1200, 1200, 0)
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_worker_and_horse_killed_at_a_failpoint(site, shop_sandbox, point):
     site.connect(shop_sandbox)
     before = list_requests(shop_sandbox)
-    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+    run_id = site.ask()
     passage = 4 if point.startswith(("sync.fetch", "sync.page")) else 1
     first = site.run("worker", TIELINE_FAILPOINTS=f"{point}=killall@{passage}", **ALLOWED)
     assert first.returncode == -signal.SIGKILL
@@ -54,9 +55,9 @@ def test_worker_and_horse_killed_at_a_failpoint(site, shop_sandbox, point):
 
 def test_a_horse_that_dies_again_and_again_still_gets_to_the_end(site, shop_sandbox):
     site.connect(shop_sandbox)
-    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
-    site.start("worker", TIELINE_FAILPOINTS="sync.page.after_commit=kill@3", **ALLOWED)
-    wait_until(lambda: site.json("runs", "show", run_id)["run"]["state"] == "succeeded", seconds=60)
+    run_id = site.ask()
+    site.start("worker", TIELINE_FAILPOINTS="sync.page.after_commit=kill@5", **ALLOWED)
+    wait_until(lambda: site.state_of(run_id).state == "succeeded", seconds=60)
     assert_equal_to_the_provider(site, shop_sandbox, run_id)
 
 
@@ -64,30 +65,27 @@ def test_an_idle_spare_takes_over_from_a_killed_worker(site, shop_sandbox):
     site.connect(shop_sandbox)
     slow = "sync.fetch.after=sleep:30@4"
     busy = site.start("worker", TIELINE_FAILPOINTS=slow, **ALLOWED)
-    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+    run_id = site.ask()
 
     def has_pages():
-        return site.json("runs", "show", run_id)["run"]["counts"]["seen"] == 300
+        return site.state_of(run_id).counts.seen == 300
 
     wait_until(has_pages)
     site.start("worker")
     kill_group(busy)
     killed_at = time.monotonic()
-    done = site.run("sync", "run", "shop", "customers", "--wait", "--json", "--patience", "60")
+    wait_until(lambda: site.state_of(run_id).is_over)
     assert time.monotonic() - killed_at < 30
-    assert json.loads(done.stdout)["run"]["id"] == run_id
     assert_equal_to_the_provider(site, shop_sandbox, run_id)
 
 
 def test_a_frozen_worker_commits_nothing_after_its_lease(site, shop_sandbox):
     site.connect(shop_sandbox)
-    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
-    frozen = site.start("worker", TIELINE_FAILPOINTS="sync.fetch.after=stop@4", **ALLOWED)
+    run_id = site.ask()
+    frozen = site.start("worker", TIELINE_FAILPOINTS="sync.page.after_commit=stop@3", **ALLOWED)
     horse = wait_until(lambda: children_of(frozen.pid))[0]
 
     def is_stopped():
-        from pathlib import Path
-
         return Path(f"/proc/{horse}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     wait_until(is_stopped)
@@ -95,8 +93,6 @@ def test_a_frozen_worker_commits_nothing_after_its_lease(site, shop_sandbox):
     site.ok("worker", "--burst")
     assert_equal_to_the_provider(site, shop_sandbox, run_id)
     frozen.send_signal(signal.SIGCONT)
-    import os
-
     os.kill(horse, signal.SIGCONT)
     wait_until(lambda: horse not in children_of(frozen.pid))
     assert_equal_to_the_provider(site, shop_sandbox, run_id)
@@ -104,30 +100,20 @@ def test_a_frozen_worker_commits_nothing_after_its_lease(site, shop_sandbox):
 
 def test_sigterm_finishes_the_page_gives_the_lease_back_and_leaves(site, shop_sandbox):
     site.connect(shop_sandbox)
-    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
+    run_id = site.ask()
     leaving = site.start("worker", TIELINE_FAILPOINTS="sync.fetch.after=sleep:1@4", **ALLOWED)
-    wait_until(lambda: site.json("runs", "show", run_id)["run"]["counts"]["seen"] == 300)
+    wait_until(lambda: site.state_of(run_id).counts.seen == 300)
     leaving.terminate()
     assert leaving.wait(10) == 0
     site.ok("worker", "--burst", TIELINE_LEASE_S="600")
     assert_equal_to_the_provider(site, shop_sandbox, run_id)
 
 
-def test_a_flushed_redis_costs_time_and_nothing_else(site, shop_sandbox, redis_url):
-    from tieline.coordination import open_redis
-
+def test_a_flushed_redis_costs_time_and_nothing_else(site, shop_sandbox):
     site.connect(shop_sandbox)
-    run_id = site.json("sync", "run", "shop", "customers")["run"]["id"]
-    client = open_redis(redis_url)
-    client.flushall()
-    client.close()
-    # The ring was lost; a worker that starts now rings again once it is overdue.
-    with_old_rings = """UPDATE runs SET rung_at = NULL"""
-    from sqlalchemy import create_engine, text
-
-    engine = create_engine(site.environ["TIELINE_DATABASE_URL"])
-    with engine.begin() as connection:
-        connection.execute(text(with_old_rings))
-    engine.dispose()
+    run_id = site.ask()
+    site.installation.redis.flushall()
+    with site.installation.database.write() as connection:  # time goes by
+        connection.exec_driver_sql("UPDATE runs SET rung_at = NULL")
     site.ok("worker", "--burst")
     assert_equal_to_the_provider(site, shop_sandbox, run_id)

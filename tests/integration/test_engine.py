@@ -6,8 +6,8 @@ import threading
 from datetime import timedelta
 
 import pytest
-from kit import make_bench, second_engine
 
+from kit import make_bench, second_engine
 from tieline import failpoints
 from tieline.contract import (
     CursorExpiredError,

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(60)
 
 TOP = Path(__file__).resolve().parents[2]
 
-# Makes an environment of scripts. With FAKE_STEPS it tells of its install and waits to go on.
+# Makes an environment of scripts. With FAKE_STEPS it tells when it is half done, and waits.
 FAKE_UV = """\
 #!/bin/sh
 [ "$1" = --version ] && exit 0
@@ -31,7 +31,7 @@ if [ "$1" = venv ]; then
   for venv; do :; done
   mkdir -p "$venv/bin"
   for tool in python ruff mypy lint-imports; do cp "$FAKE/tool" "$venv/bin/$tool"; done
-elif [ -n "$FAKE_STEPS" ]; then
+elif [ -n "$FAKE_STEPS" ] && [ "$3" = --python ] && [ "$5" = --require-hashes ]; then
   touch .venv/half-done
   echo here >"$FAKE/started"
   read -r _ <"$FAKE/go"

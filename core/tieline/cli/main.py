@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import rich_click as click
 
-
 __all__ = ["cli", "main"]
 
 # Command to (module, what it is for): the help of the tree imports no command.

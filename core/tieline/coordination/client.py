@@ -65,13 +65,15 @@ def describe(url: str) -> str:
 
     Returns:
         Such as ``redis://redis.example.com:6379/0`` or ``unix:/run/valkey.sock``;
-        of an address that makes no sense, no more than its scheme.
+        of an address that makes no sense, nothing but an ellipsis.
     """
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        return f"{url.partition('://')[0]}://…" if "://" in url else "…"
+        return "…"
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        return "…"
     if parts.scheme == "unix":
         return f"unix:{unquote(parts.path)}"
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""

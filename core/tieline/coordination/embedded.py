@@ -161,6 +161,8 @@ class EmbeddedServer:
             self._socket.unlink(missing_ok=True)
             config = self._folder / "valkey.conf"
             part = config.with_suffix(".part")
+            part.unlink(missing_ok=True)
+            part.touch(mode=0o600)
             part.write_bytes(self._config())
             part.replace(config)
             _launch(binary, config, self.log_path, held)
@@ -295,9 +297,12 @@ class EmbeddedServer:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self._folder / "start.lock").open("wb") as lock:
+        lock = os.open(self._folder / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
 
 def _socket_path(folder: Path) -> Path:

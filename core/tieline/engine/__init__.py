@@ -4,7 +4,7 @@ from tieline.engine.ask import Asked, ask_run, ring_for
 from tieline.engine.finish import end
 from tieline.engine.help import help_run
 from tieline.engine.kit import Engine, this_worker
-from tieline.engine.reconcile import sweep
+from tieline.engine.reconcile import mourn, sweep
 
 __all__ = [
     "Asked",
@@ -12,6 +12,7 @@ __all__ = [
     "ask_run",
     "end",
     "help_run",
+    "mourn",
     "ring_for",
     "sweep",
     "this_worker",

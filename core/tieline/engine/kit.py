@@ -42,6 +42,6 @@ class Engine:
         return self.clock.now() + timedelta(seconds=self.settings.lease_s)
 
 
-def this_worker() -> str:
-    """Name this process for people who look at a lease."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def this_worker(pid: int | None = None) -> str:
+    """Name a process of this machine for people who look at a lease; this one if None."""
+    return f"{socket.gethostname()}:{os.getpid() if pid is None else pid}"

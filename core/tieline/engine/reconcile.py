@@ -6,11 +6,27 @@ from datetime import timedelta
 
 from tieline.engine.ask import ring_for
 from tieline.engine.kit import Engine
-from tieline.store import runs
+from tieline.store import partitions, runs
 
-__all__ = ["sweep"]
+__all__ = ["mourn", "sweep"]
 
 _RING_AGAIN = timedelta(seconds=30)
+
+
+def mourn(engine: Engine, owner: str) -> None:
+    """Give back at once what a process held that is known to be dead.
+
+    Args:
+        engine: The parts.
+        owner: Its name, as :func:`~tieline.engine.kit.this_worker` gave it.
+
+    Raises:
+        DependencyError: The database does not answer; the leases lapse then.
+    """
+    with engine.database.write() as connection:
+        run_ids = partitions.release_all_of(connection, owner)
+    for run_id in run_ids:
+        ring_for(engine, run_id)
 
 
 def sweep(engine: Engine) -> int:
@@ -26,5 +42,10 @@ def sweep(engine: Engine) -> int:
         DependencyError: The database does not answer.
     """
     with engine.database.read() as connection:
-        due = runs.due_runs(connection, engine.clock.now(), ring_again=_RING_AGAIN)
+        due = runs.due_runs(
+            connection,
+            engine.clock.now(),
+            ring_again=_RING_AGAIN,
+            lease=timedelta(seconds=engine.settings.lease_s),
+        )
     return sum(ring_for(engine, run_id) for run_id in due)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from rq import Worker as RqWorker
 
 from tieline import __version__
-from tieline.engine import sweep, this_worker
+from tieline.engine import mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
 from tieline.queue import Presence, WorkerSign
@@ -130,6 +130,14 @@ class _Worker(RqWorker):
         self.was_stopped = True
         if self.horse_pid:
             _signal(self.horse_pid, signal.SIGUSR1)
+
+    def handle_work_horse_killed(self, job: Any, retpid: int, ret_val: int, _rusage: Any) -> None:
+        """Let others take over at once: the kernel's word is better than a lease."""
+        _log.warning("a work-horse died", pid=retpid, wait_status=ret_val, job=job.id)
+        try:
+            mourn(self._installation.engine, this_worker(retpid))
+        except DependencyError as error:
+            _log.warning("its leases will lapse", reason=error.message)
 
     def request_force_stop(self, signum: int, frame: Any) -> None:
         self.was_stopped = True

@@ -51,4 +51,4 @@ def list_entries(
     if run_id:
         statement = statement.where(sync_log.c.run_id == run_id)
     rows = connection.execute(statement).mappings().all()
-    return [plain(row) for row in reversed(rows)]
+    return [plain(dict(row)) for row in reversed(rows)]

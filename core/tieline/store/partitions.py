@@ -22,6 +22,7 @@ __all__ = [
     "earliest_as_of",
     "read_partition",
     "release",
+    "release_all_of",
     "renew",
 ]
 
@@ -198,6 +199,17 @@ def release(connection: Connection, partition_id: str, *, fence: int) -> bool:
         .values(state="ready", lease_owner=None, lease_until=None)
     )
     return result.rowcount == 1
+
+
+def release_all_of(connection: Connection, owner: str) -> list[str]:
+    """Give back every lease of one owner; return the runs that they were for."""
+    statement = (
+        update(partitions)
+        .where(partitions.c.lease_owner == owner, partitions.c.state == "running")
+        .values(state="ready", lease_owner=None, lease_until=None)
+        .returning(partitions.c.run_id)
+    )
+    return sorted(set(connection.execute(statement).scalars()))
 
 
 def count_partitions(connection: Connection, run_id: str) -> int:

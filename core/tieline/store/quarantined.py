@@ -122,4 +122,4 @@ def list_quarantined(
     )
     if entity:
         statement = statement.where(quarantine.c.entity == entity)
-    return [plain(row) for row in connection.execute(statement).mappings()]
+    return [plain(dict(row)) for row in connection.execute(statement).mappings()]

@@ -199,22 +199,30 @@ def request_cancel(connection: Connection, run_id: str, now: datetime) -> bool:
 
 
 def due_runs(
-    connection: Connection, now: datetime, *, ring_again: timedelta, limit: int = 500
+    connection: Connection,
+    now: datetime,
+    *,
+    ring_again: timedelta,
+    lease: timedelta,
+    limit: int = 500,
 ) -> list[str]:
     """Find the runs that should be under way and that nobody works on.
 
     Args:
         connection: Open transaction.
         now: Aware UTC.
-        ring_again: How long a ring may go unanswered before the next.
+        ring_again: How long a ring for an idle run may go unanswered.
+        lease: How long a running run may be without anybody who holds a part.
         limit: The most to return, longest due first.
     """
-    is_silent = or_(runs.c.rung_at.is_(None), runs.c.rung_at < now - ring_again)
+    never = runs.c.rung_at.is_(None)
+    is_silent = or_(never, runs.c.rung_at < now - ring_again)
+    is_alone = or_(never, runs.c.rung_at < now - lease)
     lapsed = exists().where(
         partitions.c.run_id == runs.c.id,
         partitions.c.state == "running",
         partitions.c.lease_until < now,
-        or_(runs.c.rung_at.is_(None), runs.c.rung_at < partitions.c.lease_until),
+        or_(never, runs.c.rung_at < partitions.c.lease_until, is_alone),
     )
     held = exists().where(
         partitions.c.run_id == runs.c.id,
@@ -226,7 +234,7 @@ def due_runs(
         .where(
             or_(
                 and_(_IS_IDLE, runs.c.due_at <= now, is_silent),
-                and_(runs.c.state == "running", or_(lapsed, and_(~held, is_silent))),
+                and_(runs.c.state == "running", or_(lapsed, and_(~held, is_alone))),
             )
         )
         .order_by(runs.c.due_at)
