@@ -1,71 +1,109 @@
+"""What every test finds: a clean environment, and real servers on demand."""
+
 from __future__ import annotations
 
 import os
-import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
-import servers
+from servers import (
+    Postgres,
+    Run,
+    ServerMissingError,
+    find_leftovers,
+    given_postgres,
+    kill,
+    sandbox,
+    start_postgres,
+    wait_until,
+)
+
+# Read before any test's environment is cleaned.
+GIVEN_POSTGRES = os.environ.get("TIELINE_TEST_PG_URL", "")
+FOLDERS = {
+    "HOME": ".",
+    "XDG_CACHE_HOME": "cache",
+    "XDG_CONFIG_HOME": "config",
+    "XDG_DATA_HOME": "data",
+    "XDG_RUNTIME_DIR": "run",
+    "XDG_STATE_HOME": "state",
+}
+RUN = pytest.StashKey[Run]()
+OWN_RUN = pytest.StashKey[Run]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    given = getattr(config, "workerinput", {}).get("tieline_run")
+    if given:
+        config.stash[RUN] = Run(folder=Path(given))
+    else:
+        config.stash[RUN] = config.stash[OWN_RUN] = Run.open()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    node.workerinput["tieline_run"] = str(node.config.stash[RUN].folder)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if left := _end_run(session.config):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        raise RuntimeError(f"servers that do not stop: {'; '.join(left)}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _end_run(config)
+
+
+def _end_run(config: pytest.Config) -> list[str]:
+    own = config.stash.get(OWN_RUN, None)
+    if own is None:
+        return []
+    del config.stash[OWN_RUN]
+    return own.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail, at this worker's end, over every process that a test started and left."""
+    mark = tmp_path_factory.getbasetemp().resolve()
+    known = frozenset(find_leftovers(mark))
+    yield
+    wait_until(lambda: not find_leftovers(mark, known), 3.0)
+    if left := find_leftovers(mark, known):
+        for pid in left:
+            kill(pid)
+        listed = "\n".join(f"{pid}: {command}" for pid, command in left.items())
+        pytest.fail(f"tests left processes, now killed:\n{listed}", pytrace=False)
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, tmp_path_factory):
-    """No test sees the settings or the home of whoever runs it."""
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Take away every variable of ours, and the user's own folders."""
     home = tmp_path_factory.mktemp("home")
-    for name in [name for name in os.environ if name.startswith("TIELINE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):
-        monkeypatch.setenv(name, str(home / name.lower()))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("TIELINE_")]:
+            patch.delenv(name)
+        for name, folder in FOLDERS.items():
+            path = home / folder
+            path.mkdir(mode=0o700, exist_ok=True)
+            patch.setenv(name, str(path))
+        yield
 
 
 @pytest.fixture(scope="session")
-def postgres_server():
-    if os.environ.get("TIELINE_TEST_PG_URL"):
-        yield None
-        return
-    with servers.postgres() as server:
-        yield server
-
-
-_OUTSIDE_URL = os.environ.get("TIELINE_TEST_PG_URL")
-
-
-@pytest.fixture
-def postgres_url(postgres_server):
-    name = f"t{uuid.uuid4().hex}"
-    admin_url = postgres_server.url() if postgres_server else _OUTSIDE_URL
-    admin = create_engine(admin_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    base, _, query = admin_url.partition("?")
-    yield base.rsplit("/", 1)[0] + f"/{name}" + (f"?{query}" if query else "")
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
-@pytest.fixture
-def sqlite_url(tmp_path):
-    return f"sqlite:///{tmp_path}/tieline.db"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request):
-    """An empty database of each kind."""
-    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
-
-
-@pytest.fixture(scope="session")
-def redis_home(tmp_path_factory) -> Path:
+def redis_home(request: pytest.FixtureRequest) -> Path:
     """A home whose embedded Valkey this test process shares."""
-    return tmp_path_factory.mktemp("redis")
+    run = request.config.stash[RUN]
+    run.watch()
+    return run.folder / getattr(request.config, "workerinput", {}).get("workerid", "main")
 
 
 @pytest.fixture(scope="session")
-def redis_server(redis_home):
+def redis_server(redis_home: Path):
     from tieline.coordination import EmbeddedServer
 
     server = EmbeddedServer(redis_home)
@@ -75,14 +113,45 @@ def redis_server(redis_home):
 
 
 @pytest.fixture
-def redis_url(redis_server):
-    """An empty Redis."""
+def redis_url(redis_server) -> str:
+    """An empty Valkey of this worker's own, as ``unix://…``."""
     from tieline.coordination import open_redis
 
-    client = open_redis(redis_server.url)
+    client = open_redis(redis_server.ensure())  # a test may have killed it
     client.flushall()
     client.close()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Postgres:
+    """The PostgreSQL of ``TIELINE_TEST_PG_URL``, else one for this run that we start."""
+    if GIVEN_POSTGRES:
+        return given_postgres(GIVEN_POSTGRES)
+    try:
+        return start_postgres(request.config.stash[RUN])
+    except ServerMissingError as error:
+        pytest.skip(f"{error}; set TIELINE_TEST_PG_URL")
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """An empty database of PostgreSQL, as ``postgresql+psycopg://…``."""
+    with postgres_server.new_database() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A database file that is not there yet, as ``sqlite:///…``."""
+    return f"sqlite:///{tmp_path / 'tieline.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind in turn."""
+    name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    return request.getfixturevalue(name)
 
 
 @pytest.fixture
@@ -98,5 +167,5 @@ def site(database_url, redis_url, tmp_path):
 @pytest.fixture(scope="session")
 def shop_sandbox():
     """A Stripe sandbox with 1,200 customers that no test changes."""
-    with servers.sandbox(customers=1200) as url:
+    with sandbox(customers=1200) as url:
         yield url

@@ -24,7 +24,7 @@ CASES = {
     "empty key": (connect(), "", 2, "empty"),
     "blank key": (connect(), " \n", 2, "empty"),
     "two lines of key": (connect(), f"{KEY}\nmore", 2, "line breaks"),
-    "binary key": (connect(), "\udcff", 2, "key"),
+    "a key with accents": (connect(), "sk_test_é", 2, "characters no key has"),
     "publishable key": (connect(), "pk_test_abcdefgh", 2, "publishable"),
     "no terminal": (("connect", "stripe", "--name", "x"), "", 2, "--key-stdin"),
     "bad name": (("connect", "stripe", "--name", "a b", "--key-stdin"), KEY, 2, "name"),

@@ -39,14 +39,20 @@ def json_option(command: F) -> F:
 
 
 @contextmanager
-def installation() -> Iterator[Installation]:
-    """Open the installation that the environment describes."""
+def installation(*, is_service: bool = False) -> Iterator[Installation]:
+    """Open the installation that the environment describes.
+
+    Args:
+        is_service: The command goes on and logs as the settings say; others
+            log warnings alone, unless everything is asked for.
+    """
     from tieline.services.installation import Installation  # noqa: PLC0415 - help can spare it
     from tieline.settings import load_settings  # noqa: PLC0415
     from tieline.telemetry import configure_logging  # noqa: PLC0415
 
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    is_loud = is_service or settings.log_level == "debug"
+    configure_logging(settings.log_level if is_loud else "warning", settings.log_format)
     opened = Installation(settings)
     try:
         yield opened

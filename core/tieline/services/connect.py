@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from tieline.contract import Account, ApiKey, NeedsReauthError, Secret
+from tieline.contract import Account, ApiKey, NeedsReauthError, Secret, SettingsError
 from tieline.errors import InvalidInputError, NotFoundError, RefusedError, nearest
 from tieline.registry import Plugin
 from tieline.services.installation import Installation
@@ -60,7 +60,9 @@ def connect_api_key(
     Raises:
         NotFoundError: No such provider.
         InvalidInputError: Name, key or address make no sense.
-        RefusedError: The name is taken, or the address not allowed here.
+        RefusedError: The name is taken.
+        SettingsError: The address is not allowed here, or there is no key to
+            seal the credential under.
         ProviderError: The provider refused the key or did not answer.
     """
     plugin = installation.registry.get(provider)
@@ -198,7 +200,7 @@ def _check_base_url(
     settings = installation.settings
     is_own = url in plugin.provider.environments.values()
     if settings.is_production and not is_own and url not in settings.allowed_base_urls:
-        raise RefusedError(
+        raise SettingsError(
             f"in production {plugin.provider.title} is called at its own address, not at {url}",
             hint=f"allow it: TIELINE_ALLOWED_BASE_URLS={url}",
             code="base-url-refused",

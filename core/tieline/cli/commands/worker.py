@@ -27,7 +27,7 @@ def worker(burst: bool, queues: str) -> None:
     names = [name.strip() for name in queues.split(",") if name.strip()]
     if not names:
         raise InvalidInputError("--queues names no queue", hint=f"--queues {QUEUE}")
-    with installation() as opened:
+    with installation(is_service=True) as opened:
         work(opened, queues=names, is_burst=burst)
 
 
@@ -40,7 +40,7 @@ def up() -> None:
     """
     from tieline.jobs.worker import work  # noqa: PLC0415 - RQ takes a while to import
 
-    with installation() as opened:
+    with installation(is_service=True) as opened:
         made = setup.initialise(opened)
         _ = opened.redis
         note(f"  home      {made.home}")
