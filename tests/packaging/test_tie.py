@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -77,8 +76,12 @@ class Clone:
     def run(
         self, *arguments: str, cwd: Path | None = None, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, cwd=cwd, **environ)
-        out, err = process.communicate(timeout=30)
+        with self.start(*arguments, cwd=cwd, **environ) as process:
+            try:
+                out, err = process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def wait_for_install(self) -> None:
@@ -115,16 +118,14 @@ def clone(tmp_path: Path) -> Clone:
 
 
 @pytest.fixture
-def tie(clone: Clone) -> Iterator[ModuleType]:
+def tie(clone: Clone) -> ModuleType:
     """The clone's ``tie`` as a module; it sees the clone as its own place."""
-    before = signal.getsignal(signal.SIGTERM)
     loader = SourceFileLoader("tie_under_test", str(clone.top / "tie"))
     spec = spec_from_loader(loader.name, loader)
     assert spec is not None
     module = module_from_spec(spec)
     loader.exec_module(module)
-    yield module
-    signal.signal(signal.SIGTERM, before)
+    return module
 
 
 # --- what is passed through ---------------------------------------------------------------

@@ -15,8 +15,12 @@ __all__ = ["NotFinite", "parse_json"]
 # orjson turns integers beyond 64 bits into floats without a word, so a body
 # with 19 digits in a row is read by the exact, slower parser. Translating and
 # searching costs 1 ns a byte; a regular expression costs fifteen.
-_DIGITS_TO_ZERO = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
+_KEPT = b":,[-"
+_DIGITS_TO_ZERO = bytes(
+    48 if 48 <= byte <= 57 else byte if byte in _KEPT else 32 for byte in range(256)
+)
 _NINETEEN = b"0" * 19
+_BEGINNINGS = tuple(bytes([sign]) + _NINETEEN for sign in _KEPT)
 
 
 class NotFinite:
@@ -48,12 +52,20 @@ def parse_json(body: bytes) -> Any:
         ProviderUnavailableError: The body is not JSON: cut off, empty, HTML,
             or nested beyond what can be read. Asking again may help.
     """
-    if _NINETEEN not in body.translate(_DIGITS_TO_ZERO):
+    if not _may_hold_big_numbers(body):
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
             pass
     return _parse_exactly(body)
+
+
+def _may_hold_big_numbers(body: bytes) -> bool:
+    if _NINETEEN not in body.translate(_DIGITS_TO_ZERO):
+        return False
+    # Most are digits in a text; a number stands right after one of four signs.
+    dense = body.translate(_DIGITS_TO_ZERO, b" \t\r\n")
+    return any(beginning in dense for beginning in _BEGINNINGS)
 
 
 def _parse_exactly(body: bytes) -> Any:

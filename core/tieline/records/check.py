@@ -9,6 +9,8 @@ marshmallow's to decide and to explain.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import repeat
+from operator import contains
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
@@ -37,6 +39,8 @@ class RecordCheck:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._types = _plain_types(schema)
+        self._names = tuple(self._types or ())
+        self._good: set[tuple[type, ...]] = set()
 
     def __call__(self, record: Record) -> None:
         """Accept a record or say what is wrong with it.
@@ -46,7 +50,7 @@ class RecordCheck:
                 type; the message names every such field, never a value.
         """
         if self._types is not None and self._is_surely_valid(record, self._types):
-            return
+            return  # the usual way: one look at a set
         try:
             self._schema.load(record)
         except ValidationError as error:
@@ -56,10 +60,14 @@ class RecordCheck:
                 f"the record cannot be checked: {type(error).__name__}", code="record-schema"
             ) from None
 
-    @staticmethod
-    def _is_surely_valid(record: Record, types: Mapping[str, frozenset[type]]) -> bool:
-        get = record.get
-        return all(type(get(name, ...)) in allowed for name, allowed in types.items())
+    def _is_surely_valid(self, record: Record, types: Mapping[str, frozenset[type]]) -> bool:
+        found = tuple(map(type, map(record.get, self._names, repeat(...))))
+        if found in self._good:
+            return True
+        if not all(map(contains, types.values(), found)):
+            return False
+        self._good.add(found)
+        return True
 
 
 def _plain_types(schema: Schema) -> dict[str, frozenset[type]] | None:

@@ -116,13 +116,13 @@ class PageWriter:
         name = self._entity.name
         written: Mapping[str, int] = {}
         if prepared.new:
-            base = store.take_positions(connection, self._connection_id, name, len(prepared.new))
+            at = store.take_positions(connection, self._connection_id, name, len(prepared.new))
             written = store.upsert(
                 connection,
                 self._connection_id,
                 name,
                 prepared.new,
-                base=base,
+                at=at,
                 run_id=run_id,
                 now=now,
             )
@@ -216,12 +216,12 @@ def record_key(record: Any, field: str) -> str:
     Raises:
         InvalidRecordError: It is no object, or has no key that can be stored.
     """
-    if not isinstance(record, Mapping):
+    if type(record) is not dict and not isinstance(record, Mapping):
         raise InvalidRecordError(
             f"a {type(record).__name__} stands where a record should", code="record-not-object"
         )
     key = record.get(field)
-    if isinstance(key, int) and not isinstance(key, bool):
+    if type(key) is int:
         key = str(key)
     if not isinstance(key, str) or not key:
         raise InvalidRecordError(f"it has no text in {field!r}", code="record-key")

@@ -128,7 +128,10 @@ def open_database(url: Secret) -> Database:
     }
     try:
         if make_url(text).get_backend_name() == "postgresql":
+            # A plan made while a table was small is not kept for when it is large.
+            connect = {"prepare_threshold": None}
             options |= {"pool_pre_ping": True, "pool_size": 8, "pool_timeout": 30}
+            options |= {"connect_args": connect}
         engine = create_engine(text, **options)
     except ModuleNotFoundError as error:
         raise SettingsError(

@@ -5,11 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
-from tieline.store.rows import COUNTS, Counts, PartitionRow
+from tieline.store.rows import Counts, PartitionRow
 from tieline.store.tables import partitions, runs
 
 __all__ = [
@@ -141,23 +151,35 @@ def advance(connection: Connection, step: Advance) -> tuple[bool, bool]:
         and nothing may be committed, if the fence is out of date or this page
         was committed before.
     """
-    values = {name: partitions.c[name] + getattr(step.counts, name) for name in COUNTS}
-    row = connection.execute(
-        update(partitions)
-        .where(*_held(step.partition_id, step.fence), partitions.c.pages == step.page)
-        .values(
-            pages=partitions.c.pages + (0 if step.is_restart else 1),
-            restarts=partitions.c.restarts + (1 if step.is_restart else 0),
-            checkpoint=step.checkpoint,
-            checkpoint_at=step.now,
-            as_of=func.coalesce(partitions.c.as_of, step.as_of, type_=partitions.c.as_of.type),
-            lease_until=step.lease_until,
-            state="done" if step.is_done else "running",
-            **values,
-        )
-        .returning(_IS_CANCELLED)
-    ).first()
-    return row is not None, bool(row and row.is_cancelled)
+    given = {
+        "partition_id": step.partition_id,
+        "fence": step.fence,
+        "page": step.page,
+        "page_step": 0 if step.is_restart else 1,
+        "restart_step": 1 if step.is_restart else 0,
+        "checkpoint": step.checkpoint,
+        "now": step.now,
+        "as_of": step.as_of,
+        "lease_until": step.lease_until,
+        "state": "done" if step.is_done else "running",
+        **step.counts.as_dict(),
+    }
+    row = connection.execute(_ADVANCE, given).first()
+    return row is not None, bool(row and row[0])
+
+
+_TIME = partitions.c.lease_until.type
+# Once a page: as text it costs a tenth of building the same expression each time.
+_ADVANCE = text(
+    "UPDATE partitions SET pages = pages + :page_step, restarts = restarts + :restart_step,"
+    " checkpoint = :checkpoint, checkpoint_at = :now, as_of = COALESCE(as_of, :as_of),"
+    " lease_until = :lease_until, state = :state, requests = requests + :requests,"
+    " seen = seen + :seen, created = created + :created, updated = updated + :updated,"
+    " unchanged = unchanged + :unchanged, deleted = deleted + :deleted,"
+    " quarantined = quarantined + :quarantined"
+    " WHERE id = :partition_id AND fence = :fence AND state = 'running' AND pages = :page"
+    " RETURNING (SELECT cancel_requested_at IS NOT NULL FROM runs WHERE runs.id = run_id)"
+).bindparams(*(bindparam(name, type_=_TIME) for name in ("now", "as_of", "lease_until")))
 
 
 def earliest_as_of(connection: Connection, run_id: str) -> datetime | None:

@@ -27,7 +27,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
 from tieline.store.tables import entity_states, records, sightings
@@ -35,6 +34,7 @@ from tieline.store.tables import entity_states, records, sightings
 __all__ = [
     "Known",
     "NewRecord",
+    "Positions",
     "StoredRecord",
     "add_sighting",
     "count_live",
@@ -96,7 +96,7 @@ _KNOWN = {
     "postgresql": text(
         "SELECT record_id, content_hash, rank, deleted_at IS NOT NULL FROM records"
         " WHERE connection_id = :connection_id AND entity = :entity"
-        " AND record_id IN (SELECT jsonb_array_elements_text(CAST(:keys AS jsonb)))"
+        " AND record_id = ANY(CAST(:keys AS text[]))"
     ),
     "sqlite": text(
         "SELECT record_id, content_hash, rank, deleted_at IS NOT NULL FROM records"
@@ -114,13 +114,14 @@ WHERE (excluded.rank > r.rank OR (excluded.rank = r.rank AND r.deleted_at IS NUL
 RETURNING record_id, revision
 """
 _INTO = """
-INSERT INTO records AS r (connection_id, entity, run_id, first_seen_at, changed_at, revision,
-  record_id, payload, content_hash, rank, is_escaped, position)
+INSERT INTO records AS r (connection_id, entity, run_id, first_seen_at, changed_at, feed_id,
+  revision, record_id, payload, content_hash, rank, is_escaped, position)
 """
 _UPSERT_POSTGRESQL = text(
     _INTO
     + """
-SELECT :connection_id, :entity, :run_id, :now, :now, 1, n.k, n.p, n.h, n.r, n.x, :base + n.o
+SELECT :connection_id, :entity, :run_id, :now, :now, :feed_id, 1,
+  n.k, n.p, n.h, n.r, n.x, :base + n.o
 FROM jsonb_to_recordset(CAST(:rows AS jsonb))
   AS n(k text, p jsonb, h text, r bigint, x boolean, o bigint)
 """
@@ -134,34 +135,44 @@ def read_known(
     connection: Connection, connection_id: str, entity: str, keys: Sequence[str]
 ) -> dict[str, Known]:
     """Read what a comparison needs of the records that the database has of ``keys``."""
-    given = {
-        "connection_id": connection_id,
-        "entity": entity,
-        "keys": orjson.dumps(keys).decode(),
-    }
+    is_postgresql = connection.dialect.name == "postgresql"
+    wanted = list(keys) if is_postgresql else orjson.dumps(keys).decode()
+    given = {"connection_id": connection_id, "entity": entity, "keys": wanted}
     rows = connection.execute(_KNOWN[connection.dialect.name], given)
     return {key: Known(digest, rank, bool(gone)) for key, digest, rank, gone in rows}
 
 
-def take_positions(connection: Connection, connection_id: str, entity: str, count: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """A stretch of an entity's change feed.
+
+    Attributes:
+        feed_id: The feed.
+        base: The position before the first one of the stretch.
+    """
+
+    feed_id: int
+    base: int
+
+
+def take_positions(
+    connection: Connection, connection_id: str, entity: str, count: int
+) -> Positions:
     """Take the next ``count`` positions of an entity's change feed.
 
     The counter's row stays locked until the transaction ends, so a smaller
     position can never be committed after a larger one was read.
-
-    Returns:
-        The position before the first one taken.
     """
-    upsert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
-    statement = upsert_into(entity_states).values(
-        connection_id=connection_id, entity=entity, position=count
-    )
-    statement = statement.on_conflict_do_update(
-        index_elements=["connection_id", "entity"],
-        set_={"position": entity_states.c.position + count},
-    )
-    end = connection.execute(statement.returning(entity_states.c.position)).scalar_one()
-    return int(end) - count
+    given = {"connection_id": connection_id, "entity": entity, "count": count}
+    feed_id, end = connection.execute(_TAKE_POSITIONS, given).one()
+    return Positions(feed_id, end - count)
+
+
+_TAKE_POSITIONS = text(
+    "INSERT INTO entity_states AS s (connection_id, entity, position)"
+    " VALUES (:connection_id, :entity, :count) ON CONFLICT (connection_id, entity)"
+    " DO UPDATE SET position = s.position + excluded.position RETURNING feed_id, position"
+)
 
 
 def upsert(
@@ -170,7 +181,7 @@ def upsert(
     entity: str,
     new: Sequence[NewRecord],
     *,
-    base: int,
+    at: Positions,
     run_id: str | None,
     now: datetime,
 ) -> dict[str, int]:
@@ -181,7 +192,7 @@ def upsert(
         connection_id: The connection.
         entity: The entity.
         new: The records, no key twice, sorted by key.
-        base: The position before the first one, from :func:`take_positions`.
+        at: Where in the feed, from :func:`take_positions`.
         run_id: The run that brought them.
         now: Aware UTC.
 
@@ -191,11 +202,11 @@ def upsert(
     written: dict[str, int] = {}
     for start in range(0, len(new), _CHUNK):
         chunk = new[start : start + _CHUNK]
-        common = (connection_id, entity, run_id, now)
+        common = (connection_id, entity, run_id, now, at.feed_id)
         if connection.dialect.name == "postgresql":
-            written |= _upsert_postgresql(connection, common, chunk, base + start)
+            written |= _upsert_postgresql(connection, common, chunk, at.base + start)
         else:
-            written |= _upsert_sqlite(connection, common, chunk, base + start)
+            written |= _upsert_sqlite(connection, common, chunk, at.base + start)
     return written
 
 
@@ -214,7 +225,8 @@ def _upsert_postgresql(
         )
         for number, record in enumerate(new, 1)
     )
-    given = dict(zip(("connection_id", "entity", "run_id", "now"), common, strict=True))
+    names = ("connection_id", "entity", "run_id", "now", "feed_id")
+    given = dict(zip(names, common, strict=True))
     given |= {"base": base, "rows": f"[{rows.decode()}]"}
     return dict(connection.execute(_UPSERT_POSTGRESQL, given).all())
 
@@ -222,9 +234,9 @@ def _upsert_postgresql(
 def _upsert_sqlite(
     connection: Connection, common: Sequence[Any], new: Sequence[NewRecord], base: int
 ) -> dict[str, int]:
-    connection_id, entity, run_id, now = common
+    connection_id, entity, run_id, now, feed_id = common
     at = now.astimezone(UTC).isoformat(timespec="microseconds")
-    values: list[Any] = [connection_id, entity, run_id, at]
+    values: list[Any] = [connection_id, entity, run_id, at, feed_id]
     for number, record in enumerate(new, base + 1):
         payload = record.payload.decode()
         values += (record.record_id, payload, record.content_hash, record.rank)
@@ -235,7 +247,7 @@ def _upsert_sqlite(
 
 @lru_cache(maxsize=_CHUNK)
 def _sqlite_upsert(count: int) -> str:
-    rows = ", ".join(["(?1, ?2, ?3, ?4, ?4, 1, ?, ?, ?, ?, ?, ?)"] * count)
+    rows = ", ".join(["(?1, ?2, ?3, ?4, ?4, ?5, 1, ?, ?, ?, ?, ?, ?)"] * count)
     return f"{_INTO} VALUES {rows} {_CONFLICT}"
 
 
@@ -362,7 +374,12 @@ def read_records(
             *(records.c[name] for name in (*names, "deleted_at", "position")),
             cast(records.c.payload, Text).label("payload"),
         )
-        .where(_of(connection_id, entity), records.c.position > after)
+        .join(entity_states, entity_states.c.feed_id == records.c.feed_id)
+        .where(
+            entity_states.c.connection_id == connection_id,
+            entity_states.c.entity == entity,
+            records.c.position > after,
+        )
         .order_by(records.c.position)
         .limit(limit)
     )
@@ -395,7 +412,7 @@ def _delete(
 ) -> int:
     if not keys:
         return 0
-    base = take_positions(connection, connection_id, entity, len(keys))
+    base = take_positions(connection, connection_id, entity, len(keys)).base
     statement = (
         update(records)
         .where(

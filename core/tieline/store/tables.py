@@ -87,6 +87,7 @@ metadata = MetaData(
 )
 JsonValue = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 Id = String(32)
+Serial = BigInteger().with_variant(Integer, "sqlite")
 Entity = String(40)
 
 
@@ -133,13 +134,15 @@ credentials = Table(
 entity_states = Table(
     "entity_states",
     metadata,
+    Column("feed_id", Serial, nullable=False, autoincrement=True),
     Column("connection_id", Id, nullable=False),
     Column("entity", Entity, nullable=False),
     Column("position", BigInteger, nullable=False, server_default=text("0"), default=0),
     Column("synced_until", UtcTime),
     Column("last_full_run_id", Id),
     Column("last_success_at", UtcTime),
-    PrimaryKeyConstraint("connection_id", "entity"),
+    PrimaryKeyConstraint("feed_id"),
+    UniqueConstraint("connection_id", "entity"),
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
 )
 
@@ -223,12 +226,15 @@ records = Table(
     Column("first_seen_at", UtcTime, nullable=False),
     Column("changed_at", UtcTime, nullable=False),
     Column("deleted_at", UtcTime),
+    Column("feed_id", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("run_id", Id),
     PrimaryKeyConstraint("connection_id", "entity", "record_id"),
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
 )
-Index(None, records.c.connection_id, records.c.entity, records.c.position, unique=True)
+# Not over connection and entity: without statistics, as in a table's first
+# hours, PostgreSQL took such an index for look-ups by key too, and read it all.
+Index(None, records.c.feed_id, records.c.position, unique=True)
 
 sightings = Table(
     "sightings",

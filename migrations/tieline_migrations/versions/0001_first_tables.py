@@ -72,6 +72,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "entity_states",
+        sa.Column(
+            "feed_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
         sa.Column("connection_id", sa.String(length=32), nullable=False),
         sa.Column("entity", sa.String(length=40), nullable=False),
         sa.Column("position", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -84,7 +90,10 @@ def upgrade() -> None:
             name="fk_entity_states_connection_id_connections",
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("connection_id", "entity", name="pk_entity_states"),
+        sa.PrimaryKeyConstraint("feed_id", name="pk_entity_states"),
+        sa.UniqueConstraint(
+            "connection_id", "entity", name="uq_entity_states_connection_id_entity"
+        ),
     )
     op.create_table(
         "quarantine",
@@ -127,6 +136,7 @@ def upgrade() -> None:
         sa.Column("first_seen_at", UTC, nullable=False),
         sa.Column("changed_at", UTC, nullable=False),
         sa.Column("deleted_at", UTC, nullable=True),
+        sa.Column("feed_id", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("run_id", sa.String(length=32), nullable=True),
         sa.ForeignKeyConstraint(
@@ -137,12 +147,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("connection_id", "entity", "record_id", name="pk_records"),
     )
-    op.create_index(
-        "ix_records_connection_id_entity_position",
-        "records",
-        ["connection_id", "entity", "position"],
-        unique=True,
-    )
+    op.create_index("ix_records_feed_id_position", "records", ["feed_id", "position"], unique=True)
     op.create_table(
         "runs",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -249,7 +254,7 @@ def downgrade() -> None:
     )
     op.drop_index("ix_runs_connection_id_created_at", table_name="runs")
     op.drop_table("runs")
-    op.drop_index("ix_records_connection_id_entity_position", table_name="records")
+    op.drop_index("ix_records_feed_id_position", table_name="records")
     op.drop_table("records")
     op.drop_table("quarantine")
     op.drop_table("entity_states")
