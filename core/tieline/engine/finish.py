@@ -11,7 +11,7 @@ from tieline.store import log, partitions, quarantined, runs
 from tieline.store import records as record_store
 from tieline.store.database import Connection
 from tieline.store.rows import Counts, RunRow
-from tieline.telemetry import get_logger
+from tieline.telemetry import get_logger, tellable
 
 __all__ = ["end", "finish_if_done"]
 
@@ -23,6 +23,8 @@ def finish_if_done(engine: Engine, run: RunRow, entity: Entity) -> bool:
     """End a run whose partitions were all read to their end; False if some were not."""
 
     def finish(connection: Connection) -> bool:
+        if not runs.lock_running(connection, run.id):
+            return True  # somebody else ended it; what it met is forgotten, so nothing is judged
         if not partitions.all_done(connection, run.id):
             return False
         counts = runs.totals(connection, run.id)
@@ -69,7 +71,7 @@ def _close(
     error: TielineError | None = None,
 ) -> bool:
     now = engine.clock.now()
-    told = (error.slug, error.message, error.hint) if error else None
+    told = (error.slug, tellable(error.message), tellable(error.hint)) if error else None
     if not runs.end_run(connection, run.id, state=state, now=now, counts=counts, error=told):
         return False
     record_store.drop_sightings(connection, run.id)
@@ -83,7 +85,7 @@ def _close(
         run_id=run.id,
         counts=counts,
         error_code=error.slug if error else None,
-        detail=error.message if error else "",
+        detail=tellable(error.message) if error else "",
     )
     _log.info("run over", state=state, **counts.as_dict())
     return True
@@ -95,7 +97,7 @@ def _sweep(engine: Engine, connection: Connection, run: RunRow, entity: Entity) 
     Raises:
         RefusedError: That would be more than the set share of the records.
     """
-    if run.mode != "full" or entity.deletes != "sweep" or run.started_at is None:
+    if run.mode != "full" or entity.deletes != "sweep":
         return 0
     if quarantined.nameless_in(connection, run.id):
         return 0  # one of the missing may be the record that could not be read
@@ -106,7 +108,6 @@ def _sweep(engine: Engine, connection: Connection, run: RunRow, entity: Entity) 
         run.connection_id,
         run.entity,
         run_id=run.id,
-        before=run.started_at,
         limit=live if run.allow_deletes else allowed + 1,
     )
     if len(unseen) > allowed and not run.allow_deletes:
@@ -124,14 +125,14 @@ def _sweep(engine: Engine, connection: Connection, run: RunRow, entity: Entity) 
         run.connection_id,
         run.entity,
         unseen,
-        rank=_tombstone_rank(connection, run, entity),
+        rank=None if entity.version else _read_rank(connection, run),
         run_id=run.id,
         now=now,
     )
 
 
-def _tombstone_rank(connection: Connection, run: RunRow, entity: Entity) -> int:
-    """Rank a tombstone: where records carry versions it goes above all of them."""
-    if entity.version is None and run.started_at is not None:
-        return int(run.started_at.timestamp() * 1_000_000)
-    return record_store.highest_rank(connection, run.connection_id, run.entity)
+def _read_rank(connection: Connection, run: RunRow) -> int:
+    """Rank a deletion by when the run that noticed it began."""
+    began = run.started_at or run.created_at
+    latest = record_store.latest_rank(connection, run.connection_id, run.entity)
+    return max(int(began.timestamp() * 1_000_000), latest)

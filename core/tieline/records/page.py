@@ -35,6 +35,7 @@ class Prepared:
         deleted: Keys that the provider said are gone.
         seen: How many records the page held.
         rank: When the page was read, in microseconds since 1970.
+        read_at: When its call began.
     """
 
     new: Sequence[NewRecord]
@@ -43,6 +44,7 @@ class Prepared:
     deleted: Sequence[str]
     seen: int
     rank: int
+    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,9 @@ class PageWriter:
             self._has_quarantined = quarantined.has_quarantined(
                 connection, connection_id, entity.name
             )
+            latest = store.latest_rank(connection, connection_id, entity.name)
+        # A clock that was set back must not make every later copy look older.
+        self._floor = 0 if entity.version else latest
 
     def prepare(self, page: Page, *, read_at: datetime) -> Prepared:
         """Hash a page's records, compare them with the known ones, check the rest.
@@ -85,7 +90,7 @@ class PageWriter:
             page: As the plugin returned it.
             read_at: When its call began, aware UTC.
         """
-        rank = int(read_at.timestamp() * 1_000_000)
+        rank = max(int(read_at.timestamp() * 1_000_000), self._floor + 1)
         bad: list[BadRecord] = []
         copies: dict[str, tuple[NewRecord, Record]] = {}
         for record in page.records:
@@ -107,7 +112,7 @@ class PageWriter:
             except InvalidRecordError as error:
                 bad.append(self._bad(record, error, rank))
         keys = [*copies, *(record.record_id for record in bad if record.record_id)]
-        return Prepared(new, keys, bad, page.deleted, len(page.records), rank)
+        return Prepared(new, keys, bad, page.deleted, len(page.records), rank, read_at)
 
     def write(
         self, connection: Connection, prepared: Prepared, *, run_id: str | None, now: datetime
@@ -123,6 +128,7 @@ class PageWriter:
                 name,
                 prepared.new,
                 at=at,
+                read_at=prepared.read_at,
                 run_id=run_id,
                 now=now,
             )

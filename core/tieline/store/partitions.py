@@ -9,6 +9,8 @@ from sqlalchemy import (
     ColumnElement,
     and_,
     bindparam,
+    case,
+    exists,
     func,
     insert,
     or_,
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 
+_RUN_IS_RUNNING = exists().where(runs.c.id == partitions.c.run_id, runs.c.state == "running")
 _IS_CANCELLED = (
     select(runs.c.cancel_requested_at.is_not(None))
     .where(runs.c.id == partitions.c.run_id)
@@ -96,6 +99,7 @@ def add_partition(
             window_end=window[1],
             pages=0,
             restarts=0,
+            rescues=0,
             fence=0,
         )
     )
@@ -136,6 +140,8 @@ def claim_partition(
             lease_owner=owner,
             lease_until=lease_until,
             fence=partitions.c.fence + 1,
+            # Taken from a holder that gave no sign of life, not given back.
+            rescues=partitions.c.rescues + case((partitions.c.state == "running", 1), else_=0),
         )
         .returning(partitions)
     )
@@ -148,8 +154,8 @@ def advance(connection: Connection, step: Advance) -> tuple[bool, bool]:
 
     Returns:
         Whether it moved, and whether its run is to stop. It does not move,
-        and nothing may be committed, if the fence is out of date or this page
-        was committed before.
+        and nothing may be committed, if the fence is out of date, the run is
+        over, or this page was committed before.
     """
     given = {
         "partition_id": step.partition_id,
@@ -172,12 +178,14 @@ _TIME = partitions.c.lease_until.type
 # Once a page: as text it costs a tenth of building the same expression each time.
 _ADVANCE = text(
     "UPDATE partitions SET pages = pages + :page_step, restarts = restarts + :restart_step,"
+    " rescues = 0,"
     " checkpoint = :checkpoint, checkpoint_at = :now, as_of = COALESCE(as_of, :as_of),"
     " lease_until = :lease_until, state = :state, requests = requests + :requests,"
     " seen = seen + :seen, created = created + :created, updated = updated + :updated,"
     " unchanged = unchanged + :unchanged, deleted = deleted + :deleted,"
     " quarantined = quarantined + :quarantined"
     " WHERE id = :partition_id AND fence = :fence AND state = 'running' AND pages = :page"
+    " AND EXISTS (SELECT 1 FROM runs WHERE runs.id = run_id AND runs.state = 'running')"
     " RETURNING (SELECT cancel_requested_at IS NOT NULL FROM runs WHERE runs.id = run_id)"
 ).bindparams(*(bindparam(name, type_=_TIME) for name in ("now", "as_of", "lease_until")))
 
@@ -206,7 +214,7 @@ def renew(
     """
     row = connection.execute(
         update(partitions)
-        .where(*_held(partition_id, fence))
+        .where(*_held(partition_id, fence), _RUN_IS_RUNNING)
         .values(lease_until=lease_until)
         .returning(_IS_CANCELLED)
     ).first()
@@ -228,7 +236,12 @@ def release_all_of(connection: Connection, owner: str) -> list[str]:
     statement = (
         update(partitions)
         .where(partitions.c.lease_owner == owner, partitions.c.state == "running")
-        .values(state="ready", lease_owner=None, lease_until=None)
+        .values(
+            state="ready",
+            lease_owner=None,
+            lease_until=None,
+            rescues=partitions.c.rescues + 1,
+        )
         .returning(partitions.c.run_id)
     )
     return sorted(set(connection.execute(statement).scalars()))

@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 
+_CHUNK = 500
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadRecord:
     """A record that could not be used.
@@ -93,13 +96,14 @@ def drop_recovered(
     connection: Connection, connection_id: str, entity: str, keys: Sequence[str]
 ) -> None:
     """Forget the bad copies of records that have come in well since."""
-    connection.execute(
-        delete(quarantine).where(
-            quarantine.c.connection_id == connection_id,
-            quarantine.c.entity == entity,
-            quarantine.c.record_id.in_(keys),
+    for start in range(0, len(keys), _CHUNK):
+        connection.execute(
+            delete(quarantine).where(
+                quarantine.c.connection_id == connection_id,
+                quarantine.c.entity == entity,
+                quarantine.c.record_id.in_(keys[start : start + _CHUNK]),
+            )
         )
-    )
 
 
 def nameless_in(connection: Connection, run_id: str) -> int:

@@ -22,7 +22,6 @@ from sqlalchemy import (
     cast,
     delete,
     func,
-    insert,
     select,
     text,
     update,
@@ -39,7 +38,7 @@ __all__ = [
     "add_sighting",
     "count_live",
     "drop_sightings",
-    "highest_rank",
+    "latest_rank",
     "read_known",
     "read_record",
     "read_records",
@@ -109,7 +108,8 @@ ON CONFLICT (connection_id, entity, record_id) DO UPDATE SET
   payload = excluded.payload, content_hash = excluded.content_hash, rank = excluded.rank,
   is_escaped = excluded.is_escaped, position = excluded.position, revision = r.revision + 1,
   changed_at = excluded.changed_at, deleted_at = NULL, run_id = excluded.run_id
-WHERE (excluded.rank > r.rank OR (excluded.rank = r.rank AND r.deleted_at IS NULL))
+WHERE (excluded.rank > r.rank
+    OR (excluded.rank = r.rank AND (r.deleted_at IS NULL OR r.deleted_at < :read_at)))
   AND (excluded.content_hash <> r.content_hash OR r.deleted_at IS NOT NULL)
 RETURNING record_id, revision
 """
@@ -183,6 +183,7 @@ def upsert(
     *,
     at: Positions,
     run_id: str | None,
+    read_at: datetime,
     now: datetime,
 ) -> dict[str, int]:
     """Write the records that are new or newer and differ, in one statement.
@@ -194,6 +195,7 @@ def upsert(
         new: The records, no key twice, sorted by key.
         at: Where in the feed, from :func:`take_positions`.
         run_id: The run that brought them.
+        read_at: When their reading began: a tombstone that is younger stays.
         now: Aware UTC.
 
     Returns:
@@ -202,7 +204,7 @@ def upsert(
     written: dict[str, int] = {}
     for start in range(0, len(new), _CHUNK):
         chunk = new[start : start + _CHUNK]
-        common = (connection_id, entity, run_id, now, at.feed_id)
+        common = (connection_id, entity, run_id, now, at.feed_id, read_at)
         if connection.dialect.name == "postgresql":
             written |= _upsert_postgresql(connection, common, chunk, at.base + start)
         else:
@@ -225,7 +227,7 @@ def _upsert_postgresql(
         )
         for number, record in enumerate(new, 1)
     )
-    names = ("connection_id", "entity", "run_id", "now", "feed_id")
+    names = ("connection_id", "entity", "run_id", "now", "feed_id", "read_at")
     given = dict(zip(names, common, strict=True))
     given |= {"base": base, "rows": f"[{rows.decode()}]"}
     return dict(connection.execute(_UPSERT_POSTGRESQL, given).all())
@@ -234,13 +236,13 @@ def _upsert_postgresql(
 def _upsert_sqlite(
     connection: Connection, common: Sequence[Any], new: Sequence[NewRecord], base: int
 ) -> dict[str, int]:
-    connection_id, entity, run_id, now, feed_id = common
-    at = now.astimezone(UTC).isoformat(timespec="microseconds")
-    values: list[Any] = [connection_id, entity, run_id, at, feed_id]
+    connection_id, entity, run_id, now, feed_id, read_at = common
+    values: list[Any] = [connection_id, entity, run_id, _text(now), feed_id]
     for number, record in enumerate(new, base + 1):
         payload = record.payload.decode()
         values += (record.record_id, payload, record.content_hash, record.rank)
         values += (record.is_escaped, number)
+    values.append(_text(read_at))
     result = connection.exec_driver_sql(_sqlite_upsert(len(new)), tuple(values))
     return dict(result.all())
 
@@ -248,7 +250,12 @@ def _upsert_sqlite(
 @lru_cache(maxsize=_CHUNK)
 def _sqlite_upsert(count: int) -> str:
     rows = ", ".join(["(?1, ?2, ?3, ?4, ?4, ?5, 1, ?, ?, ?, ?, ?, ?)"] * count)
-    return f"{_INTO} VALUES {rows} {_CONFLICT}"
+    return f"{_INTO} VALUES {rows} {_CONFLICT}".replace(":read_at", "?")
+
+
+def _text(time: datetime) -> str:
+    """Write a time as SQLite's columns have it."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def tombstone(
@@ -257,16 +264,35 @@ def tombstone(
     entity: str,
     keys: Sequence[str],
     *,
-    rank: int,
+    rank: int | None,
     run_id: str | None,
     now: datetime,
 ) -> int:
-    """Mark records as deleted, unless a newer copy is there; return how many."""
-    live = connection.execute(
-        select(records.c.record_id)
-        .where(_of(connection_id, entity), records.c.record_id.in_(keys))
-        .where(records.c.deleted_at.is_(None), records.c.rank <= rank)
-    ).scalars()
+    """Mark records as deleted, unless a newer copy is there.
+
+    Args:
+        connection: Open write transaction.
+        connection_id: The connection.
+        entity: The entity.
+        keys: Keys of the records; any number.
+        rank: Rank of the deletion; None keeps each record's own, for those
+            that the provider gives versions.
+        run_id: The run that noticed.
+        now: Aware UTC.
+
+    Returns:
+        How many were marked.
+    """
+    live: list[str] = []
+    for start in range(0, len(keys), _CHUNK):
+        statement = select(records.c.record_id).where(
+            _of(connection_id, entity),
+            records.c.record_id.in_(keys[start : start + _CHUNK]),
+            records.c.deleted_at.is_(None),
+        )
+        if rank is not None:
+            statement = statement.where(records.c.rank <= rank)
+        live += connection.execute(statement).scalars()
     return _delete(connection, connection_id, entity, sorted(live), rank, run_id, now)
 
 
@@ -274,11 +300,26 @@ def add_sighting(
     connection: Connection, *, run_id: str, partition_id: str, page: int, keys: Sequence[str]
 ) -> None:
     """Note which records a full run met on one page."""
-    connection.execute(
-        insert(sightings).values(
-            run_id=run_id, partition_id=partition_id, page=page, record_ids=list(keys)
-        )
-    )
+    given = {
+        "run_id": run_id,
+        "partition_id": partition_id,
+        "page": page,
+        "keys": orjson.dumps(keys).decode(),
+    }
+    connection.execute(_ADD_SIGHTING[connection.dialect.name], given)
+
+
+_INTO_SIGHTINGS = "INSERT INTO sightings (run_id, partition_id, page, record_ids) VALUES "
+# A commit whose answer was lost is tried again before anybody can tell.
+_ADD_SIGHTING = {
+    "postgresql": text(
+        _INTO_SIGHTINGS
+        + "(:run_id, :partition_id, :page, CAST(:keys AS jsonb)) ON CONFLICT DO NOTHING"
+    ),
+    "sqlite": text(
+        _INTO_SIGHTINGS + "(:run_id, :partition_id, :page, :keys) ON CONFLICT DO NOTHING"
+    ),
+}
 
 
 def count_live(connection: Connection, connection_id: str, entity: str) -> int:
@@ -289,9 +330,15 @@ def count_live(connection: Connection, connection_id: str, entity: str) -> int:
     return connection.execute(statement).scalar_one()
 
 
-def highest_rank(connection: Connection, connection_id: str, entity: str) -> int:
-    """Return the highest rank among an entity's records; 0 if there are none."""
-    statement = select(func.max(records.c.rank)).where(_of(connection_id, entity))
+def latest_rank(connection: Connection, connection_id: str, entity: str) -> int:
+    """Return the rank of the record that changed last; 0 if there is none."""
+    statement = (
+        select(records.c.rank)
+        .join(entity_states, entity_states.c.feed_id == records.c.feed_id)
+        .where(entity_states.c.connection_id == connection_id, entity_states.c.entity == entity)
+        .order_by(records.c.position.desc())
+        .limit(1)
+    )
     return connection.execute(statement).scalar() or 0
 
 
@@ -301,35 +348,30 @@ def unseen_keys(
     entity: str,
     *,
     run_id: str,
-    before: datetime,
     limit: int,
 ) -> list[str]:
-    """Find live records, last changed before a full run, that no page of it held.
+    """Find live records, unchanged since a full run began, that no page of it held.
 
     Args:
         connection: Open transaction.
         connection_id: The connection.
         entity: The entity.
         run_id: The full run, all of whose partitions are done.
-        before: When the run began: what was written later is not judged.
         limit: The most to return, smallest keys first.
     """
     given = {
         "connection_id": connection_id,
         "entity": entity,
         "run_id": run_id,
-        "before": before,
         "limit": limit,
     }
-    statement = _UNSEEN[connection.dialect.name].bindparams(
-        bindparam("before", type_=records.c.changed_at.type)
-    )
-    return list(connection.execute(statement, given).scalars())
+    return list(connection.execute(_UNSEEN[connection.dialect.name], given).scalars())
 
 
 _UNSEEN_WHERE = (
     "SELECT record_id FROM records r WHERE connection_id = :connection_id AND entity = :entity"
-    " AND deleted_at IS NULL AND changed_at < :before AND (run_id IS NULL OR run_id <> :run_id)"
+    " AND deleted_at IS NULL AND (run_id IS NULL OR run_id <> :run_id)"
+    " AND position <= (SELECT start_position FROM runs WHERE id = :run_id)"
 )
 # Each database gets the form that it plans as one pass over both sides.
 _NOT_MET = {
@@ -406,7 +448,7 @@ def _delete(
     connection_id: str,
     entity: str,
     keys: Sequence[str],
-    rank: int,
+    rank: int | None,
     run_id: str | None,
     now: datetime,
 ) -> int:
@@ -423,7 +465,7 @@ def _delete(
         .values(
             deleted_at=now,
             changed_at=now,
-            rank=rank,
+            rank=records.c.rank if rank is None else rank,
             revision=records.c.revision + 1,
             run_id=run_id,
             position=bindparam("at"),

@@ -71,6 +71,7 @@ class RunRow:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     allow_deletes: bool
+    start_position: int | None
     error_code: str | None
     error_message: str | None
     error_hint: str | None
@@ -106,6 +107,7 @@ class PartitionRow:
     as_of: datetime | None
     pages: int
     restarts: int
+    rescues: int
     fence: int
     counts: Counts
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
 from tieline.store.rows import COUNTS, Counts, RunRow
-from tieline.store.tables import ACTIVE_STATES, connections, partitions, runs
+from tieline.store.tables import ACTIVE_STATES, connections, entity_states, partitions, runs
 
 __all__ = [
     "active_run",
@@ -22,6 +22,7 @@ __all__ = [
     "end_run",
     "get_run",
     "list_runs",
+    "lock_running",
     "next_due_at",
     "put_off",
     "request_cancel",
@@ -125,7 +126,16 @@ def start_run(connection: Connection, run_id: str, now: datetime) -> bool:
         .values(
             state="running",
             started_at=func.coalesce(runs.c.started_at, now, type_=runs.c.started_at.type),
+            start_position=func.coalesce(runs.c.start_position, _present_position(), 0),
         )
+    )
+    return result.rowcount == 1
+
+
+def lock_running(connection: Connection, run_id: str) -> bool:
+    """Hold a run's row until the transaction ends; False if it is not running."""
+    result = connection.execute(
+        update(runs).where(runs.c.id == run_id, runs.c.state == "running").values(state="running")
     )
     return result.rowcount == 1
 
@@ -191,7 +201,11 @@ def end_run(
 
 
 def request_cancel(connection: Connection, run_id: str, now: datetime) -> bool:
-    """Ask an active run to stop at its next page; False if it is over."""
+    """Ask an active run to stop at its next page; False if it is over.
+
+    A run that rests (queued, waiting, retrying) has no next page: whoever asks
+    ends it as well, with :func:`end_run`.
+    """
     result = connection.execute(
         update(runs).where(runs.c.id == run_id, _IS_ACTIVE).values(cancel_requested_at=now)
     )
@@ -294,6 +308,17 @@ def _with_live_counts(connection: Connection, rows: list[RunRow]) -> list[RunRow
     active = [row.id for row in rows if not row.is_over]
     live = _totals(connection, active) if active else {}
     return [replace(row, counts=live[row.id]) if row.id in live else row for row in rows]
+
+
+def _present_position() -> ScalarSelect[int]:
+    return (
+        select(entity_states.c.position)
+        .where(
+            entity_states.c.connection_id == runs.c.connection_id,
+            entity_states.c.entity == runs.c.entity,
+        )
+        .scalar_subquery()
+    )
 
 
 def _select() -> Select[Any]:

@@ -6,11 +6,12 @@ import re
 import threading
 from urllib.parse import quote
 
-__all__ = ["is_secret_name", "redact", "remember"]
+__all__ = ["is_secret_name", "redact", "remember", "tellable"]
 
 _SHOWN = "[redacted]"
 _LEAST = 8
 _MOST = 4096
+_LONGEST = 500
 _NAMES = re.compile(
     r"secret|password|passwd|token|authorization|api[_-]?key|credential|signature|cookie",
     re.IGNORECASE,
@@ -45,6 +46,18 @@ def redact(text: str) -> str:
         if secret in text:
             text = text.replace(secret, _SHOWN)
     return text
+
+
+def tellable(text: str) -> str:
+    """Return somebody else's words fit to be stored and shown.
+
+    Without secrets that this process knows, without control characters and
+    lone surrogates, which a terminal obeys and PostgreSQL refuses, and no
+    longer than 500 characters.
+    """
+    plain = "".join(char if char.isprintable() else " " for char in redact(text))
+    short = " ".join(plain.split())
+    return short if len(short) <= _LONGEST else f"{short[:_LONGEST]}…"
 
 
 def is_secret_name(name: str) -> bool:
