@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -36,15 +37,14 @@ import orjson
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import servers  # noqa: E402 - the tests' own real servers
-
-from tieline.contract import Secret  # noqa: E402
-from tieline.engine import help_run  # noqa: E402
-from tieline.services import syncs  # noqa: E402
-from tieline.services.connect import connect_api_key  # noqa: E402
-from tieline.services.installation import Installation  # noqa: E402
-from tieline.services.setup import initialise  # noqa: E402
-from tieline.settings import load_settings  # noqa: E402
+import servers
+from tieline.contract import Secret
+from tieline.engine import help_run
+from tieline.services import syncs
+from tieline.services.connect import connect_api_key
+from tieline.services.installation import Installation
+from tieline.services.setup import initialise
+from tieline.settings import load_settings
 
 KEY = "sk_test_benchmark000000"
 
@@ -168,10 +168,10 @@ def bench(database: str, customers: int, rounds: int) -> dict[str, object]:
                 folder = Path(name)
                 if server is None:
                     address = f"sqlite:///{folder}/tieline.db"
-                    plain.append(measure(lambda: plain_sqlite(url, f"{folder}/plain.db")))
+                    plain.append(measure(partial(plain_sqlite, url, f"{folder}/plain.db")))
                 else:
                     address = turn.enter_context(server.new_database())
-                    plain.append(measure(lambda: plain_postgresql(url, address)))
+                    plain.append(measure(partial(plain_postgresql, url, address)))
                 _ours(folder, address, url, first, second)
     return {
         "database": database,

@@ -70,7 +70,7 @@ class Bench:
                 with_deleted=with_deleted,
             )
 
-    def keys(self, entity: str = "items") -> list[str]:
+    def stored_keys(self, entity: str = "items") -> list[str]:
         return sorted(record.record_id for record in self.stored(entity))
 
     def sweep(self) -> int:

@@ -14,8 +14,8 @@ TielineError
 ├── DependencyError              database or Redis is away
 ├── InvalidInputError            tell the caller what, where, and why
 │   └── NotFoundError            nothing of that name
+├── WorkerLostError              worker after worker died on the same page
 └── RefusedError                 the present state forbids it; say what would allow it
-    └── ConflictingRunError
 signals (BaseException): StopRequested, LeaseLost
 ```
 """
@@ -43,6 +43,7 @@ __all__ = [
     "StopRequested",
     "TielineError",
     "VaultError",
+    "WorkerLostError",
     "nearest",
 ]
 
@@ -105,6 +106,12 @@ class NotFoundError(InvalidInputError):
     """There is nothing of that name."""
 
     code = "not-found"
+
+
+class WorkerLostError(TielineError):
+    """Worker after worker died on the same page."""
+
+    code = "worker-lost"
 
 
 class RefusedError(TielineError):

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 import servers
 from site_of import KEY, make_site
 

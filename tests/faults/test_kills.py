@@ -117,3 +117,35 @@ def test_a_flushed_redis_costs_time_and_nothing_else(site, shop_sandbox):
         connection.exec_driver_sql("UPDATE runs SET rung_at = NULL")
     site.ok("worker", "--burst")
     assert_equal_to_the_provider(site, shop_sandbox, run_id)
+
+
+def test_a_job_that_is_none_of_ours_is_refused(site, shop_sandbox, tmp_path):
+    from rq import Queue
+
+    site.connect(shop_sandbox)
+    queue = Queue("sync", connection=site.installation.redis, serializer="json")
+    queue.enqueue("os.system", f"touch {tmp_path}/pwned")
+    queue.enqueue("tieline.jobs.functions.help_run", "run_x; drop")
+    run_id = site.ask()
+    site.ok("worker", "--burst")
+    assert not (tmp_path / "pwned").exists()
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+
+
+def test_a_horse_whose_parent_was_killed_harms_nothing(site, shop_sandbox):
+    """On SQLite an inherited open file corrupted the database in this case."""
+    site.connect(shop_sandbox)
+    slow = "sync.fetch.after=sleep:3@4"
+    worker = site.start("worker", TIELINE_FAILPOINTS=slow, **ALLOWED)
+    run_id = site.ask()
+    wait_until(lambda: site.state_of(run_id).counts.seen == 300)
+    os.kill(worker.pid, signal.SIGKILL)
+    site.installation.close()
+    del site.__dict__["installation"]
+    site.ok("runs")
+    site.start("worker")
+    wait_until(lambda: site.state_of(run_id).is_over)
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+    if site.installation.database.dialect == "sqlite":
+        with site.installation.database.read() as connection:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
 
@@ -38,7 +39,7 @@ def test_a_full_run_brings_over_everything_with_an_audit_trail(bench):
     bench.shelf.put(*names(10))
     run = bench.sync()
     assert run.state == "succeeded"
-    assert bench.keys() == names(10)
+    assert bench.stored_keys() == names(10)
     assert run.counts.as_dict() == {
         "requests": 4,
         "seen": 10,
@@ -77,7 +78,7 @@ def test_changes_and_deletions_are_seen_by_the_next_full_run(bench):
     run = bench.sync()
     counts = run.counts
     assert (counts.created, counts.updated, counts.deleted, counts.unchanged) == (1, 1, 1, 7)
-    assert "k0005" not in bench.keys()
+    assert "k0005" not in bench.stored_keys()
     [gone] = [record for record in bench.stored(with_deleted=True) if record.deleted_at]
     assert gone.record_id == "k0005"
 
@@ -88,11 +89,11 @@ def test_a_deleted_record_that_comes_back_lives_again(bench):
     bench.clock.move(60)
     kept = bench.shelf.records.pop("k0001")
     bench.sync()
-    assert "k0001" not in bench.keys()
+    assert "k0001" not in bench.stored_keys()
     bench.clock.move(60)
     bench.shelf.records["k0001"] = kept
     assert bench.sync().counts.updated == 1
-    assert "k0001" in bench.keys()
+    assert "k0001" in bench.stored_keys()
 
 
 def test_an_entity_without_deletes_keeps_what_is_gone(bench):
@@ -101,7 +102,7 @@ def test_an_entity_without_deletes_keeps_what_is_gone(bench):
     bench.clock.move(60)
     del bench.shelf.records["k0001"]
     bench.sync("kept")
-    assert bench.keys("kept") == names(3)
+    assert bench.stored_keys("kept") == names(3)
 
 
 def test_a_run_that_would_delete_too_much_stops_and_asks(bench):
@@ -112,11 +113,11 @@ def test_a_run_that_would_delete_too_much_stops_and_asks(bench):
         del bench.shelf.records[key]
     run = bench.sync()
     assert (run.state, run.error_code) == ("failed", "deletes-held")
-    assert len(bench.keys()) == 60
+    assert len(bench.stored_keys()) == 60
     bench.clock.move(60)
     run = bench.sync(allow_deletes=True)
     assert (run.state, run.counts.deleted) == ("succeeded", 40)
-    assert len(bench.keys()) == 20
+    assert len(bench.stored_keys()) == 20
 
 
 def test_a_run_cut_short_deletes_nothing(bench):
@@ -127,7 +128,7 @@ def test_a_run_cut_short_deletes_nothing(bench):
     bench.shelf.faults[bench.shelf.requests + 2] = PermissionDeniedError("no")
     run = bench.sync()
     assert run.state == "failed"
-    assert bench.keys() == names(9)
+    assert bench.stored_keys() == names(9)
 
 
 CRASH_POINTS = sorted(failpoints.NAMES)
@@ -149,7 +150,7 @@ def test_a_worker_that_dies_anywhere_costs_one_page_at_most(bench, point, passag
     bench.clock.move(bench.engine.settings.lease_s + 1)
     run = bench.help(run_id)
     assert run.state == "succeeded"
-    assert bench.keys() == names(12)
+    assert bench.stored_keys() == names(12)
     assert (run.counts.seen, run.counts.created, run.counts.quarantined) == (12, 12, 0)
     if crashed and not bench.run(run_id).is_over:
         assert bench.shelf.requests - requests_before <= 4 - committed
@@ -182,7 +183,7 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(bench):
     other.database.close()
     assert run.state == "succeeded"
     assert (run.counts.seen, run.counts.created) == (12, 12)
-    assert bench.keys() == names(12)
+    assert bench.stored_keys() == names(12)
     assert max(record.revision for record in bench.stored()) == 1
 
 
@@ -196,7 +197,7 @@ def test_a_stop_gives_the_lease_back_and_rings_for_somebody_else(bench):
     assert run.state == "running"
     assert bench.rung == [run_id]
     assert bench.help(run_id).state == "succeeded"
-    assert bench.keys() == names(12)
+    assert bench.stored_keys() == names(12)
 
 
 def test_a_cancelled_run_stops_within_a_page_and_deletes_nothing(bench):
@@ -228,9 +229,9 @@ def test_a_denied_permission_fails_the_run_and_names_the_right(bench):
     run = bench.sync()
     assert (run.state, run.error_code) == ("failed", "permission-denied")
     assert "Items: Read" in run.error_message
-    assert bench.keys() == []
+    assert bench.stored_keys() == []
     assert bench.sync().state == "succeeded"
-    assert bench.keys() == names(3)
+    assert bench.stored_keys() == names(3)
 
 
 def test_a_refused_credential_parks_the_connection(bench):
@@ -287,7 +288,7 @@ def test_an_expired_cursor_reads_the_window_again_and_loses_nothing(bench):
     bench.shelf.faults[3] = CursorExpiredError("gone")
     run = bench.sync()
     assert run.state == "succeeded"
-    assert bench.keys() == names(12)
+    assert bench.stored_keys() == names(12)
     assert run.counts.created == 12
     assert max(record.revision for record in bench.stored()) == 1
 
@@ -324,7 +325,7 @@ def test_repeated_and_overlapping_pages_end_in_the_same_set(bench):
 
     bench.shelf.faults[2] = overlapping
     run = bench.sync()
-    assert bench.keys() == names(9)
+    assert bench.stored_keys() == names(9)
     assert run.counts.created == 9
     counts = run.counts
     assert counts.seen == counts.created + counts.updated + counts.unchanged + counts.quarantined
@@ -373,7 +374,7 @@ def test_a_nameless_bad_record_keeps_a_full_run_from_deleting(bench):
         records=[shelf.records["k0000"], shelf.records["k0001"], {"name": "who?"}], next=None
     )
     assert bench.sync().counts.deleted == 0
-    assert bench.keys() == names(3)
+    assert bench.stored_keys() == names(3)
 
 
 def test_an_older_version_never_replaces_a_newer_one(bench):
@@ -430,3 +431,175 @@ def test_the_sweep_rings_for_a_run_that_nobody_took_and_not_for_one_in_hand(benc
     assert bench.sweep() == 1
     assert bench.help(run_id).state == "succeeded"
     assert bench.sweep() == 0
+
+
+# What a review broke once; each of these lost or hid something before it was mended.
+
+
+def test_a_late_finisher_deletes_nothing(bench):
+    from tieline.engine.finish import finish_if_done
+
+    bench.shelf.put(*names(15))
+    bench.sync()
+    bench.clock.move(60)
+    run_id = bench.ask().run.id
+    late = {}
+
+    def begin_late(shelf, _after):
+        late["run"] = bench.run(run_id)
+
+    bench.shelf.faults[bench.shelf.requests + 1] = begin_late
+    assert bench.help(run_id).counts.unchanged == 15
+    entity = bench.engine.registry.get("shelf").entity("items")
+    finish_if_done(bench.engine, late["run"], entity)
+    assert bench.stored_keys() == names(15)
+
+
+def test_a_cancel_during_the_last_page_deletes_nothing(bench):
+    from tieline.services.syncs import cancel_run
+
+    bench.shelf.put(*names(15))
+    bench.sync()
+    bench.clock.move(60)
+    run_id = bench.ask().run.id
+    other = second_engine(bench)
+
+    def cancel_and_let_another_end_it(shelf, _after):
+        cancel_run(bench.installation, run_id, actor="test")
+        help_run(other, run_id, threading.Event())
+
+    bench.shelf.faults[bench.shelf.requests + 5] = cancel_and_let_another_end_it
+    run = bench.help(run_id)
+    other.database.close()
+    assert run.state == "cancelled"
+    assert bench.stored_keys() == names(15)
+
+
+def test_a_record_with_a_version_comes_back_after_its_tombstone(bench):
+    bench.shelf.put("a", version=3)
+    bench.shelf.put("b", version=9)
+    bench.sync("versioned")
+    bench.clock.move(60)
+    kept = bench.shelf.records.pop("a")
+    bench.sync("versioned")
+    assert bench.stored_keys("versioned") == ["b"]
+    bench.clock.move(60)
+    bench.shelf.records["a"] = kept
+    bench.sync("versioned")
+    assert bench.stored_keys("versioned") == ["a", "b"]
+
+
+def test_a_clock_that_was_set_back_hides_nothing(bench):
+    bench.shelf.put(*names(3))
+    bench.clock.move(365 * 86400)
+    bench.sync()
+    bench.clock._now -= timedelta(days=365)
+    bench.shelf.put("k0001", name="renamed")
+    del bench.shelf.records["k0002"]
+    run = bench.sync()
+    assert (run.counts.updated, run.counts.deleted) == (1, 1)
+    assert bench.stored_keys() == ["k0000", "k0001"]
+
+
+def test_hostile_words_of_a_provider_end_the_run_and_are_told_plainly(bench):
+    bench.shelf.faults[1] = PermissionDeniedError(
+        "cut \ud83d, nul \x00, \x1b]0;title\x07" + "x" * 900
+    )
+    run = bench.sync()
+    assert run.state == "failed"
+    assert run.error_message.isprintable()
+    assert len(run.error_message) <= 501
+
+
+def test_a_key_that_the_provider_echoes_is_not_stored(bench):
+    from tieline.telemetry import remember
+
+    remember("sk_test_CANARYKEY123")
+    bench.shelf.faults[1] = NeedsReauthError("Invalid key: Bearer sk_test_CANARYKEY123")
+    run = bench.sync()
+    with bench.database.read() as transaction:
+        entries = log.list_entries(transaction, run_id=run.id)
+    assert "CANARY" not in run.error_message + repr(entries)
+
+
+def test_a_page_that_kills_worker_after_worker_ends_the_run(bench):
+    bench.shelf.put(*names(3))
+    run_id = bench.ask().run.id
+    for _ in range(3):
+        set_failpoints("sync.fetch.before=raise")
+        with pytest.raises(Crash):
+            bench.help(run_id)
+        bench.clock.move(bench.engine.settings.lease_s + 1)
+    for _ in range(2):
+        set_failpoints("sync.fetch.before=raise")
+        with contextlib.suppress(Crash):
+            bench.help(run_id)
+        bench.clock.move(bench.engine.settings.lease_s + 1)
+    run = bench.run(run_id)
+    assert (run.state, run.error_code) == ("failed", "worker-lost")
+
+
+def test_an_old_credential_s_refusal_does_not_park_a_new_one(bench):
+    from tieline.contract import Secret
+    from tieline.services.connect import connect_api_key
+
+    bench.shelf.put(*names(3))
+
+    def replace_then_refuse(shelf, _after):
+        connect_api_key(
+            bench.installation,
+            "shelf",
+            name="shop",
+            key=Secret("k-2"),
+            actor="test",
+            is_replacing=True,
+        )
+        raise NeedsReauthError("the old key is gone")
+
+    bench.shelf.faults[1] = replace_then_refuse
+    run = bench.sync()
+    assert run.state == "retrying"
+    bench.clock.move(60)
+    assert bench.help(run.id).state == "succeeded"
+
+
+def test_cancelling_a_run_that_rests_ends_it_at_once(bench):
+    from tieline.services.syncs import cancel_run
+
+    bench.shelf.faults[1] = RateLimitedError("429", retry_after=600)
+    run = bench.sync()
+    assert run.state == "waiting"
+    assert cancel_run(bench.installation, run.id, actor="test").state == "cancelled"
+    assert bench.ask().is_new
+
+
+def test_replacing_a_credential_keeps_the_address(bench):
+    from tieline.contract import Secret
+    from tieline.services.connect import connect_api_key
+
+    with bench.database.read() as transaction:
+        before = connections.find_connection(transaction, "shop")
+    after = connect_api_key(
+        bench.installation, "shelf", name="shop", key=Secret("k-2"), actor="t", is_replacing=True
+    )
+    assert (after.id, after.base_url) == (before.id, before.base_url)
+
+
+def test_hundreds_of_thousands_of_deletions_are_one_transaction(bench):
+    bench.shelf.page_size = 5000
+    bench.shelf.put(*(f"k{number:06d}" for number in range(40_000)))
+    bench.sync()
+    bench.clock.move(60)
+    bench.shelf.records.clear()
+    run = bench.sync(allow_deletes=True)
+    assert (run.state, run.counts.deleted) == ("succeeded", 40_000)
+
+
+def test_a_bug_of_ours_ends_a_run_in_the_end(bench, monkeypatch):
+    monkeypatch.setattr("tieline.engine.work.PageWriter", None)
+    bench.shelf.put(*names(3))
+    run = bench.sync()
+    while not run.is_over:
+        bench.clock.move((run.due_at - bench.clock.now()).total_seconds())
+        run = bench.help(run.id)
+    assert (run.state, run.error_code) == ("failed", "bug")

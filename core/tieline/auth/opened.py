@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tieline.contract import Account, Connection, Credential, NeedsReauthError, ProviderError
+from tieline.contract.declarations import Auth
 from tieline.errors import NotFoundError
 from tieline.registry import Plugin, Registry
 from tieline.settings import Settings
@@ -22,20 +23,31 @@ __all__ = ["OpenConnection", "Opener"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenConnection:
-    """A connection with a client that works. Close its transport afterwards."""
+    """A connection with a client that works. Close its transport afterwards.
+
+    Attributes:
+        connection: Without its credential.
+        plugin: The provider's plugin.
+        client: What the plugin made.
+        transport: What the client goes over.
+        generation: Which credential it was opened with; each new one counts on.
+    """
 
     connection: Connection
     plugin: Plugin
     client: Any
     transport: HttpTransport
+    generation: int | None = None
 
-    def identify(self) -> Account:
+    def identify(self, auth: Auth) -> Account:
         """Ask the provider whose account this is.
+
+        Args:
+            auth: The way in which the account is being connected.
 
         Raises:
             ProviderError: Of the class that says what happens next.
         """
-        auth = self.plugin.auth[0]
         try:
             return auth.identify(self.client)
         except ProviderError:
@@ -76,7 +88,7 @@ class Opener:
         """
         with self._database.read() as connection:
             row = store.find_connection(connection, connection_id)
-            sealed = store.read_sealed(connection, connection_id) if row else {}
+            sealed, generation = store.read_sealed(connection, connection_id)
         if row is None:
             raise NotFoundError(f"there is no connection {connection_id!r}")
         if row.state == "needs_reauth":
@@ -88,7 +100,7 @@ class Opener:
             field: self._vault.open(text, Context(connection_id=row.id, field=field)).reveal()
             for field, text in sealed.items()
         }
-        return self.open_with(row, fields)
+        return replace(self.open_with(row, fields), generation=generation)
 
     def open_with(self, row: ConnectionRow, fields: Mapping[str, str]) -> OpenConnection:
         """Open a connection with a credential that is at hand."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "actor",
     "ago",
+    "flush",
     "installation",
     "json_option",
     "note",
@@ -77,6 +78,11 @@ def print_json(value: object) -> None:
 def write_line(line: bytes) -> None:
     """Write a line of data to stdout."""
     sys.stdout.buffer.write(line + b"\n")
+
+
+def flush() -> None:
+    """Let readers see what was written."""
+    sys.stdout.buffer.flush()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

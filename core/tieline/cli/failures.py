@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -79,7 +80,11 @@ def exit_code_of(error: BaseException, *, wants_json: bool) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
+        # click turns a reader that went away into SystemExit(1), and nothing else.
+        return _nobody_reads() if error.code == 1 else int(error.code or 0)
+    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+        _say("error[usage]: an argument is no text (next: tieline --help)")
+        return 2
     if isinstance(error, TielineError):
         return _known(error, wants_json=wants_json)
     if isinstance(error, click.ClickException):
@@ -88,10 +93,21 @@ def exit_code_of(error: BaseException, *, wants_json: bool) -> int:
         _say("interrupted")
         return 130
     if isinstance(error, BrokenPipeError):
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _nobody_reads()
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        _nobody_reads()
+        _say("error[output]: stdout cannot be written: no space is left")
+        return 1
     return _bug(error)
+
+
+def _nobody_reads() -> int:
+    """Give stdout an end: Python would complain once more when it flushes at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass  # it is closed already
+    return 141
 
 
 def _known(error: TielineError, *, wants_json: bool) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import rich_click as click
 
@@ -73,14 +75,43 @@ def cli() -> None:
     """
 
 
+def _prepare_streams() -> None:
+    """Give closed streams an end, and let odd terminals show what they can."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - it stays open
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(143)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with a documented code."""
     given: list[str] = sys.argv[1:] if arguments is None else arguments
+    _prepare_streams()
+    signal.signal(signal.SIGTERM, _leave)
     wants_json = "--json" in given
     try:
+        for word in given:
+            word.encode()  # what the terminal sent must be text
         result: Any = cli.main(args=given, prog_name="tieline", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - every way out has its code
         from tieline.cli.failures import exit_code_of  # noqa: PLC0415 - 0.1 s that help can spare
 
         sys.exit(exit_code_of(error, wants_json=wants_json))
-    sys.exit(result if isinstance(result, int) else 0)
+    sys.exit(_flushed(result if isinstance(result, int) else 0))
+
+
+def _flushed(code: int) -> int:
+    """Find out before the end whether anybody still reads."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        from tieline.cli.failures import exit_code_of  # noqa: PLC0415 - see above
+
+        return exit_code_of(error, wants_json=False)
+    return code

@@ -53,7 +53,7 @@ from tieline.contract.hookspecs import (
 )
 from tieline.contract.jsontext import NotFinite, parse_json
 from tieline.contract.pages import after_last_key, by_cursor, page_of
-from tieline.contract.schema import RecordSchema
+from tieline.contract.schema import RecordSchema, Whole
 from tieline.contract.values import (
     Account,
     Change,
@@ -126,6 +126,7 @@ __all__ = [
     "Transport",
     "Version",
     "Webhooks",
+    "Whole",
     "Window",
     "Windows",
     "Write",

@@ -27,7 +27,7 @@ def as_of(reply: Reply) -> datetime | None:
     sent = _date(reply.headers.get("date", ""))
     if sent is None:
         return None
-    return (sent - timedelta(seconds=reply.seconds)).replace(microsecond=0)
+    return (sent - timedelta(seconds=min(reply.seconds, 3600))).replace(microsecond=0)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -60,6 +60,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def _date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

@@ -59,9 +59,9 @@ def after_last_key(
             raise _unexpected(f"{more!r} is not true or false")
         if has_more and not records:
             raise _unexpected("an empty page says that there is more")
-        last = records[-1].get(key) if has_more and isinstance(records[-1], dict) else None
-        if has_more and not isinstance(last, str):
-            raise _unexpected(f"the last record has no text in {key!r} to go on from")
+        last = _last_key(records, key) if has_more else None
+        if has_more and last is None:
+            raise _unexpected(f"no record has text in {key!r} to go on from")
         return Page(records=records, next=last, as_of=as_of(reply))
 
     return step
@@ -126,6 +126,15 @@ def page_of(reply: Reply, items: str) -> tuple[dict[str, Any], list[Record]]:
     if not isinstance(records, list):
         raise _unexpected(f"there is no list in {items!r}")
     return body, records
+
+
+def _last_key(records: list[Record], key: str) -> str | None:
+    """Find the last record that the next request can name; a bad one costs no page."""
+    for record in reversed(records):
+        found = record.get(key) if isinstance(record, dict) else None
+        if isinstance(found, (str, int)) and found not in {"", True, False}:
+            return str(found)
+    return None
 
 
 def _unexpected(what: str) -> ProviderUnavailableError:

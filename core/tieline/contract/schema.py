@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from marshmallow import EXCLUDE, Schema
+from marshmallow import EXCLUDE, Schema, fields
 
-__all__ = ["RecordSchema"]
+__all__ = ["RecordSchema", "Whole"]
+
+
+class Whole(fields.Integer):
+    """A whole number, written ``7`` or ``7.0``; text and fractions are refused."""
+
+    def _validated(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+            raise self.make_error("invalid")
+        return int(value)
 
 
 class RecordSchema(Schema):

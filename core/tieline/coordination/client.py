@@ -56,8 +56,13 @@ def ping(client: Redis) -> None:
     Raises:
         DependencyError: It does not.
     """
-    with redis_errors():
-        client.ping()
+    try:
+        with redis_errors():
+            client.ping()
+    except TypeError:  # redis-py hands unknown options to its sockets
+        raise SettingsError(
+            "TIELINE_REDIS_URL has an option that the driver does not know"
+        ) from None
 
 
 def describe(url: str) -> str:

@@ -22,6 +22,7 @@ MAX_PAGES = 1_000_000
 _TRIES = 5
 _LONGEST_WAIT_S = 30.0
 _FIRST_WAIT_S = 0.5
+_LEAVE_TRIES = 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +81,12 @@ class Fetcher:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        while self._thread.is_alive():
+        for _ in range(_LEAVE_TRIES):
             self._drain()
             self._thread.join(0.05)
+            if not self._thread.is_alive():
+                return
+        # A call is in flight: its answer finds nobody who wants it.
 
     def pages(self, *, patience_s: float) -> Iterator[FetchedPage | None]:
         """Yield the pages in order, and None whenever one takes long.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from datetime import timedelta
+from pathlib import Path
 
 from tieline.auth import OpenConnection
 from tieline.contract import (
@@ -17,13 +19,19 @@ from tieline.engine.ask import ring_for
 from tieline.engine.finish import end, finish_if_done
 from tieline.engine.kit import Engine, this_worker
 from tieline.engine.work import Cancelled, PartitionWork
-from tieline.errors import DependencyError, KeyUnavailableError, LeaseLost, StopRequested
+from tieline.errors import (
+    DependencyError,
+    KeyUnavailableError,
+    LeaseLost,
+    StopRequested,
+    WorkerLostError,
+)
 from tieline.failpoints import failpoint
 from tieline.store import connections as connection_store
 from tieline.store import log, partitions, runs
 from tieline.store.database import Connection
 from tieline.store.rows import PartitionRow, RunRow
-from tieline.telemetry import bind, get_logger
+from tieline.telemetry import bind, get_logger, tellable
 
 __all__ = ["help_run"]
 
@@ -31,6 +39,7 @@ _log = get_logger(__name__)
 _LONGEST_PAUSE_S = 900.0
 _FIRST_PAUSE_S = 5.0
 _WAITS_PER_ATTEMPT = 20
+_MOST_RESCUES = 3
 
 
 def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
@@ -54,12 +63,12 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
     if run.cancel_requested_at is not None:
         end(engine, run, state="cancelled")
         return
-    work = 0
+    generation = None
     try:
         opened = engine.opener.open(run.connection_id)
+        generation = opened.generation
         try:
-            entity = opened.plugin.entity(run.entity)
-            work = _work(engine, run, opened, entity, stop)
+            _work(engine, run, opened, opened.plugin.entity(run.entity), stop)
         finally:
             opened.transport.close()
     except StopRequested:
@@ -67,16 +76,27 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
     except Cancelled:
         end(engine, run, state="cancelled")
     except LeaseLost:
-        _log.warning("lease lost: another worker has the partition")
+        _log.warning("lease lost: another worker has the partition, or the run is over")
     except DependencyError:
         raise
-    except (RetryLaterError, KeyUnavailableError) as error:
+    except Exception as error:  # noqa: BLE001 - every way out of a run has its state
+        _settle(engine, run, error, generation)
+
+
+def _settle(engine: Engine, run: RunRow, error: Exception, generation: int | None) -> None:
+    """Decide what becomes of a run that met an error."""
+    if isinstance(error, (RetryLaterError, KeyUnavailableError)):
         _put_off(engine, run, error)
-    except NeedsReauthError as error:
-        _need_reauth(engine, run, error)
-    except TielineError as error:
+    elif isinstance(error, NeedsReauthError):
+        _need_reauth(engine, run, error, generation)
+    elif isinstance(error, TielineError):
         end(engine, run, state="failed", error=error)
-    _log.debug("hands off", partitions=work)
+    else:
+        _log.error("a bug of ours", exc_info=error)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+        fault = RetryLaterError(f"{where}: this is a fault of Tieline's", code="bug")
+        _put_off(engine, run, fault)
 
 
 def _begin(engine: Engine, run_id: str) -> RunRow | None:
@@ -104,18 +124,22 @@ def _begin(engine: Engine, run_id: str) -> RunRow | None:
 
 def _work(
     engine: Engine, run: RunRow, opened: OpenConnection, entity: Entity, stop: threading.Event
-) -> int:
-    done = 0
+) -> None:
     while not stop.is_set():
         partition = _claim(engine, run)
         if partition is None:
             finish_if_done(engine, run, entity)
-            return done
+            return
+        if partition.rescues > _MOST_RESCUES:
+            raise WorkerLostError(
+                f"{partition.rescues} workers in a row died on page {partition.pages + 1} of"
+                f" partition {partition.number}",
+                hint="look at the workers' logs (memory?), then run the sync again",
+            )
         failpoint("sync.claim.after")
         PartitionWork(
             engine=engine, opened=opened, run=run, entity=entity, partition=partition, stop=stop
         ).finish()
-        done += 1
     raise StopRequested
 
 
@@ -166,7 +190,7 @@ def _put_off(engine: Engine, run: RunRow, error: RetryLaterError | KeyUnavailabl
             run.id,
             state=state,
             due_at=at + timedelta(seconds=pause),
-            error=(error.slug, error.message, error.hint),
+            error=(error.slug, tellable(error.message), tellable(error.hint)),
             attempt=attempt,
         )
         log.add_entry(
@@ -178,15 +202,22 @@ def _put_off(engine: Engine, run: RunRow, error: RetryLaterError | KeyUnavailabl
             entity=run.entity,
             run_id=run.id,
             error_code=error.slug,
-            detail=f"{error.message}; attempt {attempt} of {most} in {pause:.0f} s",
+            detail=f"{tellable(error.message)}; attempt {attempt} of {most} in {pause:.0f} s",
         )
 
     engine.database.transact(put_off)
 
 
-def _need_reauth(engine: Engine, run: RunRow, error: NeedsReauthError) -> None:
+def _need_reauth(
+    engine: Engine, run: RunRow, error: NeedsReauthError, generation: int | None
+) -> None:
+    """Park the connection, unless somebody gave it a new credential meanwhile."""
     with engine.database.write() as connection:
-        connection_store.set_connection_state(
-            connection, run.connection_id, "needs_reauth", engine.clock.now()
+        is_present = connection_store.refuse_credential(
+            connection, run.connection_id, generation=generation, now=engine.clock.now()
         )
-    end(engine, run, state="needs_reauth", error=error)
+    if is_present:
+        end(engine, run, state="needs_reauth", error=error)
+    else:
+        again = RetryLaterError("the credential was replaced meanwhile", retry_after=1)
+        _put_off(engine, run, again)

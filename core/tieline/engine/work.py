@@ -26,6 +26,7 @@ __all__ = ["Cancelled", "PartitionWork"]
 
 _MAX_RESTARTS = 5
 _MAX_CURSOR = 4096
+_LOOK_S = 0.5
 
 
 class Cancelled(BaseException):
@@ -43,7 +44,7 @@ class PartitionWork:
         entity: What is read.
         partition: As it was claimed.
         stop: Set when this process has to leave.
-        committed: Pages committed so far by these hands.
+        renewed_at: When the lease was last known to be renewed, monotonic.
     """
 
     engine: Engine
@@ -52,7 +53,7 @@ class PartitionWork:
     entity: Entity
     partition: PartitionRow
     stop: threading.Event
-    committed: int = 0
+    renewed_at: float = 0.0
 
     def finish(self) -> None:
         """Read the partition to its end.
@@ -85,9 +86,9 @@ class PartitionWork:
         )
         with fetcher:
             try:
-                for fetched in fetcher.pages(patience_s=self.engine.settings.lease_s / 3):
+                for fetched in fetcher.pages(patience_s=_LOOK_S):
                     if fetched is None:
-                        self._renew()
+                        self._renew_in_time()
                     else:
                         self._commit(writer, fetched)
                     if self.stop.is_set() and self.partition.state != "done":
@@ -139,7 +140,7 @@ class PartitionWork:
         except _CommittedBefore:
             is_cancelled = False
         failpoint("sync.page.after_commit")
-        self.committed += 1
+        self.renewed_at = self.engine.clock.monotonic()
         self.partition = replace(
             self.partition,
             pages=step.page + 1,
@@ -186,6 +187,13 @@ class PartitionWork:
         self.partition = replace(
             self.partition, checkpoint=None, restarts=self.partition.restarts + 1
         )
+
+    def _renew_in_time(self) -> None:
+        """Renew the lease once a third of it has gone by."""
+        now = self.engine.clock.monotonic()
+        if now - self.renewed_at >= self.engine.settings.lease_s / 3:
+            self.renewed_at = now
+            self._renew()
 
     def _renew(self) -> None:
         with self.engine.database.write() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -28,6 +29,18 @@ def stop_on(number: int) -> None:
         _stop.set()
 
     signal.signal(number, leave)
+
+
+def leave_with_parent(poll_s: float = 1.0) -> None:
+    """Leave at the next page once the worker that forked this process is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent and not _stop.wait(poll_s):
+            pass
+        _stop.set()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def help_run(run_id: str) -> None:

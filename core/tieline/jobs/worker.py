@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from tieline import __version__
 from tieline.engine import mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
-from tieline.queue import Presence, WorkerSign
+from tieline.queue import HELP_RUN, Presence, WorkerSign
 from tieline.services.installation import Installation
 from tieline.store import runs
 from tieline.telemetry import get_logger
@@ -25,6 +26,10 @@ __all__ = ["work"]
 
 _log = get_logger(__name__)
 _LONGEST_BACKOFF_S = 15.0
+_FIRST_BACKOFF_S = 0.5
+_BURST_POLL_S = 0.2
+_RING_AGAIN_S = 30.0
+_RUN_ID = re.compile(r"run_[a-z2-7]{16}")
 
 
 def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = False) -> None:
@@ -45,23 +50,31 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
     _ = installation.engine, installation.redis
     installation.registry.list()  # imported once here, not in every work-horse
     functions.use(installation)
-    backoff_s = 0.5
+    backoff_s = _FIRST_BACKOFF_S
+    patience_s = installation.settings.lease_s + _RING_AGAIN_S
     while True:
         worker = _Worker(installation, queues)
+        began = time.monotonic()
+        has_worked = False
         try:
             worker.sweep()
-            worker.work(burst=is_burst, logging_level=None)
-            backoff_s = 0.5
+            has_worked = worker.work(burst=is_burst, logging_level=None)
+            backoff_s = _FIRST_BACKOFF_S
         except (RedisError, OSError, DependencyError) as error:
             _log.warning("a dependency is away", reason=str(error), again_in_s=backoff_s)
         if worker.was_stopped:
             return
-        if is_burst:
-            if not _wait_for_more(installation):
-                return
-            continue
-        time.sleep(backoff_s)
+        if is_burst and not _wait_for_more(installation):
+            return
+        time.sleep(_BURST_POLL_S if is_burst else backoff_s)
         backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+        patience_s = (
+            installation.settings.lease_s + _RING_AGAIN_S
+            if has_worked
+            else patience_s - (time.monotonic() - began)
+        )
+        if is_burst and patience_s < 0:
+            return  # what is left is somebody else's, or on another queue
 
 
 def _wait_for_more(installation: Installation) -> bool:
@@ -112,6 +125,14 @@ class _Worker(RqWorker):
         self._announce()
         sweep(self._installation.engine)
 
+    def execute_job(self, job: Any, queue: Any) -> None:
+        """Do a job only if it is one of ours: whoever writes to Redis runs no code here."""
+        if _is_ours(job):
+            super().execute_job(job, queue)
+            return
+        _log.error("a job that is none of ours was refused", job=str(job.id)[:80])
+        job.delete()
+
     def run_maintenance_tasks(self) -> None:
         try:
             self.sweep()
@@ -147,6 +168,7 @@ class _Worker(RqWorker):
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
         functions.stop_on(signal.SIGUSR1)
         functions.stop_on(signal.SIGTERM)
+        functions.leave_with_parent()
 
     def teardown(self) -> None:
         if not self.is_horse:
@@ -164,6 +186,15 @@ class _Worker(RqWorker):
             version=__version__,
         )
         self._presence.announce(sign, ttl_s=3 * max(1.0, self._sweep_s) + 1)
+
+
+def _is_ours(job: Any) -> bool:
+    try:
+        name, given, named = job.func_name, job.args, job.kwargs
+    except Exception:  # noqa: BLE001 - a payload that cannot be read is not ours
+        return False
+    is_run = len(given) == 1 and isinstance(given[0], str) and bool(_RUN_ID.fullmatch(given[0]))
+    return name == HELP_RUN and is_run and not named
 
 
 def _signal(pid: int, number: int) -> None:

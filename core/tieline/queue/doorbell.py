@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from redis import Redis
 from rq import Queue
+from rq.job import JobStatus
 
 from tieline.coordination.away import redis_errors
 
-__all__ = ["QUEUE", "Doorbell"]
+__all__ = ["HELP_RUN", "QUEUE", "Doorbell"]
 
 QUEUE = "sync"
-_HELP_RUN = "tieline.jobs.functions.help_run"
+HELP_RUN = "tieline.jobs.functions.help_run"
 _JOB_TIMEOUT_S = 6 * 3600
 _FAILURE_TTL_S = 24 * 3600
 
@@ -40,8 +41,10 @@ class Doorbell:
                 the database, and the next sweep rings again.
         """
         with redis_errors():
+            if number > 1 and self._is_waiting(f"{run_id}-{number - 1}"):
+                return  # the last ring has not been heard yet; a second adds nothing
             self._queue.enqueue(
-                _HELP_RUN,
+                HELP_RUN,
                 run_id,
                 job_id=f"{run_id}-{number}",
                 unique=True,
@@ -49,6 +52,10 @@ class Doorbell:
                 failure_ttl=_FAILURE_TTL_S,
                 job_timeout=_JOB_TIMEOUT_S,
             )
+
+    def _is_waiting(self, job_id: str) -> bool:
+        job = self._queue.fetch_job(job_id)
+        return job is not None and job.get_status() == JobStatus.QUEUED
 
     def count_waiting(self) -> int:
         """Count the wake-ups that no worker took yet.

@@ -15,7 +15,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
-from tieline.contract import InvalidRecordError, Record
+from tieline.contract import InvalidRecordError, Record, Whole
 
 __all__ = ["RecordCheck"]
 
@@ -23,6 +23,7 @@ _TYPES: dict[type[fields.Field[Any]], frozenset[type]] = {
     fields.String: frozenset({str}),
     fields.Boolean: frozenset({bool}),
     fields.Integer: frozenset({int}),
+    Whole: frozenset({int}),
     fields.Dict: frozenset({dict}),
 }
 _NONE = frozenset({type(None)})

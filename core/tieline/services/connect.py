@@ -16,7 +16,7 @@ from tieline.store import log
 from tieline.store.connections import ConnectionRow, EntityState
 from tieline.store.database import Connection as Transaction
 from tieline.store.ids import new_id
-from tieline.telemetry import remember
+from tieline.telemetry import remember, tellable
 from tieline.vault import Context
 
 __all__ = [
@@ -88,13 +88,19 @@ def connect_api_key(
         created_at=now,
         updated_at=now,
     )
-    row = _existing(installation, row, is_replacing=is_replacing)
+    row = _existing(installation, row, is_replacing=is_replacing, has_address=bool(base_url))
     fields = {auth.field: text}
     # Asked for before the network is: a key that cannot be sealed must not be tried.
     sealed, key_id = _seal(installation, row.id, fields)
     if is_checked:
-        account = _identify(installation, row, fields)
-        row = replace(row, account_id=account.id, account_name=account.name)
+        account = _identify(installation, auth, row, fields)
+        if row.account_id and account.id and account.id != row.account_id:
+            raise _other_account(row, f"that was {row.account_name or row.account_id}")
+        row = replace(
+            row,
+            account_id=account.id and tellable(account.id),
+            account_name=tellable(account.name),
+        )
     _store(installation, row, sealed, key_id, actor=actor)
     return row
 
@@ -215,12 +221,12 @@ def _is_base_url(url: str) -> bool:
     except ValueError:
         return False
     is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
-    is_clean = url.isascii() and url.isprintable() and " " not in url
+    is_clean = url.isascii() and url.isprintable() and not set(url) & set(" @?#")
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_plain and is_clean
 
 
 def _existing(
-    installation: Installation, row: ConnectionRow, *, is_replacing: bool
+    installation: Installation, row: ConnectionRow, *, is_replacing: bool, has_address: bool
 ) -> ConnectionRow:
     with installation.database.read() as transaction:
         found = store.find_connection(transaction, row.name)
@@ -232,7 +238,25 @@ def _existing(
             hint="choose another name, or give it the new key with --replace",
             code="name-taken",
         )
-    return replace(row, id=found.id, created_at=found.created_at)
+    if found.environment != row.environment:
+        raise _other_account(found, f"it is of the {found.environment} environment")
+    address = row.base_url if has_address else found.base_url
+    return replace(
+        row,
+        id=found.id,
+        created_at=found.created_at,
+        base_url=address,
+        account_id=found.account_id,
+        account_name=found.account_name,
+    )
+
+
+def _other_account(found: ConnectionRow, why: str) -> RefusedError:
+    return RefusedError(
+        f"this key opens another account than {found.name!r} had: {why}",
+        hint="connect it under a name of its own: the records of two accounts do not mix",
+        code="other-account",
+    )
 
 
 def _seal(
@@ -246,10 +270,12 @@ def _seal(
     return sealed, key_id
 
 
-def _identify(installation: Installation, row: ConnectionRow, fields: Mapping[str, str]) -> Account:
+def _identify(
+    installation: Installation, auth: ApiKey, row: ConnectionRow, fields: Mapping[str, str]
+) -> Account:
     opened = installation.engine.opener.open_with(row, fields)
     try:
-        return opened.identify()
+        return opened.identify(auth)
     except NeedsReauthError as error:
         raise NeedsReauthError(
             f"{opened.plugin.provider.title} refuses this key: {error.message}", hint=error.hint

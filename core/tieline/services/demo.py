@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ __all__ = ["Demo", "DemoResult", "prepare_home"]
 
 _MARK = "made-by-tieline-demo"
 _KEY = "sk_test_demo0000000000000000"
+_START_S = 30.0
 
 Follow = Callable[[Installation, RunRow], RunRow]
 
@@ -139,7 +141,8 @@ class Demo:
             stdout=subprocess.PIPE,
         ) as process:
             assert process.stdout is not None
-            line = process.stdout.readline().decode()
+            ready, _, _ = select.select([process.stdout], [], [], _START_S)
+            line = process.stdout.readline().decode() if ready else ""
             if " at http" not in line:
                 raise DependencyError(f"the sandbox did not start: see {self._home}/sandbox.log")
             yield line.split(" at ")[1].strip()

@@ -97,6 +97,14 @@ def _keys(installation: Installation) -> Iterator[Finding]:
 
 
 def _redis(installation: Installation) -> Iterator[Finding]:
+    if installation.settings.is_embedded_redis and not installation.settings.home.is_dir():
+        yield Finding(
+            subject="redis",
+            level="fail",
+            message="there is no home to keep it in",
+            fix="tieline init",
+        )
+        return
     facts = report(installation.redis)
     policy = facts.get("maxmemory_policy")
     if policy not in {"noeviction", None}:
@@ -153,6 +161,8 @@ def _connections(installation: Installation) -> Iterator[Finding]:
 
 
 def _workers(installation: Installation) -> Iterator[Finding]:
+    if installation.settings.is_embedded_redis and not installation.settings.home.is_dir():
+        return
     alive = installation.presence.alive()
     if not alive:
         yield Finding(

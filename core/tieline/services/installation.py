@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tieline.clock import Clock, SystemClock
 from tieline.contract import Secret, SettingsError
 from tieline.failpoints import set_failpoints
 from tieline.registry import Registry
 from tieline.settings import Settings, load_settings
-from tieline.store.database import Database, open_database
+from tieline.store.database import Database, open_database, sqlite_url
 from tieline.store.schema import require_current
+from tieline.telemetry import remember
 
 # Redis, RQ, httpx and the cryptography library take half a second to import,
 # and most commands need none of them: each part imports what it is made of.
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
     from tieline.vault import Vault
 
 __all__ = ["Installation"]
+
+
+def _secret_parts(text: str) -> list[str]:
+    """Return what must not be shown of a setting: an address's password, a key's every part."""
+    if "://" in text:
+        return [password] if (password := urlsplit(text).password) else []
+    return text.split(",")
 
 
 class Installation:
@@ -46,11 +55,16 @@ class Installation:
         self.clock = clock or SystemClock()
         self._registry = registry
         set_failpoints(self.settings.failpoints)
+        for secret in (self.settings.database_url, self.settings.redis_url, self.settings.key):
+            for part in _secret_parts(secret.reveal()):
+                remember(part)
 
     @property
     def database_url(self) -> Secret:
         """Where the database is."""
-        return self.settings.database_url or Secret(f"sqlite:///{self.settings.home}/tieline.db")
+        if self.settings.database_url:
+            return self.settings.database_url
+        return Secret(sqlite_url(self.settings.home / "tieline.db"))
 
     @property
     def key_path(self) -> Path:
@@ -67,7 +81,7 @@ class Installation:
     @cached_property
     def raw_database(self) -> Database:
         """The database, whatever its schema: for ``init``, ``db`` and ``doctor``."""
-        if not self.settings.database_url and not self.settings.home.is_dir():
+        if not self.settings.database_url and not (self.settings.home / "tieline.db").is_file():
             raise SettingsError(
                 f"there is no installation in {self.settings.home}",
                 hint="tieline init",
@@ -93,6 +107,13 @@ class Installation:
                 code="local-key-refused",
             )
         keys = read_keys(self.settings.key, self.key_path)
+        if not keys and self.key_path.exists():
+            raise SettingsError(
+                f"the key file {self.key_path} holds no key",
+                hint="put the key back from your copy; remove the file only if no credential"
+                " is to be opened again",
+                code="key-missing",
+            )
         if not keys:
             raise SettingsError(
                 f"there is no encryption key: TIELINE_KEY is empty and {self.key_path} is missing",

@@ -49,7 +49,15 @@ def initialise(installation: Installation) -> MadeInstallation:
             f"the folder {home} cannot be made: {error.strerror}",
             hint="set TIELINE_HOME to a folder that you may write to",
         ) from None
-    has_new_key = installation.make_key()
+    try:
+        has_new_key = installation.make_key()
+        if not installation.settings.database_url:
+            (home / "tieline.db").touch(mode=0o600)
+    except OSError as error:
+        raise SettingsError(
+            f"{error.filename or home} cannot be made: {error.strerror}",
+            hint="see what stands in its place, or set TIELINE_HOME elsewhere",
+        ) from None
     was, now = upgrade_database(installation)
     return MadeInstallation(
         home=home,

@@ -106,6 +106,7 @@ def cancel_run(installation: Installation, run_id: str, *, actor: str) -> RunRow
         now = installation.clock.now()
         if not runs.request_cancel(transaction, run_id, now):
             raise RefusedError(f"the run {run_id} is over: {run.state}", code="run-over")
+        runs.end_resting(transaction, run_id, now)
         log.add_entry(
             transaction,
             at=now,

@@ -1,9 +1,9 @@
-"""Read the settings: environment, then ``_FILE`` variants, then ``.env``."""
+"""Read the settings: the environment first, then ``.env``; in each a value, then its ``_FILE``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,11 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
             the value of a secret one.
     """
     environ = os.environ if environ is None else environ
-    given = _read_dotenv((folder or Path.cwd()) / ".env") | {
-        name: text for name, text in environ.items() if name.startswith(PREFIX)
-    }
+    sources = (environ, _read_dotenv((folder or Path.cwd()) / ".env"))
     values = {
         name: text
         for name in _SCHEMA.fields
-        if (text := _value(given, f"{PREFIX}{name.upper()}")) is not None
+        if (text := _first_value(sources, f"{PREFIX}{name.upper()}")) is not None
     }
     try:
         loaded = _SCHEMA.load(values)
@@ -103,6 +101,11 @@ def unknown_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in known
     }
+
+
+def _first_value(sources: Iterable[Mapping[str, str]], name: str) -> str | None:
+    values = (_value(source, name) for source in sources)
+    return next((text for text in values if text is not None), None)
 
 
 def _value(given: Mapping[str, str], name: str) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
@@ -24,8 +24,8 @@ __all__ = [
     "note_success",
     "read_entity_states",
     "read_sealed",
+    "refuse_credential",
     "replace_credential",
-    "set_connection_state",
     "update_connection",
 ]
 
@@ -99,14 +99,16 @@ def replace_credential(
     now: datetime,
 ) -> None:
     """Store a credential's sealed fields in place of what there was."""
-    connection.execute(delete(credentials).where(credentials.c.connection_id == connection_id))
+    of_it = credentials.c.connection_id == connection_id
+    latest = connection.execute(select(func.max(credentials.c.generation)).where(of_it)).scalar()
+    connection.execute(delete(credentials).where(of_it))
     rows = [
         {
             "connection_id": connection_id,
             "field": field,
             "sealed": text,
             "key_id": key_id,
-            "generation": 1,
+            "generation": (latest or 0) + 1,
             "updated_at": now,
         }
         for field, text in sealed.items()
@@ -114,14 +116,15 @@ def replace_credential(
     connection.execute(insert(credentials), rows)
 
 
-def read_sealed(connection: Connection, connection_id: str) -> dict[str, str]:
-    """Read a credential's fields, sealed."""
+def read_sealed(connection: Connection, connection_id: str) -> tuple[dict[str, str], int | None]:
+    """Read a credential's fields, sealed, and its generation; None if there is none."""
     rows = connection.execute(
-        select(credentials.c.field, credentials.c.sealed).where(
+        select(credentials.c.field, credentials.c.sealed, credentials.c.generation).where(
             credentials.c.connection_id == connection_id
         )
-    )
-    return dict(rows.all())
+    ).all()
+    generation = max((row.generation for row in rows), default=None)
+    return {row.field: row.sealed for row in rows}, generation
 
 
 def find_connection(connection: Connection, name_or_id: str) -> ConnectionRow | None:
@@ -144,15 +147,27 @@ def connection_names(connection: Connection) -> Sequence[str]:
     return connection.execute(select(connections.c.name)).scalars().all()
 
 
-def set_connection_state(
-    connection: Connection, connection_id: str, state: str, now: datetime
-) -> None:
-    """Change a connection's state: ``ok`` or ``needs_reauth``."""
-    connection.execute(
+def refuse_credential(
+    connection: Connection, connection_id: str, *, generation: int | None, now: datetime
+) -> bool:
+    """Mark a connection whose credential the provider refuses.
+
+    Returns:
+        False, changing nothing, if the credential is another one by now.
+    """
+    statement = (
         update(connections)
         .where(connections.c.id == connection_id)
-        .values(state=state, updated_at=now)
+        .values(state="needs_reauth", updated_at=now)
     )
+    if generation is not None:
+        statement = statement.where(
+            exists().where(
+                credentials.c.connection_id == connection_id,
+                credentials.c.generation == generation,
+            )
+        )
+    return connection.execute(statement).rowcount == 1
 
 
 def delete_connection(connection: Connection, connection_id: str) -> None:

@@ -6,17 +6,18 @@ import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tieline.contract.errors import SettingsError
 from tieline.contract.values import Secret
 from tieline.errors import DependencyError
 
-__all__ = ["Connection", "Database", "open_database"]
+__all__ = ["Connection", "Database", "open_database", "sqlite_url"]
 
 T = TypeVar("T")
 
@@ -26,13 +27,25 @@ _REPEATABLE = {"40001", "40P01"}
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
+def _close_files_before_a_fork() -> None:
+    """Let no child inherit an open SQLite file.
+
+    SQLite counts its locks per process and would believe in the child that
+    they are held, though the kernel gives them to the parent alone: the file
+    is then corrupted as soon as the parent dies.
+    """
+    for engine in _ENGINES:
+        if engine.dialect.name == "sqlite":
+            engine.dispose()
+
+
 def _forget_sockets_of_the_parent() -> None:
     """Keep forked children from reading each other's results."""
     for engine in _ENGINES:
         engine.dispose(close=False)
 
 
-os.register_at_fork(after_in_child=_forget_sockets_of_the_parent)
+os.register_at_fork(before=_close_files_before_a_fork, after_in_child=_forget_sockets_of_the_parent)
 
 
 class Database:
@@ -108,6 +121,11 @@ class Database:
         self._engine.dispose()
 
 
+def sqlite_url(path: Path) -> str:
+    """Write the address of a SQLite file, whatever characters its name has."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
 def open_database(url: Secret) -> Database:
     """Open a database; nothing is connected before the first transaction.
 
@@ -127,7 +145,8 @@ def open_database(url: Secret) -> Database:
         "json_deserializer": orjson.loads,
     }
     try:
-        if make_url(text).get_backend_name() == "postgresql":
+        parsed = make_url(text)
+        if parsed.get_backend_name() == "postgresql":
             # A plan made while a table was small is not kept for when it is large.
             connect = {"prepare_threshold": None}
             options |= {"pool_pre_ping": True, "pool_size": 8, "pool_timeout": 30}
@@ -143,6 +162,8 @@ def open_database(url: Secret) -> Database:
             "TIELINE_DATABASE_URL is no database address",
             hint="for example: postgresql+psycopg://user:PASSWORD@host/database",
         ) from None
+    if "@" in (engine.url.host or ""):  # a piece of the password would be shown
+        raise SettingsError("TIELINE_DATABASE_URL: write an @ in the password as %40")
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -183,7 +204,10 @@ def _is_repeatable(error: DBAPIError) -> bool:
 def _unavailable(error: DBAPIError) -> Exception:
     """Turn "does not answer" into our error; leave programming errors alone."""
     kind = type(error).__name__
-    if kind not in {"OperationalError", "InterfaceError"}:
+    state = getattr(error.orig, "sqlstate", None)
+    if kind == "ProgrammingError" and state is None and "invalid" in str(error.orig):
+        return SettingsError("TIELINE_DATABASE_URL has an option that the driver does not know")
+    if kind not in {"OperationalError", "InterfaceError", "DatabaseError"}:
         return error
     words = str(error.orig).strip().splitlines()
     return DependencyError(

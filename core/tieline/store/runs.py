@@ -7,7 +7,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
@@ -19,6 +30,7 @@ __all__ = [
     "active_run",
     "add_run",
     "due_runs",
+    "end_resting",
     "end_run",
     "get_run",
     "list_runs",
@@ -208,6 +220,17 @@ def request_cancel(connection: Connection, run_id: str, now: datetime) -> bool:
     """
     result = connection.execute(
         update(runs).where(runs.c.id == run_id, _IS_ACTIVE).values(cancel_requested_at=now)
+    )
+    return result.rowcount == 1
+
+
+def end_resting(connection: Connection, run_id: str, now: datetime) -> bool:
+    """End a run as cancelled if nobody can be at work on it; False otherwise."""
+    counts = _totals(connection, [run_id]).get(run_id, Counts())
+    result = connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id, _IS_IDLE)
+        .values(state="cancelled", finished_at=now, **counts.as_dict())
     )
     return result.rowcount == 1
 

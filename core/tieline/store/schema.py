@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # Alembic takes 0.3 s to import; only db commands need it
 
     from tieline.store.database import Database
 
-__all__ = ["current_revision", "drift", "require_current", "upgrade"]
+__all__ = ["current_revision", "drift", "refuse_newer", "require_current", "upgrade"]
 
 
 def current_revision(database: Database) -> str | None:
@@ -43,18 +43,27 @@ def require_current(database: Database) -> None:
     found = current_revision(database)
     if found == SCHEMA_REVISION:
         return
-    if found is not None and found > SCHEMA_REVISION:
-        raise SettingsError(
-            f"the database has schema {found}, newer than this Tieline's {SCHEMA_REVISION}",
-            hint="install the newer Tieline here too",
-            code="schema-newer",
-        )
+    refuse_newer(found)
     has = "has no tables yet" if found is None else f"has schema {found}"
     raise SettingsError(
         f"the database {has}; this Tieline needs schema {SCHEMA_REVISION}",
         hint="tieline db upgrade",
         code="schema-behind",
     )
+
+
+def refuse_newer(found: str | None) -> None:
+    """Refuse a schema that a newer Tieline made.
+
+    Raises:
+        SettingsError: It is newer than this code.
+    """
+    if found is not None and found > SCHEMA_REVISION:
+        raise SettingsError(
+            f"the database has schema {found}, newer than this Tieline's {SCHEMA_REVISION}",
+            hint="install the newer Tieline here too",
+            code="schema-newer",
+        )
 
 
 def upgrade(database: Database, revision: str = "head") -> str:
@@ -68,6 +77,7 @@ def upgrade(database: Database, revision: str = "head") -> str:
     """
     from alembic import command  # noqa: PLC0415 - see above
 
+    refuse_newer(current_revision(database))
     with database.write() as connection:
         if database.dialect == "postgresql":  # two upgrades at once: one waits
             connection.execute(text("SELECT pg_advisory_xact_lock(7416839)"))
@@ -92,7 +102,11 @@ def drift(database: Database) -> list[str]:
 
     Returns:
         One line for each difference; empty if there is none.
+
+    Raises:
+        SettingsError: The schema is newer than this code.
     """
+    refuse_newer(current_revision(database))
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - see above
     from alembic.migration import MigrationContext  # noqa: PLC0415 - see above
 

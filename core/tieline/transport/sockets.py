@@ -94,6 +94,8 @@ class DeadlineBackend(httpcore.NetworkBackend):
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(f"{host} cannot be resolved: {error.strerror}") from None
+        except UnicodeError:
+            raise httpcore.ConnectError("the host's name is none") from None
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
             self._check(host, ipaddress.ip_address(address.partition("%")[0]))

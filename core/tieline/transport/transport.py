@@ -158,7 +158,7 @@ class HttpTransport:
                 self._client.stream(call.method, url, headers=headers, content=content) as answer,
             ):
                 body = _read(answer, self._limits.body_bytes)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             seconds = time.monotonic() - began
             _log.info("call", **_described(call), error=type(error).__name__, seconds=seconds)
             raise ProviderUnavailableError(

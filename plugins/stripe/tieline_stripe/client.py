@@ -12,7 +12,16 @@ from typing import Any
 
 import stripe
 
-from tieline.contract import Account, Reply, RequestRejectedError, Secret, Transport, parse_json
+from tieline.contract import (
+    Account,
+    ProviderError,
+    ProviderUnavailableError,
+    Reply,
+    RequestRejectedError,
+    Secret,
+    Transport,
+    parse_json,
+)
 from tieline_stripe.errors import classify
 
 __all__ = ["API_VERSION", "StripeApi", "identify"]
@@ -66,12 +75,35 @@ def identify(api: StripeApi) -> Account:
     """Say whose account the key opens; one that may not know can still be good."""
     try:
         account = parse_json(api.get("/v1/account", {}).content)
-    except RequestRejectedError:  # restricted keys may get 403 here
+    except (RequestRejectedError, ProviderUnavailableError):  # restricted keys may get 403 here
+        account = None
+    found = _text_at(account, "id")
+    if found is None:
         api.get("/v1/customers", {"limit": 1})
         return Account()
-    settings = account.get("settings") or {}
-    name = (settings.get("dashboard") or {}).get("display_name")
-    return Account(id=account.get("id"), name=name or "")
+    return Account(id=found, name=_text_at(account, "settings", "dashboard", "display_name") or "")
+
+
+def _text_at(value: object, *path: str) -> str | None:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _shown(reply: Reply) -> bytes:
+    """Return what the SDK gets to read: nothing of a page, an error in its own form.
+
+    stripe 16.1.0 fails with AttributeError or UnicodeDecodeError on errors
+    that a proxy wrote, and hides the status of those that are not JSON.
+    """
+    if 200 <= reply.status < 300:
+        return b"{}"
+    try:
+        error = parse_json(reply.content)["error"]
+        is_stripes = isinstance(error["message"], str)
+    except (ProviderError, LookupError, TypeError):
+        is_stripes = False
+    return reply.content if is_stripes else b'{"error": {"message": "no error of Stripe\'s form"}}'
 
 
 class _Aside(dict[str, str]):
@@ -106,8 +138,7 @@ class _PageHttp(stripe.HTTPClient):
         """Send one request that the SDK built."""
         content = post_data.encode() if isinstance(post_data, str) else post_data
         reply = self._transport.send(method, url, headers=headers or {}, content=content)
-        body = b"{}" if 200 <= reply.status < 300 else reply.content
-        return body, reply.status, _Aside(reply)
+        return _shown(reply), reply.status, _Aside(reply)
 
     def close(self) -> None:
         """Leave the transport to its owner."""

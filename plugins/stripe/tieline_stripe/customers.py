@@ -14,6 +14,7 @@ from tieline.contract import (
     RecordNotFoundError,
     RecordSchema,
     Reply,
+    Whole,
     Window,
     Windows,
     after_last_key,
@@ -26,17 +27,17 @@ __all__ = ["CUSTOMERS"]
 
 
 class CustomerSchema(RecordSchema):
-    """What may be relied on; email and name are null, never empty, when unknown."""
+    """What may be relied on: these types, or null. Only the id is always there."""
 
     id = fields.String(required=True)
-    object = fields.String()
-    created = fields.Integer(strict=True)
-    livemode = fields.Boolean()
+    object = fields.String(allow_none=True)
+    created = Whole(allow_none=True)
+    livemode = fields.Boolean(allow_none=True)
     email = fields.String(allow_none=True)
     name = fields.String(allow_none=True)
     phone = fields.String(allow_none=True)
     description = fields.String(allow_none=True)
-    balance = fields.Integer(strict=True, allow_none=True)
+    balance = Whole(allow_none=True)
     currency = fields.String(allow_none=True)
     delinquent = fields.Boolean(allow_none=True)
     address = fields.Dict(allow_none=True)

@@ -86,4 +86,4 @@ def _headers(error: stripe.StripeError) -> Mapping[str, str]:
 def _words(error: stripe.StripeError) -> str:
     """Return Stripe's own words; a body that is not its own JSON is not quoted."""
     is_stripes = isinstance(error.json_body, Mapping) and "error" in error.json_body
-    return (error.user_message or "").strip()[:300] if is_stripes else "no error of Stripe's form"
+    return str(error.user_message or "").strip() if is_stripes else "no error of Stripe's form"

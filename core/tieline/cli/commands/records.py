@@ -43,7 +43,9 @@ def records() -> None:
 @click.argument("connection")
 @click.argument("entity")
 @click.option("--limit", default=20, type=click.IntRange(1, 1000), help="The most to list.")
-@click.option("--after", default=0, help="Position after which to begin.")
+@click.option(
+    "--after", default=0, type=click.IntRange(0, 2**63 - 1), help="Position to begin after."
+)
 @click.option("--live", is_flag=True, help="Leave tombstones out.")
 @json_option
 def list_(connection: str, entity: str, limit: int, after: int, live: bool, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import rich_click as click
 
-from tieline.cli.face import note, write_line
+from tieline.cli.face import flush, note, write_line
 from tieline.errors import nearest
 from tieline.registry import find_sandboxes
 from tieline.services.sandbox import load_sandbox, serve
@@ -45,6 +45,7 @@ def _command(name: str, factory: Callable[..., Any]) -> click.Command:
     def run(host: str, port: int, **given: Any) -> None:
         def ready(url: str) -> None:
             write_line(f"{name} sandbox at {url}".encode())
+            flush()
             note(f"  next      tieline connect {name} --name test --base-url {url} --key-stdin")
 
         serve(factory(**given), host=host, port=port, on_ready=ready)

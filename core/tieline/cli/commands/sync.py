@@ -63,6 +63,8 @@ def run_(
 
     Example: `tieline sync run shop customers --wait`
     """
+    if patience != patience:  # noqa: PLR0124 - only NaN differs from itself
+        raise click.BadParameter("a number of seconds", param_hint="--patience")
     with installation() as opened:
         asked = syncs.start_sync(
             opened,
