@@ -120,3 +120,7 @@ def second_engine(bench: Bench) -> Engine:
         settings=settings,
         ring=lambda run_id, number: None,
     )
+
+
+def names(count: int) -> list[str]:
+    return [f"k{number:04d}" for number in range(count)]

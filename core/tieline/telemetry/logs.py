@@ -13,9 +13,6 @@ from tieline.telemetry.redact import is_secret_name, redact
 
 __all__ = ["bind", "configure_logging", "get_logger"]
 
-# These speak of every request, some with its address.
-_QUIET = ("httpx", "httpcore", "urllib3", "stripe", "rq.worker", "rq", "alembic", "limits")
-
 
 # Until a program configures more, nothing below a warning costs or prints anything.
 structlog.configure(
@@ -70,9 +67,9 @@ def configure_logging(level: str, style: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # Libraries speak of every request, some with its address: warnings alone.
+    root.setLevel(logging.WARNING)
+    logging.getLogger("tieline").setLevel(level.upper())
 
 
 class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
