@@ -90,6 +90,7 @@ def connect_api_key(
     )
     row = _existing(installation, row, is_replacing=is_replacing, has_address=bool(base_url))
     fields = {auth.field: text}
+    _make_first_key(installation)
     # Asked for before the network is: a key that cannot be sealed must not be tried.
     sealed, key_id = _seal(installation, row.id, fields)
     if is_checked:
@@ -257,6 +258,16 @@ def _other_account(found: ConnectionRow, why: str) -> RefusedError:
         hint="connect it under a name of its own: the records of two accounts do not mix",
         code="other-account",
     )
+
+
+def _make_first_key(installation: Installation) -> None:
+    """Make a local key in development if nothing was ever sealed here."""
+    if installation.settings.is_production or installation.settings.key:
+        return
+    with installation.database.read() as transaction:
+        has_sealed = store.has_credentials(transaction)
+    if not has_sealed:
+        installation.make_key()
 
 
 def _seal(

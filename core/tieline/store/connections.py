@@ -20,6 +20,7 @@ __all__ = [
     "connection_names",
     "delete_connection",
     "find_connection",
+    "has_credentials",
     "list_connections",
     "note_success",
     "read_entity_states",
@@ -145,6 +146,11 @@ def list_connections(connection: Connection) -> list[ConnectionRow]:
 def connection_names(connection: Connection) -> Sequence[str]:
     """Read the names of all connections."""
     return connection.execute(select(connections.c.name)).scalars().all()
+
+
+def has_credentials(connection: Connection) -> bool:
+    """Say whether anything was sealed in this database."""
+    return bool(connection.execute(select(exists().select_from(credentials))).scalar())
 
 
 def refuse_credential(
