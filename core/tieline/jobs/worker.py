@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -47,6 +48,8 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
         SettingsError: The database's schema is not the code's.
         DependencyError: At the start, the database or Redis is away.
     """
+    # RQ raises its own logger to INFO unless it has a level, and tells of every ring.
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)
     _ = installation.engine, installation.redis
     installation.registry.list()  # imported once here, not in every work-horse
     functions.use(installation)

@@ -161,9 +161,9 @@ class SettingsSchema(Schema):
         example="info",
     )
     log_format = _text(
-        "How log lines look: json, or text for people.",
-        default="json",
-        check=validate.OneOf(["json", "text"]),
+        "How log lines look: json, text for people, or auto: text in a terminal, json elsewhere.",
+        default="auto",
+        check=validate.OneOf(["auto", "json", "text"]),
         example="json",
     )
     failpoints = _text(

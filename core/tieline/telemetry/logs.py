@@ -31,8 +31,10 @@ def configure_logging(level: str, style: str) -> None:
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
-        style: ``json`` or ``text``.
+        style: ``json``, ``text``, or ``auto`` for text in a terminal alone.
     """
+    if style == "auto":
+        style = "text" if sys.stderr.isatty() else "json"
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

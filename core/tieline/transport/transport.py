@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -223,12 +225,18 @@ def _words(error: Exception) -> str:
     return str(error)[:200] or type(error).__name__
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Load the certificates once: it takes 25 ms, and a run needs a transport of its own."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class _HttpCore(httpx.BaseTransport):
     """httpx on our own sockets, which ``httpx.HTTPTransport`` does not let in."""
 
     def __init__(self, limits: Limits, *, allows_private: bool) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=_trusted(),
             max_connections=limits.connections,
             max_keepalive_connections=limits.connections,
             keepalive_expiry=20.0,
