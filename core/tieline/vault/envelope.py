@@ -122,10 +122,14 @@ def _broken(context: Context) -> SealBrokenError:
 def _read(sealed: str, kind: str) -> Mapping[str, str]:
     try:
         envelope = orjson.loads(sealed)
-        is_ours = envelope["v"] == _VERSION and envelope["kp"] == kind
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        raise SealBrokenError("a sealed credential is not readable") from None
-    if not is_ours:
+    except orjson.JSONDecodeError:
+        envelope = None
+    is_whole = isinstance(envelope, dict) and all(
+        isinstance(envelope.get(name), str) for name in ("kp", "kid", "dek", "n", "ct")
+    )
+    if not is_whole or envelope.get("v") != _VERSION:
+        raise SealBrokenError("a sealed credential is not readable")
+    if envelope["kp"] != kind:
         raise SealBrokenError(f"a credential was not sealed by the key provider {kind!r} in use")
     return dict(envelope)
 
@@ -133,5 +137,5 @@ def _read(sealed: str, kind: str) -> Mapping[str, str]:
 def _bytes(envelope: Mapping[str, str], name: str) -> bytes:
     try:
         return b64decode(envelope[name], validate=True)
-    except (KeyError, ValueError, TypeError):
+    except ValueError:
         raise SealBrokenError("a sealed credential is not readable") from None

@@ -1,0 +1,121 @@
+"""One form per record, and a quick check that never says yes where marshmallow says no."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from marshmallow import fields
+
+from tieline.contract import InvalidRecordError, NotFinite, RecordSchema, Whole
+from tieline.records.canonical import MAX_BYTES, canonical, restore
+from tieline.records.check import RecordCheck
+from tieline.records.page import record_key
+
+ANY_TEXT = st.text(st.characters(categories=["L", "N", "Cs", "Cc", "So"]) | st.just("␛"))
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | ANY_TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.dictionaries(ANY_TEXT, ANY_JSON))
+def test_the_form_loses_nothing(record):
+    form = canonical(record)
+    assert json.loads(restore(form.text.decode(), is_escaped=form.is_escaped)) == record
+    assert b"\\u0000" not in form.text
+    assert not any(0xD800 <= ord(character) < 0xE000 for character in form.text.decode())
+
+
+def test_the_order_of_keys_changes_nothing_and_content_does():
+    assert canonical({"a": 1, "b": [2]}) == canonical({"b": [2], "a": 1})
+    assert canonical({"a": 1}).digest != canonical({"a": "1"}).digest
+
+
+@pytest.mark.parametrize("value", [NotFinite("NaN"), [{"x": NotFinite("1e400")}]])
+def test_what_json_has_not_is_refused(value):
+    with pytest.raises(InvalidRecordError) as caught:
+        canonical({"id": "a", "value": value})
+    assert caught.value.slug == "record-not-finite"
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_hundred_levels_are_taken_and_more_are_not():
+    assert canonical({"a": nested(99)})
+    for depth in (101, 900, 5000):
+        with pytest.raises(InvalidRecordError) as caught:
+            canonical({"a": nested(depth)})
+        assert caught.value.slug == "record-too-deep"
+
+
+def test_what_is_too_large_is_refused():
+    assert canonical({"a": "x" * 5_000_000})
+    with pytest.raises(InvalidRecordError):
+        canonical({"a": "x" * MAX_BYTES})
+
+
+@pytest.mark.parametrize("key", [None, "", True, 1.5, [], "a\x00", "a\n", "\ud800", "x" * 256])
+def test_keys_that_cannot_be_stored_are_refused(key):
+    with pytest.raises(InvalidRecordError):
+        record_key({"id": key}, "id")
+
+
+def test_whole_numbers_are_keys_too():
+    assert record_key({"id": 7}, "id") == "7"
+    assert record_key({"id": "é😀 x"}, "id") == "é😀 x"
+
+
+class Thing(RecordSchema):
+    id = fields.String(required=True)
+    count = Whole(allow_none=True)
+    flag = fields.Boolean()
+    info = fields.Dict(allow_none=True)
+
+
+VALUES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just({}) | st.just([])
+)
+
+
+@given(st.dictionaries(st.sampled_from(["id", "count", "flag", "info", "other"]), VALUES))
+def test_the_quick_check_agrees_with_marshmallow(record):
+    check = RecordCheck(Thing())
+    is_quick = check._is_surely_valid(record, check._types)
+    is_valid = not Thing().validate(record)
+    assert is_valid or not is_quick
+    if is_valid:
+        check(record)
+    else:
+        with pytest.raises(InvalidRecordError):
+            check(record)
+
+
+def test_a_message_names_every_field_and_no_value():
+    with pytest.raises(InvalidRecordError) as caught:
+        RecordCheck(Thing())({"count": "hunter2", "flag": "hunter2"})
+    message = caught.value.message
+    assert "id:" in message
+    assert "count:" in message
+    assert "flag:" in message
+    assert "hunter2" not in message
+
+
+def test_a_schema_that_does_more_than_types_is_marshmallow_s_alone():
+    from marshmallow import validate
+
+    class Strict(RecordSchema):
+        id = fields.String(validate=validate.Length(max=3))
+
+    assert RecordCheck(Strict())._types is None
+    with pytest.raises(InvalidRecordError):
+        RecordCheck(Strict())({"id": "long"})
