@@ -138,7 +138,7 @@ def test_no_log_line_shows_a_secret(style, capsys, monkeypatch):
     try:
         configure_logging("debug", style)
         log = get_logger("tieline.test")
-        log.info("said " + CANARY, note=f"has {CANARY}", api_key="0123", nested={"a": CANARY})
+        log.info("said %s", CANARY, note=f"has {CANARY}", api_key="0123", nested={"a": CANARY})
         logging.getLogger("elsewhere").warning("foreign %s", CANARY)
         try:
             raise ValueError(CANARY)  # noqa: TRY301 - its text has to reach the log

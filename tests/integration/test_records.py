@@ -1,0 +1,168 @@
+"""What is stored is what was sent, on both databases, and positions never skip."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+
+from kit import make_bench, names
+from tieline.contract import Page, parse_json
+from tieline.records import PageWriter, restore
+from tieline.store import records as store
+
+
+@pytest.fixture
+def bench(database_url, tmp_path):
+    made = make_bench(database_url, tmp_path)
+    yield made
+    made.installation.close()
+
+
+def deep(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+GOOD = {
+    "NUL in a value": {"x": "a\x00b"},
+    "NUL in a key": {"a\x00b": 1},
+    "lone surrogate": {"x": "\ud83d!"},
+    "the escape sign": {"x": "␛ and ␛0"},
+    "the escape sign and NUL": {"x": "␛\x00␛0"},
+    "wrong bytes": {"x": "\udcff"},
+    "2^70": {"x": 2**70},
+    "a 400-digit integer": {"x": 10**400},
+    "fractions": {"x": [1.0, 0.1, 1e-8, -0.0, 1e22]},
+    "emoji and right to left": {"x": "😀 שלום\u202e"},
+    "line separators": {"x": "a\u2028b\u2029c\u0085d"},
+    "5 MB": {"x": "x" * 5_000_000},
+    "a hundred levels": {"x": deep(98)},
+    "odd keys": {"": 1, "items": 2, "keys": 3, "get": 4},
+    "nothing": {},
+}
+BAD = {
+    "NaN": ('{"id":"a","x":NaN}', "record-not-finite"),
+    "infinite": ('{"id":"a","x":1e400}', "record-not-finite"),
+    "5,000 digits": ('{"id":"a","x":' + "9" * 5000 + "}", "record-not-finite"),
+    "too deep": ('{"id":"a","x":' + json.dumps(deep(150)) + "}", "record-too-deep"),
+    "too large": ('{"id":"a","x":"' + "x" * 17_000_000 + '"}', "record-too-large"),
+}
+
+
+@pytest.mark.parametrize("case", GOOD, ids=list(GOOD))
+def test_what_was_sent_is_what_is_stored(bench, case):
+    record = {"id": "a", **GOOD[case]}
+    bench.shelf.faults[1] = lambda shelf, after: Page(records=[record, {"id": "b"}], next=None)
+    run = bench.sync()
+    assert run.state == "succeeded"
+    stored = {one.record_id: one for one in bench.stored()}
+    text = restore(stored["a"].payload, is_escaped=stored["a"].is_escaped)
+    assert json.loads(text) == record
+    assert json.loads(stored["b"].payload) == {"id": "b"}
+    bench.shelf.faults[2] = lambda shelf, after: Page(records=[record, {"id": "b"}], next=None)
+    assert bench.sync().counts.unchanged == 2
+
+
+@pytest.mark.parametrize("case", BAD, ids=list(BAD))
+def test_what_cannot_be_stored_costs_one_record(bench, case):
+    text, code = BAD[case]
+    record = parse_json(text.encode())
+    bench.shelf.faults[1] = lambda shelf, after: Page(records=[record, {"id": "b"}], next=None)
+    run = bench.sync()
+    assert (run.state, run.counts.created) == ("succeeded_with_quarantine", 1)
+    with bench.database.read() as connection:
+        from tieline.store import quarantined
+
+        [row] = quarantined.list_quarantined(connection, bench.connection_id)
+    assert (row["reason_code"], row["record_id"]) == (code, "a")
+
+
+def write(bench, keys, *, name: str, seconds: float, deleted=()):
+    """Write a page as if it had been read so many seconds from now."""
+    entity = bench.engine.registry.get("shelf").entity("items")
+    writer = PageWriter(bench.database, bench.connection_id, entity)
+    writer._floor = 0
+    page = Page(records=[{"id": key, "name": name} for key in keys], next=None, deleted=deleted)
+    now = bench.clock.now()
+    prepared = writer.prepare(page, read_at=now + timedelta(seconds=seconds))
+    return bench.database.transact(
+        lambda connection: writer.write(connection, prepared, run_id=None, now=now)
+    ).counts
+
+
+def test_any_order_of_the_same_copies_ends_in_the_newest(bench):
+    for order in ([1, 2, 3], [3, 2, 1], [2, 3, 1, 3, 2]):
+        key = "k" + "".join(map(str, order))
+        for second in order:
+            write(bench, [key], name=f"copy {second}", seconds=second)
+        with bench.database.read() as connection:
+            found = store.read_record(connection, bench.connection_id, "items", key)
+        assert json.loads(found.payload)["name"] == "copy 3"
+
+
+def test_a_tombstone_keeps_older_copies_out_and_lets_newer_ones_in(bench):
+    write(bench, ["a"], name="one", seconds=1)
+    assert write(bench, [], name="", seconds=5, deleted=("a",)).deleted == 1
+    assert write(bench, ["a"], name="late copy", seconds=3).updated == 0
+    assert bench.stored_keys() == []
+    assert write(bench, ["a"], name="back", seconds=6).updated == 1
+    assert bench.stored_keys() == ["a"]
+
+
+def test_a_page_of_hundreds_is_written_whole(bench):
+    keys = names(1234)
+    assert write(bench, keys, name="x", seconds=0).created == 1234
+    assert bench.stored_keys() == keys
+    positions = sorted(record.position for record in bench.stored())
+    assert positions == list(range(1, 1235))
+
+
+def test_a_reader_never_skips_a_change_of_many_writers(bench):
+    """A smaller position must not appear after a larger one was read."""
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def keep_writing(number: int) -> None:
+        try:
+            for turn in range(12):
+                keys = [f"w{(number + turn + step) % 40:02d}" for step in range(0, 20, 2)]
+                write(bench, keys, name=f"{number} {turn}", seconds=turn + number / 10)
+        except BaseException as error:  # noqa: BLE001 - shown by the test's own thread
+            failures.append(error)
+
+    seen: dict[str, int] = {}
+    late: list[int] = []
+
+    def follow() -> None:
+        reached = 0
+        while True:
+            is_last = stop.is_set()
+            with bench.database.read() as connection:
+                found = store.read_records(connection, bench.connection_id, "items", after=0)
+            late.extend(
+                record.position
+                for record in found
+                if record.position <= reached and seen.get(record.record_id) != record.position
+            )
+            for record in found:
+                seen[record.record_id] = record.position
+            reached = max(reached, *(record.position for record in found), 0)
+            if is_last:
+                return
+
+    writers = [threading.Thread(target=keep_writing, args=(n,)) for n in range(6)]
+    reader = threading.Thread(target=follow)
+    for thread in (reader, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    reader.join()
+    assert failures == []
+    assert late == []
+    assert len(seen) == 35
