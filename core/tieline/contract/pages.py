@@ -47,12 +47,10 @@ def after_last_key(
     Returns:
         A page step whose cursor is the last record's key.
     """
+    ask = _asking(get, path, query, bounds, after)
 
     def step(client: Any, params: PageParams, cursor: str | None) -> Page:
-        asked = dict(query or {}) | dict(bounds(params.window) if bounds else {})
-        if cursor is not None:
-            asked[after] = cursor
-        reply = get(client, path, asked)
+        reply = ask(client, params, cursor)
         body, records = page_of(reply, items)
         has_more = body.get(more)
         if not isinstance(has_more, bool):
@@ -92,12 +90,10 @@ def by_cursor(
     Returns:
         A page step whose cursor is the provider's.
     """
+    ask = _asking(get, path, query, bounds, cursor_query)
 
     def step(client: Any, params: PageParams, cursor: str | None) -> Page:
-        asked = dict(query or {}) | dict(bounds(params.window) if bounds else {})
-        if cursor is not None:
-            asked[cursor_query] = cursor
-        reply = get(client, path, asked)
+        reply = ask(client, params, cursor)
         body, records = page_of(reply, items)
         following = body.get(cursor_field) or None
         if following is not None and not isinstance(following, str):
@@ -126,6 +122,17 @@ def page_of(reply: Reply, items: str) -> tuple[dict[str, Any], list[Record]]:
     if not isinstance(records, list):
         raise _unexpected(f"there is no list in {items!r}")
     return body, records
+
+
+def _asking(
+    get: Get, path: str, query: Mapping[str, Any] | None, bounds: Bounds | None, name: str
+) -> Callable[[Any, PageParams, str | None], Reply]:
+    def ask(client: Any, params: PageParams, cursor: str | None) -> Reply:
+        window = bounds(params.window) if bounds else {}
+        place = {} if cursor is None else {name: cursor}
+        return get(client, path, {**(query or {}), **window, **place})
+
+    return ask
 
 
 def _last_key(records: list[Record], key: str) -> str | None:

@@ -15,14 +15,10 @@ from tieline.contract import (
     REQUIRED,
     ApiKey,
     Basic,
-    Connection,
     Entity,
     OAuth2,
-    Observation,
     Provider,
     ProviderError,
-    RateLimitPolicy,
-    Reply,
     SettingsError,
     Webhooks,
     hookspecs,
@@ -70,16 +66,6 @@ class Plugin:
             hint=nearest(name, self.entities),
             code="entity-unknown",
         )
-
-    def rate_limits(self, connection: Connection) -> RateLimitPolicy:
-        """Ask for the policy of one connection; an empty one if there is none."""
-        policy = self._call("tieline_rate_limits", RateLimitPolicy, connection=connection)
-        return policy or RateLimitPolicy()
-
-    def observe(self, reply: Reply) -> Observation | None:
-        """Ask what an answer tells about limits."""
-        seen: Observation | None = self._call("tieline_observe", Observation, reply=reply)
-        return seen
 
     def classify(self, error: Exception) -> ProviderError | None:
         """Ask what an error of the SDK means."""

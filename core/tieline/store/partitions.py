@@ -30,7 +30,6 @@ __all__ = [
     "advance",
     "all_done",
     "claim_partition",
-    "count_partitions",
     "earliest_as_of",
     "read_partition",
     "release",
@@ -245,12 +244,6 @@ def release_all_of(connection: Connection, owner: str) -> list[str]:
         .returning(partitions.c.run_id)
     )
     return sorted(set(connection.execute(statement).scalars()))
-
-
-def count_partitions(connection: Connection, run_id: str) -> int:
-    """Count the parts of a run."""
-    statement = select(func.count()).where(partitions.c.run_id == run_id)
-    return connection.execute(statement).scalar_one()
 
 
 def all_done(connection: Connection, run_id: str) -> bool:

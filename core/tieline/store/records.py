@@ -8,7 +8,7 @@ compile anew for every page.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -391,6 +391,12 @@ def drop_sightings(connection: Connection, run_id: str) -> None:
     connection.execute(delete(sightings).where(sightings.c.run_id == run_id))
 
 
+_STORED: tuple[ColumnElement[Any], ...] = (
+    *(records.c[field.name] for field in fields(StoredRecord) if field.name != "payload"),
+    cast(records.c.payload, Text).label("payload"),
+)
+
+
 def read_records(
     connection: Connection,
     connection_id: str,
@@ -410,12 +416,8 @@ def read_records(
         limit: The most to return.
         with_deleted: Whether tombstones are wanted too.
     """
-    names = ("record_id", "is_escaped", "revision", "first_seen_at", "changed_at")
     statement = (
-        select(
-            *(records.c[name] for name in (*names, "deleted_at", "position")),
-            cast(records.c.payload, Text).label("payload"),
-        )
+        select(*_STORED)
         .join(entity_states, entity_states.c.feed_id == records.c.feed_id)
         .where(
             entity_states.c.connection_id == connection_id,
@@ -434,11 +436,7 @@ def read_record(
     connection: Connection, connection_id: str, entity: str, record_id: str
 ) -> StoredRecord | None:
     """Read one record, a tombstone too."""
-    names = ("record_id", "is_escaped", "revision", "first_seen_at", "changed_at")
-    statement = select(
-        *(records.c[name] for name in (*names, "deleted_at", "position")),
-        cast(records.c.payload, Text).label("payload"),
-    ).where(_of(connection_id, entity), records.c.record_id == record_id)
+    statement = select(*_STORED).where(_of(connection_id, entity), records.c.record_id == record_id)
     row = connection.execute(statement).mappings().first()
     return None if row is None else StoredRecord(**row)
 
