@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tieline.contract import Account, Connection, Credential, NeedsReauthError, ProviderError
+from tieline.contract import (
+    Account,
+    Connection,
+    Credential,
+    NeedsReauthError,
+    ProviderError,
+    RateLimitPolicy,
+)
 from tieline.contract.declarations import Auth
 from tieline.errors import NotFoundError
 from tieline.registry import Plugin, Registry
@@ -15,10 +23,11 @@ from tieline.store import connections as store
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Database
 from tieline.telemetry import remember
-from tieline.transport import HttpTransport, Limits
+from tieline.throttle import policy_of
+from tieline.transport import Gate, HttpTransport, Limits
 from tieline.vault import Context, Vault
 
-__all__ = ["OpenConnection", "Opener"]
+__all__ = ["NewGate", "OpenConnection", "Opener"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +40,7 @@ class OpenConnection:
         client: What the plugin made.
         transport: What the client goes over.
         generation: Which credential it was opened with; each new one counts on.
+        most_at_once: Requests that may be in flight; None: as many as you like.
     """
 
     connection: Connection
@@ -38,6 +48,12 @@ class OpenConnection:
     client: Any
     transport: HttpTransport
     generation: int | None = None
+    most_at_once: int | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the last calls had to wait for the provider's limits."""
+        return self.transport.is_full
 
     def identify(self, auth: Auth) -> Account:
         """Ask the provider whose account this is.
@@ -58,6 +74,10 @@ class OpenConnection:
             raise
 
 
+NewGate = Callable[[Connection, RateLimitPolicy, threading.Event | None], Gate]
+"""Makes what every call of a connection must pass; the event cuts its waits short."""
+
+
 class Opener:
     """Opens connections for workers and for ``tieline connect``.
 
@@ -66,18 +86,30 @@ class Opener:
         registry: The plugins.
         vault: Opens credentials.
         settings: For the limits of a call.
+        new_gate: Makes the throttle of a connection; None for none.
     """
 
     def __init__(
-        self, database: Database, registry: Registry, vault: Vault, settings: Settings
+        self,
+        database: Database,
+        registry: Registry,
+        vault: Vault,
+        settings: Settings,
+        *,
+        new_gate: NewGate | None = None,
     ) -> None:
+        self._new_gate = new_gate
         self._database = database
         self._registry = registry
         self._vault = vault
         self._settings = settings
 
-    def open(self, connection_id: str) -> OpenConnection:
+    def open(self, connection_id: str, *, stop: threading.Event | None = None) -> OpenConnection:
         """Open a stored connection.
+
+        Args:
+            connection_id: The connection.
+            stop: Cuts waits for the provider's limits short.
 
         Raises:
             NotFoundError: There is no such connection, or its provider is gone.
@@ -100,9 +132,15 @@ class Opener:
             field: self._vault.open(text, Context(connection_id=row.id, field=field)).reveal()
             for field, text in sealed.items()
         }
-        return replace(self.open_with(row, fields), generation=generation)
+        return replace(self.open_with(row, fields, stop=stop), generation=generation)
 
-    def open_with(self, row: ConnectionRow, fields: Mapping[str, str]) -> OpenConnection:
+    def open_with(
+        self,
+        row: ConnectionRow,
+        fields: Mapping[str, str],
+        *,
+        stop: threading.Event | None = None,
+    ) -> OpenConnection:
         """Open a connection with a credential that is at hand."""
         plugin = self._registry.get(row.provider)
         for text in fields.values():
@@ -116,19 +154,28 @@ class Opener:
             account=Account(id=row.account_id, name=row.account_name),
             settings=row.settings,
         )
-        transport = self._transport(plugin, connection)
+        policy = policy_of(plugin.name, plugin.rate_limits(connection), self._settings.rate_limits)
+        gates = [self._new_gate(connection, policy, stop)] if self._new_gate else []
+        transport = self._transport(plugin, connection, gates)
         client = plugin.new_client(
             connection=connection, credential=Credential(fields), transport=transport
         )
         return OpenConnection(
-            connection=connection, plugin=plugin, client=client, transport=transport
+            connection=connection,
+            plugin=plugin,
+            client=client,
+            transport=transport,
+            most_at_once=policy.concurrency,
         )
 
-    def _transport(self, plugin: Plugin, connection: Connection) -> HttpTransport:
+    def _transport(
+        self, plugin: Plugin, connection: Connection, gates: Sequence[Gate]
+    ) -> HttpTransport:
         own = {*plugin.provider.environments.values(), *plugin.provider.hosts}
         is_foreign = connection.base_url not in own
         return HttpTransport(
             connection_id=connection.id,
+            gates=gates,
             origins=[connection.base_url, *([] if is_foreign else own)],
             limits=Limits(
                 deadline_s=self._settings.http_deadline_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import httpcore
 import httpx
@@ -72,6 +73,11 @@ class Gate(Protocol):
         """Learn from an answer; None if there was none."""
         ...
 
+    @property
+    def is_full(self) -> bool:
+        """Whether calls have to wait."""
+        ...
+
 
 class HttpTransport:
     """Sends the requests of one connection. Threads may share it.
@@ -97,11 +103,15 @@ class HttpTransport:
         self._origins = frozenset(_origin(url) for url in origins)
         self._limits = limits or Limits()
         self._gates = gates
-        self.calls = 0
-        self._client = httpx.Client(
-            transport=_HttpCore(self._limits, allows_private=allows_private),
-            trust_env=False,
-            follow_redirects=False,
+        self._here = threading.local()
+        # httpx's own pool without its client: cookies, redirects, proxies and
+        # sign-in are not wanted here, and cost a third of a call.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=_trusted(),
+            max_connections=self._limits.connections,
+            max_keepalive_connections=self._limits.connections,
+            keepalive_expiry=20.0,
+            network_backend=DeadlineBackend(allows_private=allows_private),
         )
 
     def send(
@@ -127,9 +137,20 @@ class HttpTransport:
         )
         return self._pass(call, url, dict(headers), content)
 
+    @property
+    def calls_here(self) -> int:
+        """How many requests this thread has sent so far."""
+        calls: int = getattr(self._here, "calls", 0)
+        return calls
+
+    @property
+    def is_full(self) -> bool:
+        """Whether calls have to wait at one of the gates."""
+        return any(gate.is_full for gate in self._gates)
+
     def close(self) -> None:
         """Close all sockets."""
-        self._client.close()
+        self._pool.close()
 
     def _pass(self, call: Call, url: str, headers: dict[str, str], content: bytes | None) -> Reply:
         with _all_passing(self._gates, call):
@@ -151,25 +172,82 @@ class HttpTransport:
     def _exchange(
         self, call: Call, url: str, headers: dict[str, str], content: bytes | None
     ) -> Reply:
-        headers |= {"Accept-Encoding": "gzip"}
         began = time.monotonic()
-        self.calls += 1
+        self._here.calls = self.calls_here + 1
         try:
-            with (
-                deadline(self._limits.deadline_s),
-                self._client.stream(call.method, url, headers=headers, content=content) as answer,
-            ):
-                body = _read(answer, self._limits.body_bytes)
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            request = _request(call.method, url, headers, content)
+            with deadline(self._limits.deadline_s):
+                answer = self._pool.handle_request(request)
+                try:
+                    found = _names(answer.headers)
+                    body = _read(answer, found, self._limits.body_bytes)
+                finally:
+                    answer.close()
+        except (*_HTTP_ERRORS, UnicodeError, ValueError) as error:
             seconds = time.monotonic() - began
             _log.info("call", **_described(call), error=type(error).__name__, seconds=seconds)
             raise ProviderUnavailableError(
                 f"{call.host} gave no answer: {_words(error)}", hint="tieline doctor"
             ) from None
         seconds = time.monotonic() - began
-        _log.debug("call", **_described(call), status=answer.status_code, seconds=seconds)
-        names = {name.lower(): text for name, text in answer.headers.items()}
-        return Reply(status=answer.status_code, headers=names, content=body, seconds=seconds)
+        _log.debug("call", **_described(call), status=answer.status, seconds=seconds)
+        return Reply(status=answer.status, headers=found, content=body, seconds=seconds)
+
+
+_HTTP_ERRORS = (
+    httpcore.NetworkError,
+    httpcore.PoolTimeout,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+)
+
+
+class _UnreadableError(ValueError):
+    """A body that cannot be used."""
+
+
+def _request(
+    method: str, url: str, headers: Mapping[str, str], content: bytes | None
+) -> httpcore.Request:
+    """Build a request; names and values that HTTP does not allow are refused below."""
+    parts = urlsplit(url)
+    sent = [("Host", _netloc(parts)), ("Accept-Encoding", "gzip")]
+    sent += [(name, text) for name, text in headers.items() if name.lower() not in _OURS]
+    if content is not None or method in {"POST", "PUT", "PATCH"}:
+        sent.append(("Content-Length", str(len(content or b""))))
+    target = quote(f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", safe=_SAFE)
+    return httpcore.Request(
+        method=method,
+        url=httpcore.URL(
+            scheme=parts.scheme,
+            host=(parts.hostname or "").encode("idna"),
+            port=parts.port,
+            target=target,
+        ),
+        headers=[(name.encode("ascii"), text.encode("latin-1")) for name, text in sent],
+        content=content,
+    )
+
+
+_OURS = frozenset({"host", "accept-encoding", "connection", "content-length"})
+_SAFE = "/?#[]@!$&'()*+,;=:%-._~"
+
+
+def _netloc(parts: SplitResult) -> str:
+    host = (parts.hostname or "").encode("idna").decode()
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{parts.port}" if parts.port else host
+
+
+def _names(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Decode an answer's headers; of several of one name all are kept."""
+    found: dict[str, str] = {}
+    for raw_name, raw_text in headers:
+        name, text = raw_name.decode("latin-1").lower(), raw_text.decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
 
 
 def _all_passing(gates: Sequence[Gate], call: Call) -> AbstractContextManager[object]:
@@ -181,18 +259,18 @@ def _all_passing(gates: Sequence[Gate], call: Call) -> AbstractContextManager[ob
     return stack
 
 
-def _read(answer: httpx.Response, cap: int) -> bytes:
+def _read(answer: httpcore.Response, headers: Mapping[str, str], cap: int) -> bytes:
     """Read a body to its end, decompressing no more than the cap allows."""
-    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"gzip", "x-gzip", "identity", ""}:
-        raise httpx.DecodingError(f"the answer is encoded as {encoding[:20]!r}")
-    chunks = answer.iter_raw(65_536)
+        raise _UnreadableError(f"the answer is encoded as {encoding[:20]!r}")
+    chunks = iter(answer.iter_stream())
     parts = []
     size = 0
     for part in chunks if encoding in {"identity", ""} else _gunzip(chunks, cap):
         size += len(part)
         if size > cap:
-            raise httpx.DecodingError(f"the answer is larger than {cap:,} bytes")
+            raise _UnreadableError(f"the answer is larger than {cap:,} bytes")
         parts.append(part)
     return b"".join(parts)
 
@@ -203,12 +281,12 @@ def _gunzip(chunks: Iterator[bytes], cap: int) -> Iterator[bytes]:
         for chunk in chunks:
             yield stream.decompress(chunk, cap + 1)
             if stream.unconsumed_tail:
-                raise httpx.DecodingError(f"the answer is larger than {cap:,} bytes")
+                raise _UnreadableError(f"the answer is larger than {cap:,} bytes")
         yield stream.flush()
     except zlib.error:
-        raise httpx.DecodingError("the answer's gzip is broken") from None
+        raise _UnreadableError("the answer's gzip is broken") from None
     if not stream.eof:
-        raise httpx.DecodingError("the answer's gzip is cut off")
+        raise _UnreadableError("the answer's gzip is cut off")
 
 
 def _origin(url: str) -> tuple[str, str, int]:
@@ -229,64 +307,3 @@ def _words(error: Exception) -> str:
 def _trusted() -> ssl.SSLContext:
     """Load the certificates once: it takes 25 ms, and a run needs a transport of its own."""
     return httpx.create_ssl_context(trust_env=False)
-
-
-class _HttpCore(httpx.BaseTransport):
-    """httpx on our own sockets, which ``httpx.HTTPTransport`` does not let in."""
-
-    def __init__(self, limits: Limits, *, allows_private: bool) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=_trusted(),
-            max_connections=limits.connections,
-            max_keepalive_connections=limits.connections,
-            keepalive_expiry=20.0,
-            network_backend=DeadlineBackend(allows_private=allows_private),
-        )
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        assert isinstance(request.stream, httpx.SyncByteStream)
-        core = httpcore.Request(
-            method=request.method,
-            url=httpcore.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
-                target=request.url.raw_path,
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-        )
-        with _translated():
-            answer = self._pool.handle_request(core)
-        assert isinstance(answer.stream, Iterable)
-        return httpx.Response(
-            status_code=answer.status,
-            headers=answer.headers,
-            stream=_Stream(answer.stream),
-        )
-
-    def close(self) -> None:
-        self._pool.close()
-
-
-class _Stream(httpx.SyncByteStream):
-    def __init__(self, stream: Iterable[bytes]) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        with _translated():
-            yield from self._stream
-
-    def close(self) -> None:
-        if hasattr(self._stream, "close"):
-            self._stream.close()
-
-
-class _translated(AbstractContextManager[None]):  # noqa: N801 - reads as a verb
-    """Turn httpcore's errors into httpx's of the same name."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is None or not kind.__module__.startswith("httpcore"):
-            return
-        ours = getattr(httpx, kind.__name__, httpx.TransportError)
-        raise ours(str(error) or kind.__name__) from None
