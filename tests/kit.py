@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+from ledger_plugin import Ledger, new_ledger
 from shelf_plugin import Shelf, new_shelf
 from tieline.auth import Opener
 from tieline.clock import ManualClock
@@ -36,8 +37,10 @@ class Bench:
     engine: Engine
     clock: ManualClock
     shelf: Shelf
+    ledger: Ledger
     connection_id: str
     rung: list[str] = field(default_factory=list)
+    provider: str = "shelf"
 
     @property
     def database(self):
@@ -46,7 +49,7 @@ class Bench:
     def ask(self, entity: str = "items", mode: str = "full", **options):
         with self.database.read() as transaction:
             row = connection_store.find_connection(transaction, self.connection_id)
-        declared = self.engine.registry.get("shelf").entity(entity)
+        declared = self.engine.registry.get(self.provider).entity(entity)
         return ask_run(self.engine, row, declared, mode=mode, asked_by="test", **options)
 
     def help(self, run_id: str, stop: threading.Event | None = None):
@@ -77,7 +80,7 @@ class Bench:
         return sweep(self.engine)
 
 
-def make_bench(database_url: str, home: Path, **settings: str) -> Bench:
+def make_bench(database_url: str, home: Path, *, provider: str = "shelf", **settings: str) -> Bench:
     """Make an installation on an empty database, with one connection."""
     environ = {
         "TIELINE_HOME": str(home),
@@ -86,7 +89,7 @@ def make_bench(database_url: str, home: Path, **settings: str) -> Bench:
         **{f"TIELINE_{name.upper()}": text for name, text in settings.items()},
     }
     clock = ManualClock(START)
-    registry = Registry(given=[entry_point("shelf", "shelf_plugin")])
+    registry = Registry(given=[entry_point(provider, f"{provider}_plugin")])
     installation = Installation(load_settings(environ, home), clock=clock, registry=registry)
     installation.make_key()
     schema.upgrade(installation.raw_database)
@@ -100,11 +103,17 @@ def make_bench(database_url: str, home: Path, **settings: str) -> Bench:
         ring=lambda run_id, number: rung.append(run_id),
     )
     installation.__dict__["engine"] = engine
-    url, shelf = new_shelf()
+    shelf_url, shelf = new_shelf()
+    ledger_url, ledger = new_ledger(clock=clock.now)
     row = connect_api_key(
-        installation, "shelf", name="shop", key=Secret("k-1"), base_url=url, actor="test"
+        installation,
+        provider,
+        name="shop",
+        key=Secret("k-1"),
+        base_url=shelf_url if provider == "shelf" else ledger_url,
+        actor="test",
     )
-    return Bench(installation, engine, clock, shelf, row.id, rung)
+    return Bench(installation, engine, clock, shelf, ledger, row.id, rung, provider)
 
 
 def second_engine(bench: Bench) -> Engine:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from tieline.contract import Entity
-from tieline.engine.kit import Engine
+from tieline.engine.kit import Engine, this_worker
+from tieline.engine.plan import Range, make_plan
 from tieline.errors import DependencyError
+from tieline.store import connections as connection_store
 from tieline.store import log, partitions, runs
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection
 from tieline.store.rows import RunRow
 from tieline.telemetry import get_logger
 
-__all__ = ["Asked", "ask_run", "ring_for"]
+__all__ = ["Asked", "ask_run", "plan_run", "read_whole", "ring_for"]
 
 _log = get_logger(__name__)
 
@@ -39,6 +42,7 @@ def ask_run(
     mode: str,
     asked_by: str,
     allow_deletes: bool = False,
+    window: Range = (None, None),
 ) -> Asked:
     """Ask for a run of one entity.
 
@@ -49,60 +53,120 @@ def ask_run(
         engine: The parts.
         connection_row: The connection.
         entity: What to sync.
-        mode: ``incremental`` or ``full``.
+        mode: One of :data:`~tieline.engine.plan.MODES`.
         asked_by: Who asks, for the sync log.
         allow_deletes: Whether a full run may delete any share of the records.
+        window: For mode ``window``: start and end, aware UTC, either may be None.
 
     Returns:
         The run; asking again while it is active returns the same one.
-    """
 
-    def plan(connection: Connection) -> str | None:
-        now = engine.clock.now()
-        actual, reason = _mode(mode)
-        run_id = runs.add_run(
+    Raises:
+        RefusedError: A window was asked for, and the entity has none.
+    """
+    while True:
+
+        def work(connection: Connection) -> str | None:
+            return plan_run(
+                engine,
+                connection,
+                connection_row,
+                entity,
+                mode=mode,
+                asked_by=asked_by,
+                allow_deletes=allow_deletes,
+                window=window,
+                now=engine.clock.now(),
+            )
+
+        run_id = engine.database.transact(work)
+        if run_id is not None:
+            ring_for(engine, run_id)
+        with engine.database.read() as connection:
+            if run_id is None:
+                run = runs.active_run(connection, connection_row.id, entity.name)
+            else:
+                run = runs.get_run(connection, run_id)
+        if run is not None:  # else the active one ended in the meantime: ask once more
+            return Asked(run=run, is_new=run_id is not None)
+
+
+def plan_run(
+    engine: Engine,  # noqa: ARG001 - the hands it rings for come after the commit
+    connection: Connection,
+    connection_row: ConnectionRow,
+    entity: Entity,
+    *,
+    mode: str,
+    asked_by: str,
+    allow_deletes: bool = False,
+    window: Range = (None, None),
+    now: datetime,
+) -> str | None:
+    """Put a run, its first part and its log entry into the caller's transaction.
+
+    Returns:
+        The run's id, to be rung for after the commit; None if one is active.
+    """
+    state = connection_store.read_entity_state(connection, connection_row.id, entity.name)
+    plan = make_plan(mode, entity, state, window=window, now=now)
+    run_id = runs.add_run(
+        connection,
+        connection_id=connection_row.id,
+        entity=entity.name,
+        mode=plan.mode,
+        reason=plan.reason,
+        asked_by=asked_by,
+        allow_deletes=allow_deletes,
+        may_split=plan.may_split,
+        window=window,
+        now=now,
+    )
+    if run_id is None:
+        return None
+    partitions.add_partition(
+        connection, run_id=run_id, number=1, window=plan.part.window, source=plan.part.source
+    )
+    log.add_entry(
+        connection,
+        at=now,
+        actor=asked_by,
+        event="run.asked",
+        connection_id=connection_row.id,
+        entity=entity.name,
+        run_id=run_id,
+        detail=f"{plan.mode}: {plan.reason}" if plan.reason else plan.mode,
+    )
+    return run_id
+
+
+def read_whole(engine: Engine, run: RunRow, *, mode: str, reason: str) -> None:
+    """Plan a running run anew: everything, in one piece, whatever was read of it before."""
+
+    def work(connection: Connection) -> None:
+        if not runs.lock_running(connection, run.id):
+            return
+        partitions.drop_all(connection, run.id)
+        partitions.add_partition(
             connection,
-            connection_id=connection_row.id,
-            entity=entity.name,
-            mode=actual,
-            reason=reason,
-            asked_by=asked_by,
-            allow_deletes=allow_deletes,
-            now=now,
+            run_id=run.id,
+            number=None,
+            window=(run.window_start, run.window_end),
         )
-        if run_id is None:
-            return None
-        partitions.add_partition(connection, run_id=run_id, number=1)
+        runs.replan(connection, run.id, mode=mode, reason=reason)
         log.add_entry(
             connection,
-            at=now,
-            actor=asked_by,
-            event="run.asked",
-            connection_id=connection_row.id,
-            entity=entity.name,
-            run_id=run_id,
-            detail=f"{actual}: {reason}" if reason else actual,
+            at=engine.clock.now(),
+            actor=this_worker(),
+            event="run.replanned",
+            connection_id=run.connection_id,
+            entity=run.entity,
+            run_id=run.id,
+            detail=f"{mode}: {reason}",
         )
-        return run_id
 
-    run_id = engine.database.transact(plan)
-    if run_id is not None:
-        ring_for(engine, run_id)
-    with engine.database.read() as connection:
-        if run_id is None:
-            run = runs.active_run(connection, connection_row.id, entity.name)
-        else:
-            run = runs.get_run(connection, run_id)
-    if run is None:  # the active one ended in the meantime: ask once more
-        return ask_run(
-            engine,
-            connection_row,
-            entity,
-            mode=mode,
-            asked_by=asked_by,
-            allow_deletes=allow_deletes,
-        )
-    return Asked(run=run, is_new=run_id is not None)
+    engine.database.transact(work)
+    ring_for(engine, run.id)
 
 
 def ring_for(engine: Engine, run_id: str) -> bool:
@@ -117,10 +181,3 @@ def ring_for(engine: Engine, run_id: str) -> bool:
         _log.warning("ring failed", run=run_id, reason=error.message)
         return False
     return True
-
-
-def _mode(asked: str) -> tuple[str, str]:
-    """Decide what a run really does, and say why where it is not what was asked."""
-    if asked == "incremental":
-        return "full", "no log of changes is read yet, so everything is"
-    return asked, ""

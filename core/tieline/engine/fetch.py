@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from tieline.clock import Clock
-from tieline.contract import Page, ProviderError, ProviderUnavailableError, RetryLaterError
+from tieline.contract import (
+    FeedPage,
+    Page,
+    ProviderError,
+    ProviderUnavailableError,
+    RetryLaterError,
+)
 from tieline.failpoints import failpoint
 
 __all__ = ["MAX_PAGES", "FetchedPage", "Fetcher", "retrying"]
@@ -35,7 +41,7 @@ class FetchedPage:
         requests: Calls that were made for it.
     """
 
-    page: Page
+    page: Page | FeedPage
     read_at: datetime
     requests: int
 
@@ -43,35 +49,44 @@ class FetchedPage:
 class Fetcher:
     """Runs a page step on a thread of its own, at most ``ahead`` pages ahead.
 
-    Use it as a context manager, then iterate.
+    Use it as a context manager, then iterate. With ``ahead`` 0 there is no
+    thread: a page is fetched when the one before it has been dealt with.
 
     Args:
         read: ``(cursor) -> page``: the entity's step, bound to client and window.
         cursor: Where to begin.
-        ahead: How many pages may wait for the writer.
+        ahead: How many pages may be fetched, or wait, while one is written.
         clock: For waits and for ``read_at``.
+        wake: Cuts a wait before another try short.
         count_calls: Says how many requests the connection has sent so far.
     """
 
     def __init__(
         self,
-        read: Callable[[str | None], Page],
+        read: Callable[[str | None], Page | FeedPage],
         *,
         cursor: str | None,
         ahead: int,
         clock: Clock,
+        wake: threading.Event,
         count_calls: Callable[[], int],
     ) -> None:
         self._read = read
         self._cursor = cursor
         self._clock = clock
         self._count_calls = count_calls
+        self._wake = wake
         self._stop = threading.Event()
-        self._pages: queue.Queue[FetchedPage | BaseException | None] = queue.Queue(ahead)
+        self._is_leaving = False
+        self._ahead = ahead
+        self._pages: queue.Queue[FetchedPage | BaseException | None] = queue.Queue(max(1, ahead))
+        # One page may be fetched and wait for room: it counts among those ahead.
+        self._turns = threading.Semaphore(max(1, ahead))
         self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._ahead:
+            self._thread.start()
         return self
 
     def __exit__(
@@ -81,7 +96,7 @@ class Fetcher:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        for _ in range(_LEAVE_TRIES):
+        for _ in range(_LEAVE_TRIES if self._ahead else 0):
             self._drain()
             self._thread.join(0.05)
             if not self._thread.is_alive():
@@ -97,6 +112,9 @@ class Fetcher:
         Raises:
             ProviderError: What the step raised, once its own tries were used up.
         """
+        if not self._ahead:
+            yield from self._walk()
+            return
         while True:
             try:
                 item = self._pages.get(timeout=patience_s)
@@ -107,7 +125,13 @@ class Fetcher:
                 return
             if isinstance(item, BaseException):
                 raise item
+            self._turns.release()  # the next is fetched while this one is written
             yield item
+
+    def leave(self) -> None:
+        """Fetch nothing more; what is fetched or under way can still be had."""
+        self._is_leaving = True
+        self._turns.release()
 
     def _run(self) -> None:
         try:
@@ -122,10 +146,12 @@ class Fetcher:
         cursor = self._cursor
         seen = {hash(cursor)}
         for _ in range(MAX_PAGES):
+            if not self._wait_for_turn():
+                return
             calls = self._count_calls()
             read_at = self._clock.now()
             failpoint("sync.fetch.before")
-            page = retrying(partial(self._read, cursor), self._clock, self._stop)
+            page = retrying(partial(self._read, cursor), self._clock, self._wake)
             failpoint("sync.fetch.after")
             yield FetchedPage(
                 page=page, read_at=read_at, requests=max(1, self._count_calls() - calls)
@@ -140,6 +166,12 @@ class Fetcher:
                 )
             seen.add(hash(cursor))
         raise ProviderError(f"the provider gave more than {MAX_PAGES:,} pages", code="cursor-loop")
+
+    def _wait_for_turn(self) -> bool:
+        while self._ahead and not self._turns.acquire(timeout=0.1):
+            if self._stop.is_set():
+                return False
+        return not self._is_leaving
 
     def _put(self, item: FetchedPage | BaseException | None) -> bool:
         while not self._stop.is_set():
@@ -158,7 +190,10 @@ class Fetcher:
                 return
 
 
-def retrying(call: Callable[[], Page], clock: Clock, stop: threading.Event) -> Page:
+T = TypeVar("T")
+
+
+def retrying(call: Callable[[], T], clock: Clock, stop: threading.Event) -> T:
     """Make a call that is safe to repeat, up to five times.
 
     Waits as long as the provider asked, else with full jitter; a wait of more

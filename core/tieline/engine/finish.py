@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from tieline.contract import Entity, TielineError
 from tieline.engine.kit import Engine, this_worker
 from tieline.errors import RefusedError
 from tieline.failpoints import failpoint
+from tieline.records import rank_of
 from tieline.store import connections as connection_store
-from tieline.store import log, partitions, quarantined, runs
+from tieline.store import copies, findings, log, partitions, quarantined, runs, sightings
 from tieline.store import records as record_store
 from tieline.store.database import Connection
 from tieline.store.rows import Counts, RunRow
 from tieline.telemetry import get_logger, tellable
 
-__all__ = ["end", "finish_if_done"]
+__all__ = ["end", "end_in", "finish_if_done"]
 
 _log = get_logger(__name__)
 _ALWAYS_ALLOWED = 20
+_HISTORY = timedelta(days=30)
 
 
 def finish_if_done(engine: Engine, run: RunRow, entity: Entity) -> bool:
@@ -27,22 +31,16 @@ def finish_if_done(engine: Engine, run: RunRow, entity: Entity) -> bool:
             return True  # somebody else ended it; what it met is forgotten, so nothing is judged
         if not partitions.all_done(connection, run.id):
             return False
+        planned = runs.get_run(connection, run.id) or run  # it may have been planned anew
         counts = runs.totals(connection, run.id)
         try:
-            counts += Counts(deleted=_sweep(engine, connection, run, entity))
+            counts += Counts(deleted=_sweep(engine, connection, planned, entity))
         except RefusedError as error:
             _close(engine, connection, run, state="failed", counts=counts, error=error)
             return True
         state = "succeeded_with_quarantine" if counts.quarantined else "succeeded"
         if _close(engine, connection, run, state=state, counts=counts):
-            connection_store.note_success(
-                connection,
-                run.connection_id,
-                run.entity,
-                now=engine.clock.now(),
-                synced_until=partitions.earliest_as_of(connection, run.id),
-                full_run_id=run.id if run.mode == "full" else None,
-            )
+            _note_success(engine, connection, planned)
         failpoint("sync.finish.before_commit")
         return True
 
@@ -55,10 +53,22 @@ def end(engine: Engine, run: RunRow, *, state: str, error: TielineError | None =
     """End a run before all of it was read. What was committed stays; nothing is deleted."""
 
     def close(connection: Connection) -> None:
-        counts = runs.totals(connection, run.id)
-        _close(engine, connection, run, state=state, counts=counts, error=error)
+        end_in(engine, connection, run, state=state, error=error)
 
     engine.database.transact(close)
+
+
+def end_in(
+    engine: Engine,
+    connection: Connection,
+    run: RunRow,
+    *,
+    state: str,
+    error: TielineError | None = None,
+) -> None:
+    """End a run, as :func:`end` does, in the caller's transaction."""
+    counts = runs.totals(connection, run.id)
+    _close(engine, connection, run, state=state, counts=counts, error=error)
 
 
 def _close(
@@ -74,7 +84,7 @@ def _close(
     told = (error.slug, tellable(error.message), tellable(error.hint)) if error else None
     if not runs.end_run(connection, run.id, state=state, now=now, counts=counts, error=told):
         return False
-    record_store.drop_sightings(connection, run.id)
+    sightings.drop_sightings(connection, run.id)
     log.add_entry(
         connection,
         at=now,
@@ -91,48 +101,64 @@ def _close(
     return True
 
 
+def _note_success(engine: Engine, connection: Connection, run: RunRow) -> None:
+    """Move the entity's cursor on, if the run read all that it passes over."""
+    now = engine.clock.now()
+    copies.drop_before(connection, run.connection_id, run.entity, now - _HISTORY)
+    if run.mode in {"full", "incremental", "repair"}:
+        connection_store.note_success(
+            connection,
+            run.connection_id,
+            run.entity,
+            now=now,
+            synced_until=partitions.earliest_as_of(connection, run.id),
+            full_run_id=None if run.mode == "incremental" else run.id,
+        )
+
+
 def _sweep(engine: Engine, connection: Connection, run: RunRow, entity: Entity) -> int:
-    """Tombstone what a full run did not meet.
+    """Make tombstones of what a full run did not meet; a verification only names it.
 
     Raises:
         RefusedError: That would be more than the set share of the records.
     """
-    if run.mode != "full" or entity.deletes != "sweep":
+    if run.mode not in {"full", "verify", "repair"} or entity.deletes in {"flag", "none"}:
         return 0
     if quarantined.nameless_in(connection, run.id):
         return 0  # one of the missing may be the record that could not be read
     live = record_store.count_live(connection, run.connection_id, run.entity)
     allowed = max(_ALWAYS_ALLOWED, int(live * engine.settings.max_delete_share))
-    unseen = record_store.unseen_keys(
+    is_free = run.allow_deletes or run.mode == "verify"
+    unseen = sightings.unseen_keys(
         connection,
         run.connection_id,
         run.entity,
         run_id=run.id,
-        limit=live if run.allow_deletes else allowed + 1,
+        limit=live if is_free else allowed + 1,
     )
-    if len(unseen) > allowed and not run.allow_deletes:
+    now = engine.clock.now()
+    if run.mode in {"verify", "repair"}:
+        surplus = [findings.Finding(key, "surplus", None) for key in unseen]
+        findings.add(connection, run.id, surplus, now=now)
+    if run.mode == "verify":
+        return 0
+    if len(unseen) > allowed and not is_free:
         raise RefusedError(
             f"the provider no longer has more than {allowed} of {live} records;"
             " nothing was deleted",
             hint="look at the provider, then: tieline sync run … --full --allow-deletes",
             code="deletes-held",
         )
-    if not unseen:
-        return 0
-    now = engine.clock.now()
-    return record_store.tombstone(
-        connection,
-        run.connection_id,
-        run.entity,
-        unseen,
-        rank=None if entity.version else _read_rank(connection, run),
-        run_id=run.id,
-        now=now,
+    rank = None if entity.version else _deletion_rank(connection, run)
+    deleted = record_store.bury(
+        connection, run.connection_id, run.entity, unseen, rank=rank, run_id=run.id, now=now
     )
+    if run.mode == "repair":
+        findings.mark_repaired(connection, run.id, now=now)
+    return deleted
 
 
-def _read_rank(connection: Connection, run: RunRow) -> int:
-    """Rank a deletion by when the run that noticed it began."""
-    began = run.started_at or run.created_at
-    latest = record_store.latest_rank(connection, run.connection_id, run.entity)
-    return max(int(began.timestamp() * 1_000_000), latest)
+def _deletion_rank(connection: Connection, run: RunRow) -> int:
+    """Rank a deletion by when the run that noticed it began, in the provider's time."""
+    began = partitions.earliest_as_of(connection, run.id) or run.started_at or run.created_at
+    return rank_of(began)

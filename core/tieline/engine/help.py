@@ -15,22 +15,21 @@ from tieline.contract import (
     RetryLaterError,
     TielineError,
 )
-from tieline.engine.ask import ring_for
-from tieline.engine.finish import end, finish_if_done
+from tieline.engine.ask import read_whole, ring_for
+from tieline.engine.crew import Crew
+from tieline.engine.finish import end, end_in, finish_if_done
 from tieline.engine.kit import Engine, this_worker
-from tieline.engine.work import Cancelled, PartitionWork
+from tieline.engine.work import Cancelled, CannotRead
 from tieline.errors import (
     DependencyError,
     KeyUnavailableError,
-    LeaseLost,
     StopRequested,
     WorkerLostError,
 )
-from tieline.failpoints import failpoint
 from tieline.store import connections as connection_store
-from tieline.store import log, partitions, runs
+from tieline.store import dead_letters, log, runs
 from tieline.store.database import Connection
-from tieline.store.rows import PartitionRow, RunRow
+from tieline.store.rows import RunRow
 from tieline.telemetry import bind, get_logger, tellable
 
 __all__ = ["help_run"]
@@ -39,7 +38,7 @@ _log = get_logger(__name__)
 _LONGEST_PAUSE_S = 900.0
 _FIRST_PAUSE_S = 5.0
 _WAITS_PER_ATTEMPT = 20
-_MOST_RESCUES = 3
+_MOST_PLANS = 3
 
 
 def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
@@ -65,7 +64,7 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
         return
     generation = None
     try:
-        opened = engine.opener.open(run.connection_id)
+        opened = engine.opener.open(run.connection_id, stop=stop)
         generation = opened.generation
         try:
             _work(engine, run, opened, opened.plugin.entity(run.entity), stop)
@@ -75,8 +74,6 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
         ring_for(engine, run.id)
     except Cancelled:
         end(engine, run, state="cancelled")
-    except LeaseLost:
-        _log.warning("lease lost: another worker has the partition, or the run is over")
     except DependencyError:
         raise
     except Exception as error:  # noqa: BLE001 - every way out of a run has its state
@@ -89,6 +86,8 @@ def _settle(engine: Engine, run: RunRow, error: Exception, generation: int | Non
         _put_off(engine, run, error)
     elif isinstance(error, NeedsReauthError):
         _need_reauth(engine, run, error, generation)
+    elif isinstance(error, WorkerLostError):
+        _bury(engine, run, error)
     elif isinstance(error, TielineError):
         end(engine, run, state="failed", error=error)
     else:
@@ -125,45 +124,27 @@ def _begin(engine: Engine, run_id: str) -> RunRow | None:
 def _work(
     engine: Engine, run: RunRow, opened: OpenConnection, entity: Entity, stop: threading.Event
 ) -> None:
-    while not stop.is_set():
-        partition = _claim(engine, run)
-        if partition is None:
-            finish_if_done(engine, run, entity)
-            return
-        if partition.rescues > _MOST_RESCUES:
-            raise WorkerLostError(
-                f"{partition.rescues} workers in a row died on page {partition.pages + 1} of"
-                f" partition {partition.number}",
-                hint="look at the workers' logs (memory?), then run the sync again",
-            )
-        failpoint("sync.claim.after")
-        PartitionWork(
-            engine=engine, opened=opened, run=run, entity=entity, partition=partition, stop=stop
-        ).finish()
-    raise StopRequested
+    """Read what is free; plan anew what cannot be read as it was planned."""
+    for _ in range(_MOST_PLANS):
+        try:
+            Crew(engine=engine, opened=opened, run=run, entity=entity, stop=stop).work()
+        except CannotRead as refused:
+            run = _planned_anew(engine, run, refused)
+            continue
+        finish_if_done(engine, run, entity)
+        return
 
 
-def _claim(engine: Engine, run: RunRow) -> PartitionRow | None:
-    def claim(connection: Connection) -> PartitionRow | None:
-        now = engine.clock.now()
-        partition = partitions.claim_partition(
-            connection, run.id, owner=this_worker(), now=now, lease_until=engine.lease_until()
-        )
-        if partition and partition.fence > 1:
-            log.add_entry(
-                connection,
-                at=now,
-                actor=this_worker(),
-                event="partition.resumed",
-                connection_id=run.connection_id,
-                entity=run.entity,
-                run_id=run.id,
-                counts=partition.counts,
-                detail=f"partition {partition.number} from page {partition.pages + 1}",
-            )
-        return partition
-
-    return engine.database.transact(claim)
+def _planned_anew(engine: Engine, run: RunRow, refused: CannotRead) -> RunRow:
+    words = tellable(refused.error.message)
+    if refused.source == "feed":
+        mode, reason = "full", f"the log of changes cannot be read ({words}), so everything is"
+    else:
+        mode = run.mode
+        reason = f"the list cannot be bounded by time ({words}), so it is read in one piece"
+    read_whole(engine, run, mode=mode, reason=reason)
+    with engine.database.read() as connection:
+        return runs.get_run(connection, run.id) or run
 
 
 def _put_off(engine: Engine, run: RunRow, error: RetryLaterError | KeyUnavailableError) -> None:
@@ -206,6 +187,26 @@ def _put_off(engine: Engine, run: RunRow, error: RetryLaterError | KeyUnavailabl
         )
 
     engine.database.transact(put_off)
+
+
+def _bury(engine: Engine, run: RunRow, error: WorkerLostError) -> None:
+    """End a run that kills its workers, and leave a dead letter: somebody has to look."""
+
+    def bury(connection: Connection) -> None:
+        end_in(engine, connection, run, state="failed", error=error)
+        dead_letters.add_dead_letter(
+            connection,
+            kind="run",
+            connection_id=run.connection_id,
+            entity=run.entity,
+            run_id=run.id,
+            reason_code=error.slug,
+            reason=tellable(error.message),
+            facts={"mode": run.mode, "counts": run.counts.as_dict()},
+            now=engine.clock.now(),
+        )
+
+    engine.database.transact(bury)
 
 
 def _need_reauth(

@@ -1,41 +1,71 @@
-"""Work on one partition: fetch, prepare, commit, page by page."""
+"""Work on one partition: fetch, compare, settle, commit, page by page."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tieline.auth import OpenConnection
-from tieline.contract import CursorExpiredError, Entity, Page, PageParams, ProviderError, Window
+from tieline.contract import (
+    CursorExpiredError,
+    Entity,
+    FeedPage,
+    Page,
+    PageParams,
+    ProviderError,
+    ProviderUnavailableError,
+    RequestRejectedError,
+    RetryLaterError,
+    Window,
+)
 from tieline.engine.blame import blamed
-from tieline.engine.fetch import FetchedPage, Fetcher
+from tieline.engine.fetch import FetchedPage, Fetcher, retrying
 from tieline.engine.kit import Engine
-from tieline.errors import DeclarationError, LeaseLost, StopRequested
+from tieline.engine.pace import Reading
+from tieline.errors import DeclarationError, LeaseLost, Overtaken, RefusedError, StopRequested
 from tieline.failpoints import failpoint
-from tieline.records import PageWriter
-from tieline.store import partitions
-from tieline.store import records as record_store
-from tieline.store.database import Connection
-from tieline.store.partitions import Advance
+from tieline.records import Draft, PageWriter, Plan, rank_of
+from tieline.store import findings, partitions, sightings
+from tieline.store.database import Connection, Desk
+from tieline.store.partitions import Advance, Moved
 from tieline.store.rows import Counts, PartitionRow, RunRow
 
-__all__ = ["Cancelled", "PartitionWork"]
+__all__ = ["Cancelled", "CannotRead", "PartitionWork"]
 
 _MAX_RESTARTS = 5
 _MAX_CURSOR = 4096
+_MAX_OVERTAKEN = 10
 _LOOK_S = 0.5
+_LEAVE_S = 5.0
+_ALWAYS_ALLOWED = 20
 
 
 class Cancelled(BaseException):
     """Somebody asked the run to stop."""
 
 
+class CannotRead(BaseException):
+    """The provider refuses this way of reading; there is another one.
+
+    Args:
+        error: Its words.
+        source: ``feed`` or ``window``.
+    """
+
+    def __init__(self, error: ProviderError, source: str) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.source = source
+
+
 @dataclass(kw_only=True, slots=True)
 class PartitionWork:
-    """One claimed partition and the hands that work on it.
+    """One claimed partition and the hand that works on it.
 
     Attributes:
         engine: The parts.
@@ -44,7 +74,11 @@ class PartitionWork:
         entity: What is read.
         partition: As it was claimed.
         stop: Set when this process has to leave.
+        ahead: Pages to fetch while one is written.
+        on_page: Called after each commit with the seconds since the one before.
         renewed_at: When the lease was last known to be renewed, monotonic.
+        skew: The provider's clock less ours, as the last answer told.
+        reading: How far the window was read.
     """
 
     engine: Engine
@@ -53,7 +87,14 @@ class PartitionWork:
     entity: Entity
     partition: PartitionRow
     stop: threading.Event
+    ahead: int
+    on_page: Callable[[float], None] = lambda _: None
     renewed_at: float = 0.0
+    skew: timedelta = timedelta(0)
+    reading: Reading = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reading = Reading(self.entity.windows, self.partition)
 
     def finish(self) -> None:
         """Read the partition to its end.
@@ -62,98 +103,246 @@ class PartitionWork:
             StopRequested: ``stop`` was set; the lease is given back.
             Cancelled: The run is to stop; the lease is given back.
             LeaseLost: Somebody else holds the partition; nothing was changed.
+            CannotRead: The run has to be planned anew.
             ProviderError: Of the class that says what happens next; the lease
                 is given back.
         """
         try:
-            while not self._read_window():
-                self._restart()
+            with self.engine.database.desk() as desk:
+                while not self._read_window(desk):
+                    self._restart()
         except LeaseLost:
             raise
-        except (StopRequested, Cancelled, Exception):
+        except (StopRequested, Cancelled, CannotRead, Exception):
             self._release()
             raise
 
-    def _read_window(self) -> bool:
+    @property
+    def _is_feed(self) -> bool:
+        return self.partition.source == "feed"
+
+    def _read_window(self, desk: Desk) -> bool:
         """Read on from the checkpoint; False if the cursor there has expired."""
-        writer = PageWriter(self.engine.database, self.run.connection_id, self.entity)
+        writer = self._writer(desk)
         fetcher = Fetcher(
             self._step(),
             cursor=self.partition.checkpoint,
-            ahead=self.engine.settings.read_ahead,
+            ahead=self.ahead,
             clock=self.engine.clock,
-            count_calls=lambda: self.opened.transport.calls,
+            wake=self.stop,
+            count_calls=lambda: self.opened.transport.calls_here,
         )
         with fetcher:
             try:
-                for fetched in fetcher.pages(patience_s=_LOOK_S):
-                    if fetched is None:
-                        self._renew_in_time()
-                    else:
-                        self._commit(writer, fetched)
-                    if self.stop.is_set() and self.partition.state != "done":
-                        raise StopRequested
+                self._read_pages(fetcher, writer, desk)
             except CursorExpiredError:
                 if self.partition.restarts >= _MAX_RESTARTS:
                     raise
                 return False
+            except RequestRejectedError as error:
+                raise self._other_way(error) from error
+            except RetryLaterError:
+                if self.stop.is_set():  # the wait was cut short
+                    raise StopRequested from None
+                raise
+            finally:
+                self._flush(writer)
         return True
 
-    def _step(self) -> Callable[[str | None], Page]:
+    def _read_pages(self, fetcher: Fetcher, writer: PageWriter, desk: Desk) -> None:
+        leave_by: float | None = None
+        before = time.monotonic()
+        for fetched in fetcher.pages(patience_s=_LOOK_S):
+            if fetched is None:
+                self._renew_in_time()
+            else:
+                self._commit(writer, fetched, desk)
+                after = time.monotonic()
+                self.on_page(after - before)
+                before = after
+            if self.partition.state == "done":
+                return
+            if self.stop.is_set():  # what is fetched already is still committed
+                now = self.engine.clock.monotonic()
+                if leave_by is None:
+                    fetcher.leave()
+                    leave_by = now + _LEAVE_S
+                elif now >= leave_by:
+                    raise StopRequested
+        if self.stop.is_set():
+            raise StopRequested
+
+    def _other_way(self, error: RequestRejectedError) -> BaseException:
+        """Tell a way of reading that the provider does not know from a plain refusal."""
+        if self.partition.pages:
+            return error
+        if self._is_feed:
+            return CannotRead(error, "feed")
+        is_part = (self.partition.window_start, self.partition.window_end) != (
+            self.run.window_start,
+            self.run.window_end,
+        )
+        return CannotRead(error, "window") if is_part else error
+
+    def _writer(self, desk: Desk) -> PageWriter:
+        read_until = 0
+        if self._is_feed:
+            with self.engine.database.read() as connection:
+                at = partitions.last_list_read(connection, self.run.connection_id, self.run.entity)
+            read_until = rank_of(at) if at else 0
+        return PageWriter(desk, self.run.connection_id, self.entity, read_until=read_until)
+
+    def _step(self) -> Callable[[str | None], Page | FeedPage]:
         params = PageParams(
             window=Window(start=self.partition.window_start, end=self.partition.window_end)
         )
+        kind: type[Page | FeedPage] = Page
+        step: Callable[..., Page | FeedPage] = self.entity.page
+        if self._is_feed and self.entity.feed is not None:
+            kind, step = FeedPage, self.entity.feed.page
 
-        def read(cursor: str | None) -> Page:
+        def read(cursor: str | None) -> Page | FeedPage:
             with blamed(self.opened.plugin, self.entity):
-                page = self.entity.page(self.opened.client, params, cursor)
-            return _checked(page, self.opened.plugin.found.distribution, self.entity.name)
+                page = step(self.opened.client, params, cursor)
+            checked: Page | FeedPage = _checked(
+                page, kind, self.opened.plugin.found.distribution, self.entity.name
+            )
+            return checked
 
         return read
 
-    def _commit(self, writer: PageWriter, fetched: FetchedPage) -> None:
-        prepared = writer.prepare(fetched.page, read_at=fetched.read_at)
+    def _commit(self, writer: PageWriter, fetched: FetchedPage, desk: Desk) -> None:
+        page = fetched.page
+        as_of = (page.as_of or fetched.read_at).astimezone(UTC)
+        self.skew = as_of - fetched.read_at
+        if isinstance(page, FeedPage):
+            draft = writer.draft_changes(page.changes)
+        else:
+            self.reading.meet(page.records)
+            own = self.reading.within(page.records, self.partition.split_at)
+            draft = writer.draft_page(replace(page, records=own), rank=rank_of(as_of))
+        requests = fetched.requests
+        plan = self._compare(writer, draft)
+        for _ in range(_MAX_OVERTAKEN):
+            if plan.asks:
+                requests += self._settle(writer, draft, plan.asks)
+            else:
+                try:
+                    return self._write(desk, writer, plan, page.next, as_of, requests)
+                except Overtaken:
+                    pass  # somebody else wrote one of its records meanwhile
+            plan = self._compare(writer, draft)
+        raise ProviderUnavailableError(
+            "the same records kept being changed by somebody else", code="overtaken"
+        )
+
+    def _compare(self, writer: PageWriter, draft: Draft) -> Plan:
+        return writer.compare(draft, now=rank_of(self.engine.clock.now() + self.skew))
+
+    def _settle(self, writer: PageWriter, draft: Draft, keys: Sequence[str]) -> int:
+        """Read again what nobody can judge; return how many calls that took."""
+        for key in keys:
+            at = self.engine.clock.now() + self.skew
+            record = retrying(partial(self._get, key), self.engine.clock, self.stop)
+            writer.settle(draft, key, record, rank=rank_of(at))
+            self._renew_in_time()
+        return len(keys)
+
+    def _get(self, key: str) -> Any:
+        if self.entity.get is None:
+            raise DeclarationError(
+                f"{self.opened.plugin.found.distribution}: {self.entity.name} has changes"
+                " without a record, and no get to read it"
+            )
+        with blamed(self.opened.plugin, self.entity):
+            return self.entity.get(self.opened.client, key)
+
+    def _write(
+        self,
+        desk: Desk,
+        writer: PageWriter,
+        plan: Plan,
+        checkpoint: str | None,
+        as_of: datetime,
+        requests: int,
+    ) -> None:
         step = Advance(
             partition_id=self.partition.id,
             fence=self.partition.fence,
             page=self.partition.pages,
-            checkpoint=fetched.page.next,
+            checkpoint=checkpoint,
             counts=Counts(),
             now=self.engine.clock.now(),
             lease_until=self.engine.lease_until(),
-            is_done=fetched.page.next is None,
-            as_of=(fetched.page.as_of or fetched.read_at).astimezone(UTC),
+            is_done=checkpoint is None or self.reading.has_passed(self.partition.split_at),
+            as_of=as_of,
+            reached_at=self.reading.reached_at,
+            page_span_s=self.reading.page_span_s,
+            is_ordered=self.reading.is_ordered,
         )
 
-        def work(connection: Connection) -> bool:
-            written = writer.write(connection, prepared, run_id=self.run.id, now=step.now)
-            self._note_sightings(connection, written.met)
-            whole = replace(step, counts=written.counts + Counts(requests=fetched.requests))
-            has_moved, is_cancelled = partitions.advance(connection, whole)
-            if not has_moved:
+        def work(connection: Connection) -> tuple[Moved, Counts]:
+            counts = self._store(connection, writer, plan, step.now)
+            moved = partitions.advance(
+                connection, replace(step, counts=counts + Counts(requests=requests))
+            )
+            if moved is None:
                 self._check_committed_before(connection, step)
+                raise LeaseLost  # not reached
             failpoint("sync.page.before_commit")
-            return is_cancelled
+            return moved, counts
 
         try:
-            is_cancelled = self.engine.database.transact(work)
+            moved, counts = desk.transact(work)
         except _CommittedBefore:
-            is_cancelled = False
+            moved, counts = Moved(is_cancelled=False, split_at=self.partition.split_at), plan.counts
         failpoint("sync.page.after_commit")
+        self._note(step, moved, counts)
+
+    def _note(self, step: Advance, moved: Moved, counts: Counts) -> None:
+        """Take over what the commit told."""
         self.renewed_at = self.engine.clock.monotonic()
         self.partition = replace(
             self.partition,
             pages=step.page + 1,
             checkpoint=step.checkpoint,
+            split_at=moved.split_at,
+            counts=self.partition.counts + counts,
             state="done" if step.is_done else "running",
         )
-        if is_cancelled and not step.is_done:
+        if step.is_done:
+            return
+        if moved.is_cancelled:
             raise Cancelled
+        self._stop_at_too_many_bad()
+        if self.reading.has_passed(moved.split_at):
+            self._complete()
+
+    def _store(
+        self, connection: Connection, writer: PageWriter, plan: Plan, now: datetime
+    ) -> Counts:
+        if self.run.mode in {"verify", "repair"}:
+            findings.add(connection, self.run.id, _findings(plan), now=now)
+        if self.run.mode == "verify":
+            self._note_sightings(connection, plan.keys)
+            return Counts(seen=plan.counts.seen, unchanged=plan.counts.seen)
+        written = writer.write(connection, plan, run_id=self.run.id, now=now)
+        self._note_sightings(connection, written.met)
+        return written.counts
+
+    def _stop_at_too_many_bad(self) -> None:
+        counts, share = self.partition.counts, self.engine.settings.max_quarantine_share
+        if counts.quarantined > max(_ALWAYS_ALLOWED, share * counts.seen):
+            raise RefusedError(
+                f"{counts.quarantined} of {counts.seen} records could not be used; the run stopped",
+                hint="look at them: tieline records quarantine list; then sync again",
+                code="quarantine-share",
+            )
 
     def _note_sightings(self, connection: Connection, met: Sequence[str]) -> None:
-        """Note what was met and not written, for the sweep at the end of a full run."""
-        if met and self.run.mode == "full" and self.entity.deletes == "sweep":
-            record_store.add_sighting(
+        """Note what was met and not written, for the sweep at the end."""
+        if met and self.run.mode in {"full", "verify", "repair"}:
+            sightings.add_sighting(
                 connection,
                 run_id=self.run.id,
                 partition_id=self.partition.id,
@@ -168,6 +357,13 @@ class PartitionWork:
             raise _CommittedBefore
         raise LeaseLost
 
+    def _complete(self) -> None:
+        """End a partition that was split behind its reader's back."""
+        with self.engine.database.write() as connection:
+            if not partitions.complete(connection, self.partition.id, fence=self.partition.fence):
+                raise LeaseLost
+        self.partition = replace(self.partition, state="done")
+
     def _restart(self) -> None:
         """Go back to the window's start; everything read again changes nothing."""
         step = Advance(
@@ -181,11 +377,15 @@ class PartitionWork:
             is_restart=True,
         )
         with self.engine.database.write() as connection:
-            has_moved, _ = partitions.advance(connection, step)
-        if not has_moved:
+            moved = partitions.advance(connection, step)
+        if moved is None:
             raise LeaseLost
+        self.reading = Reading(self.entity.windows, self.partition)
         self.partition = replace(
-            self.partition, checkpoint=None, restarts=self.partition.restarts + 1
+            self.partition,
+            checkpoint=None,
+            restarts=self.partition.restarts + 1,
+            split_at=moved.split_at,
         )
 
     def _renew_in_time(self) -> None:
@@ -213,15 +413,36 @@ class PartitionWork:
             with self.engine.database.write() as connection:
                 partitions.release(connection, self.partition.id, fence=self.partition.fence)
 
+    def _flush(self, writer: PageWriter) -> None:
+        """Store what was counted on the way; a killed worker's share of it is lost."""
+        if writer.has_shapes:
+            with self.engine.database.write() as connection:
+                writer.flush_drift(connection, run_id=self.run.id, now=self.engine.clock.now())
+
 
 class _CommittedBefore(BaseException):
     """The page stands already: the answer to its commit was lost."""
 
 
-def _checked(page: Any, distribution: str, entity: str) -> Page:
-    if not isinstance(page, Page) or not isinstance(page.records, list):
+def _findings(plan: Plan) -> list[findings.Finding]:
+    found = []
+    for row in plan.new:
+        if row.revision == 1 or row.record_id in plan.revived:
+            kind = "missing"
+        else:
+            kind = "surplus" if row.is_deleted else "stale"
+        if not (row.is_deleted and kind == "missing"):
+            theirs = None if row.is_deleted else row.content_hash
+            found.append(findings.Finding(row.record_id, kind, theirs))
+    return found
+
+
+def _checked(page: Any, kind: type[Page | FeedPage], distribution: str, entity: str) -> Any:
+    items = getattr(page, "changes" if kind is FeedPage else "records", None)
+    if not isinstance(page, kind) or not isinstance(items, list):
         raise DeclarationError(
-            f"{distribution}: the page step of {entity} returned {type(page).__name__}, not Page"
+            f"{distribution}: the page step of {entity} returned {type(page).__name__},"
+            f" not {kind.__name__}"
         )
     if page.next is not None and len(page.next) > _MAX_CURSOR:
         raise ProviderError(f"a cursor has more than {_MAX_CURSOR} characters", code="cursor-loop")

@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,8 +26,7 @@ _HOSTILE = re.compile("[\x00␛\ud800-\udfff]")
 _ESCAPED = re.compile("␛(?:(0)|(␛)|u([0-9a-f]{4}))")
 
 
-@dataclass(frozen=True, slots=True)
-class Canonical:
+class Canonical(NamedTuple):
     """A record as it is stored.
 
     Attributes:
@@ -56,13 +54,16 @@ def canonical(record: Mapping[str, Any]) -> Canonical:
         text, is_escaped = b"", True
     if is_escaped:
         text, is_escaped = _canonical_slowly(record)
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+    size = len(text)
+    if size > MAX_DEPTH and text.count(b"[") + text.count(b"{") > MAX_DEPTH:
         _check_depth(record)
-    if len(text) > MAX_BYTES:
+    if size > MAX_BYTES:
         raise InvalidRecordError(
-            f"the record has {len(text):,} bytes, more than {MAX_BYTES:,}", code="record-too-large"
+            f"the record has {size:,} bytes, more than {MAX_BYTES:,}", code="record-too-large"
         )
-    return Canonical(text, blake2b(text, digest_size=16).hexdigest(), is_escaped)
+    # An escaped text and one that only looks like it are not the same content.
+    mark = b"escaped" if is_escaped else b""
+    return Canonical(text, blake2b(text, digest_size=16, person=mark).hexdigest(), is_escaped)
 
 
 def restore(payload: str, *, is_escaped: bool) -> str:
@@ -91,8 +92,15 @@ def _canonical_slowly(record: Mapping[str, Any]) -> tuple[bytes, bool]:
         return _HOSTILE.sub(_escaped, text)
 
     escaped = _map_texts(record, escape)
-    kept = escaped if is_hostile else record
-    text = json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    kept = escaped if is_hostile else _map_texts(record, str)
+    try:
+        text = json.dumps(
+            kept, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        )
+    except ValueError:
+        raise InvalidRecordError(
+            "the record holds a number that cannot be written", code="record-not-finite"
+        ) from None
     return text.encode(), is_hostile
 
 

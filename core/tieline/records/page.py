@@ -2,49 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from tieline.contract import Entity, InvalidRecordError, Page, Record
+from tieline.contract import Change, Entity, InvalidRecordError, Page, Record
+from tieline.errors import Overtaken
 from tieline.records.canonical import canonical, raw_text
 from tieline.records.check import RecordCheck
-from tieline.store import quarantined
+from tieline.records.order import Copy, Known, Order, Verdict, gone
+from tieline.store import copies as history
+from tieline.store import drift, quarantined
 from tieline.store import records as store
-from tieline.store.database import Connection, Database
+from tieline.store.copies import LostCopy
+from tieline.store.database import Connection, Database, Desk
 from tieline.store.quarantined import BadRecord
 from tieline.store.records import NewRecord
 from tieline.store.rows import Counts
 
-__all__ = ["PageWriter", "Prepared", "Written", "record_key"]
+__all__ = ["Draft", "PageWriter", "Plan", "Written", "rank_of", "record_key"]
 
 _MAX_RANK = 2**63 - 1
 _MAX_KEY = 255
+_NOTHING: Mapping[str, Known] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A page, ready to be written.
+@dataclass(slots=True)
+class Draft:
+    """The copies of one page, before anything is known of their records.
 
     Attributes:
-        new: Records that are new or differ from what was known, by key.
-        keys: Keys of all records on the page that have one.
+        copies: The copy of each key, and the record if there is one.
         bad: Records for the quarantine.
-        deleted: Keys that the provider said are gone.
-        seen: How many records the page held.
-        rank: When the page was read, in microseconds since 1970.
-        read_at: When its call began.
+        doubtful: Keys of which the page held copies that differ, or none.
+        repeats: How many records of the page were dropped for a later one.
+        is_versioned: Ranks of records are versions; those of deletions are times.
+        asked: What was known of the keys that were asked about, when they were.
     """
 
-    new: Sequence[NewRecord]
-    keys: Sequence[str]
-    bad: Sequence[BadRecord]
-    deleted: Sequence[str]
+    copies: dict[str, tuple[Copy, Record | None]] = field(default_factory=dict)
+    bad: list[BadRecord] = field(default_factory=list)
+    doubtful: set[str] = field(default_factory=set)
+    repeats: int = 0
+    is_versioned: bool = False
+    asked: dict[str, Known | None] = field(default_factory=dict)
+
+    def put(self, copy: Copy, record: Record | None) -> None:
+        """Add a copy; of two of one key the later stands, of equal ones a deletion or the last."""
+        if (found := self.copies.get(copy.key)) is not None:
+            before = found[0]
+            is_mixed = before.is_deleted != copy.is_deleted
+            is_tie = before.rank == copy.rank or (is_mixed and self.is_versioned)
+            if is_tie and (is_mixed or before.digest != copy.digest):
+                self.doubtful.add(copy.key)
+            stays = before.is_deleted if is_tie and is_mixed else before.rank > copy.rank
+            self.repeats += not (copy if stays else before).is_deleted
+            if stays:
+                return
+        self.copies[copy.key] = (copy, record)
+
+    def has(self, key: str) -> bool:
+        """Whether the page tells what became of a record, not only that something did."""
+        copy, record = self.copies[key]
+        return copy.is_deleted or record is not None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done with a page's copies.
+
+    Attributes:
+        seen: How many records the page held.
+        bad: Records for the quarantine.
+        asks: Keys of records that have to be read again first.
+        keys: Keys of all records of the page.
+        new: Rows to write, sorted by key.
+        later: Keys of records that are as they were, at a later event, with its rank.
+        lost: Copies that were older than what is known.
+        revived: Keys of records that are tombstones here and live there.
+        shapes: The field names of each record to write.
+        based_on: What was known of the records that are written or moved on.
+        created: How many rows are records that were unknown.
+        deleted: How many rows are tombstones.
+    """
+
     seen: int
-    rank: int
-    read_at: datetime
+    bad: list[BadRecord]
+    asks: list[str]
+    keys: list[str] = field(default_factory=list)
+    new: list[NewRecord] = field(default_factory=list)
+    later: list[tuple[str, int]] = field(default_factory=list)
+    lost: list[LostCopy] = field(default_factory=list)
+    revived: set[str] = field(default_factory=set)
+    shapes: list[tuple[str, ...]] = field(default_factory=list)
+    based_on: dict[str, Known] = field(default_factory=dict)
+    created: int = 0
+    deleted: int = 0
+
+    @property
+    def counts(self) -> Counts:
+        """What it comes to; ``requests`` is left at 0."""
+        updated = len(self.new) - self.created - self.deleted
+        return Counts(
+            seen=self.seen,
+            created=self.created,
+            updated=updated,
+            unchanged=self.seen - len(self.bad) - self.created - updated,
+            deleted=self.deleted,
+            quarantined=len(self.bad),
+        )
+
+    def put_aside(self, copy: Copy, verdict: Verdict) -> None:
+        """Note a copy that is not written."""
+        if verdict is Verdict.NOTE:
+            self.later.append((copy.key, copy.rank))
+        elif verdict is Verdict.OLDER:
+            self.lost.append(LostCopy(copy.key, copy.source, copy.rank, copy.digest or None))
+        elif verdict is Verdict.ASK and copy.key not in self.asks:
+            self.asks.append(copy.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,114 +140,239 @@ class Written:
 
 
 class PageWriter:
-    """Prepares and writes pages of one entity of one connection.
+    """Drafts, compares and writes pages of one entity of one connection.
 
     Args:
-        database: Where the records are.
+        database: Where the records are; a desk of it for many pages.
         connection_id: The connection.
         entity: The entity's declaration.
+        read_until: Rank of the last list read before, for copies from events.
     """
 
-    def __init__(self, database: Database, connection_id: str, entity: Entity) -> None:
+    def __init__(
+        self, database: Database | Desk, connection_id: str, entity: Entity, *, read_until: int = 0
+    ) -> None:
         self._database = database
         self._connection_id = connection_id
         self._entity = entity
+        self._read_until = read_until
         self._check = RecordCheck(entity.schema)
-        with database.read() as connection:
-            self._has_quarantined = quarantined.has_quarantined(
-                connection, connection_id, entity.name
-            )
-            latest = store.latest_rank(connection, connection_id, entity.name)
-        # A clock that was set back must not make every later copy look older.
-        self._floor = 0 if entity.version else latest
+        self._shapes: Counter[tuple[str, ...]] = Counter()
+        self._has_quarantined, self._expects_new = database.transact(self._look, is_read=True)
 
-    def prepare(self, page: Page, *, read_at: datetime) -> Prepared:
-        """Hash a page's records, compare them with the known ones, check the rest.
+    def _look(self, connection: Connection) -> tuple[bool, bool]:
+        of = (self._connection_id, self._entity.name)
+        # While all is new, asking what is known of it is a read for nothing.
+        return quarantined.has_quarantined(connection, *of), store.is_empty(connection, *of)
+
+    def draft_page(self, page: Page, *, rank: int, source: str = "list") -> Draft:
+        """Hash the records of a list page.
 
         Args:
             page: As the plugin returned it.
-            read_at: When its call began, aware UTC.
+            rank: When it was read, in the provider's time.
+            source: ``list`` or ``get``.
         """
-        rank = max(int(read_at.timestamp() * 1_000_000), self._floor + 1)
-        bad: list[BadRecord] = []
-        copies: dict[str, tuple[NewRecord, Record]] = {}
+        draft = Draft(is_versioned=self._entity.version is not None)
+        copies, version, name = draft.copies, self._entity.version, self._entity.key
         for record in page.records:
             try:
-                copy = self._copy(record, rank)
-                copies[copy.record_id] = (copy, record)
+                key = record_key(record, name)
+                text, digest, is_escaped = canonical(record)
+                of = rank if version is None else self._version(version, record)
+                copy = Copy(key, text, digest, of, source, False, is_escaped)  # noqa: FBT003 - hot
             except InvalidRecordError as error:
-                bad.append(self._bad(record, error, rank))
-        known = self._known(list(copies))
-        new: list[NewRecord] = []
+                draft.bad.append(self._bad(record, error, rank))
+                continue
+            if key in copies:
+                draft.put(copy, record)
+            else:
+                copies[key] = (copy, record)
+        for key in page.deleted:
+            draft.put(gone(key, rank, source), None)
+        return draft
+
+    def draft_changes(self, changes: Iterable[Change], *, source: str = "feed") -> Draft:
+        """Hash the entries of a log of changes; those without a record are doubtful."""
+        draft = Draft(is_versioned=self._entity.version is not None)
+        for change in changes:
+            rank = rank_of(change.at)
+            if change.is_deleted:
+                draft.put(gone(change.key, rank, source), None)
+            elif change.record is None:
+                draft.put(Copy(change.key, b"", "", rank, source), None)
+                draft.doubtful.add(change.key)
+            else:
+                self._draft_change(draft, change.record, rank, source)
+        return draft
+
+    def _draft_change(self, draft: Draft, record: Record, rank: int, source: str) -> None:
+        version = self._entity.version
+        try:
+            key = record_key(record, self._entity.key)
+            text, digest, is_escaped = canonical(record)
+            of = rank if version is None else self._version(version, record)
+        except InvalidRecordError as error:
+            draft.bad.append(self._bad(record, error, rank))
+            return
+        draft.put(Copy(key, text, digest, of, source, is_escaped=is_escaped), record)
+
+    def settle(self, draft: Draft, key: str, record: Record | None, *, rank: int) -> None:
+        """Put what was read again in the place of a copy that nobody could judge.
+
+        Args:
+            draft: The page.
+            key: The record's key.
+            record: As it is now; None if the provider says that it is gone.
+            rank: When it was read, in the provider's time.
+        """
+        draft.doubtful.discard(key)
+        draft.copies.pop(key, None)
+        if record is None:
+            draft.put(gone(key, rank, "get"), None)
+            return
+        again = self.draft_page(Page(records=[record], next=None), rank=rank, source="get")
+        draft.copies.update(again.copies)
+        draft.bad += again.bad
+
+    def compare(self, draft: Draft, *, now: int) -> Plan:
+        """Judge a page's copies by what is known; nothing is written.
+
+        Args:
+            draft: The page.
+            now: The provider's present time, as a rank.
+        """
+        copies = draft.copies
+        known = _NOTHING if self._expects_new else self._known(list(copies))
+        order = Order(
+            is_versioned=self._entity.version is not None,
+            can_ask=self._entity.get is not None,
+            now=now,
+            read_until=self._read_until,
+        )
+        lost = sum(1 for copy, _ in copies.values() if copy.is_deleted)
+        plan = Plan(
+            seen=len(copies) - lost + len(draft.bad) + draft.repeats,
+            bad=list(draft.bad),
+            asks=[key for key in sorted(draft.doubtful) if order.can_ask or not draft.has(key)],
+        )
         for key in sorted(copies):
             copy, record = copies[key]
             stored = known.get(key)
-            if stored and stored.content_hash == copy.content_hash and not stored.is_deleted:
-                continue
+            verdict = (
+                Verdict.WRITE if stored is None else order.judge(stored, copy, draft.asked.get(key))
+            )
+            if stored is not None and verdict in {Verdict.WRITE, Verdict.NOTE}:
+                plan.based_on[key] = stored
+            if verdict is Verdict.WRITE:
+                self._accept(plan, copy, record, stored)
+            elif verdict is not Verdict.SAME:
+                plan.put_aside(copy, verdict)
+        draft.asked |= {key: known.get(key) for key in plan.asks}
+        plan.keys = [*copies, *(each.record_id for each in plan.bad if each.record_id)]
+        return plan
+
+    def _accept(self, plan: Plan, copy: Copy, record: Record | None, stored: Known | None) -> None:
+        """Plan to write a copy, unless its record breaks the schema's promises."""
+        if copy.is_deleted:
+            copy = self._tombstone(copy, stored)
+            plan.deleted += 1
+        elif record is not None:
             try:
                 self._check(record)
-                new.append(copy)
             except InvalidRecordError as error:
-                bad.append(self._bad(record, error, rank))
-        keys = [*copies, *(record.record_id for record in bad if record.record_id)]
-        return Prepared(new, keys, bad, page.deleted, len(page.records), rank, read_at)
+                plan.bad.append(self._bad(record, error, copy.rank))
+                return
+            plan.shapes.append(tuple(record))
+            plan.created += stored is None
+        if stored is None:
+            plan.new.append(NewRecord(*copy, 1))
+            return
+        if stored.is_deleted:
+            plan.revived.add(copy.key)
+        plan.new.append(NewRecord(*copy, stored.revision + 1))
 
     def write(
-        self, connection: Connection, prepared: Prepared, *, run_id: str | None, now: datetime
+        self, connection: Connection, plan: Plan, *, run_id: str | None, now: datetime
     ) -> Written:
-        """Write a prepared page in the caller's transaction; harmless to repeat."""
-        name = self._entity.name
-        written: Mapping[str, int] = {}
-        if prepared.new:
-            at = store.take_positions(connection, self._connection_id, name, len(prepared.new))
-            written = store.upsert(
-                connection,
-                self._connection_id,
-                name,
-                prepared.new,
-                at=at,
-                read_at=prepared.read_at,
-                run_id=run_id,
-                now=now,
-            )
-        deleted = self._tombstone(connection, prepared, run_id, now)
-        self._quarantine(connection, prepared, run_id, now)
-        created = sum(1 for revision in written.values() if revision == 1)
-        counts = Counts(
-            seen=prepared.seen,
-            created=created,
-            updated=len(written) - created,
-            unchanged=prepared.seen - len(prepared.bad) - len(written),
-            deleted=deleted,
-            quarantined=len(prepared.bad),
-        )
-        return Written(counts, [key for key in prepared.keys if key not in written])
+        """Do what was planned in the caller's transaction.
 
-    def _known(self, keys: list[str]) -> Mapping[str, store.Known]:
+        Raises:
+            Overtaken: A record changed since it was compared: compare again.
+        """
+        of = (self._connection_id, self._entity.name)
+        if plan.lost:
+            history.note_lost(connection, *of, plan.lost, run_id=run_id, now=now)
+        if plan.new or plan.later:
+            at = store.take_positions(connection, *of, len(plan.new))
+        if plan.based_on:  # nobody else writes now: the counter's row is ours
+            rows = store.read_known(connection, *of, list(plan.based_on))
+            if any(Known(*row[1:]) != plan.based_on[row[0]] for row in rows):
+                raise Overtaken
+        if plan.later:
+            store.move_ranks(connection, *of, plan.later)
+        if plan.new:
+            count = store.upsert(connection, *of, plan.new, at=at, run_id=run_id, now=now)
+            if count != len(plan.new):
+                self._expects_new = False
+                raise Overtaken
+        self._expects_new = self._expects_new or (
+            plan.counts.created == plan.counts.seen and plan.counts.seen > 1
+        )
+        self._quarantine(connection, plan, run_id, now)
+        self._shapes.update(plan.shapes)
+        written = {row.record_id for row in plan.new}
+        return Written(plan.counts, [key for key in plan.keys if key not in written])
+
+    @property
+    def has_shapes(self) -> bool:
+        """Whether :meth:`flush_drift` has anything to add."""
+        return bool(self._shapes)
+
+    def flush_drift(self, connection: Connection, *, run_id: str | None, now: datetime) -> None:
+        """Add up which fields the schema did not name, and which it named in vain."""
+        promised = {f.data_key or name for name, f in self._entity.schema.load_fields.items()}
+        fields: Counter[tuple[str, str]] = Counter()
+        for shape, count in self._shapes.items():
+            for name in set(shape) - promised:
+                fields[name, "unknown"] += count
+            for name in promised - set(shape):
+                fields[name, "missing"] += count
+        self._shapes.clear()
+        drift.add(
+            connection, self._connection_id, self._entity.name, fields, run_id=run_id, now=now
+        )
+
+    def _known(self, keys: list[str]) -> Mapping[str, Known]:
         if not keys:
-            return {}
-        with self._database.read() as connection:
+            return _NOTHING
+
+        def read(connection: Connection) -> Sequence[tuple[str, str, int, bool, int]]:
             return store.read_known(connection, self._connection_id, self._entity.name, keys)
 
-    def _copy(self, record: Record, rank: int) -> NewRecord:
-        key = record_key(record, self._entity.key)
-        text = canonical(record)
-        return NewRecord(key, text.text, text.digest, self._rank(record, rank), text.is_escaped)
+        rows = self._database.transact(read, is_read=True)
+        return {row[0]: Known(*row[1:]) for row in rows}
 
-    def _rank(self, record: Record, read_at: int) -> int:
-        if self._entity.version is None:
-            return read_at
+    def _tombstone(self, copy: Copy, stored: Known | None) -> Copy:
+        """Give a deletion the least text that a row needs, and the rank that it may have."""
+        text, digest, _ = canonical({self._entity.key: copy.key})
+        rank = copy.rank
+        if self._entity.version is not None:  # a time is no version
+            rank = stored.rank if stored else 0
+        return copy._replace(text=text, digest=digest, rank=rank)
+
+    def _version(self, version: Callable[[Record], int], record: Record) -> int:
         try:
-            version = self._entity.version(record)
+            found = version(record)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRecordError(
                 f"its version cannot be read: {type(error).__name__}", code="record-version"
             ) from None
-        if not isinstance(version, int) or not 0 <= version <= _MAX_RANK:
+        if not isinstance(found, int) or not 0 <= found <= _MAX_RANK:
             raise InvalidRecordError(
                 "its version is no whole number from 0 to 2^63 - 1", code="record-version"
             )
-        return version
+        return found
 
     def _bad(self, record: object, error: InvalidRecordError, rank: int) -> BadRecord:
         raw = raw_text(record)
@@ -186,37 +389,20 @@ class PageWriter:
             rank=rank,
         )
 
-    def _tombstone(
-        self, connection: Connection, prepared: Prepared, run_id: str | None, now: datetime
-    ) -> int:
-        if not prepared.deleted:
-            return 0
-        return store.tombstone(
-            connection,
-            self._connection_id,
-            self._entity.name,
-            prepared.deleted,
-            rank=prepared.rank,
-            run_id=run_id,
-            now=now,
-        )
-
     def _quarantine(
-        self, connection: Connection, prepared: Prepared, run_id: str | None, now: datetime
+        self, connection: Connection, plan: Plan, run_id: str | None, now: datetime
     ) -> None:
-        name = self._entity.name
+        of = (self._connection_id, self._entity.name)
         if self._has_quarantined:
-            bad = {record.record_id for record in prepared.bad}
-            good = [key for key in prepared.keys if key not in bad]
-            quarantined.drop_recovered(connection, self._connection_id, name, good)
-        if prepared.bad:
+            bad = {record.record_id for record in plan.bad}
+            good = [key for key in plan.keys if key not in bad]
+            quarantined.drop_recovered(connection, *of, good)
+        if plan.bad:
             self._has_quarantined = True
-            quarantined.add_quarantined(
-                connection, self._connection_id, name, prepared.bad, run_id=run_id, now=now
-            )
+            quarantined.add_quarantined(connection, *of, plan.bad, run_id=run_id, now=now)
 
 
-def record_key(record: Any, field: str) -> str:
+def record_key(record: Any, name: str) -> str:
     """Find a record's key.
 
     Raises:
@@ -226,14 +412,21 @@ def record_key(record: Any, field: str) -> str:
         raise InvalidRecordError(
             f"a {type(record).__name__} stands where a record should", code="record-not-object"
         )
-    key = record.get(field)
+    key = record.get(name)
+    if type(key) is str and 0 < len(key) <= _MAX_KEY and key.isprintable():
+        return key
     if type(key) is int:
         key = str(key)
     if not isinstance(key, str) or not key:
-        raise InvalidRecordError(f"it has no text in {field!r}", code="record-key")
+        raise InvalidRecordError(f"it has no text in {name!r}", code="record-key")
     if len(key) > _MAX_KEY or not key.isprintable():
         raise InvalidRecordError(
-            f"its {field!r} is longer than {_MAX_KEY} characters or not printable",
+            f"its {name!r} is longer than {_MAX_KEY} characters or not printable",
             code="record-key",
         )
     return key
+
+
+def rank_of(time: datetime) -> int:
+    """Turn a time into a rank: microseconds since 1970."""
+    return int(time.timestamp() * 1_000_000)

@@ -23,6 +23,7 @@ __all__ = [
     "has_credentials",
     "list_connections",
     "note_success",
+    "read_entity_state",
     "read_entity_states",
     "read_sealed",
     "refuse_credential",
@@ -201,6 +202,14 @@ def note_success(
     connection.execute(
         statement.on_conflict_do_update(index_elements=["connection_id", "entity"], set_=values)
     )
+
+
+def read_entity_state(
+    connection: Connection, connection_id: str, entity: str
+) -> EntityState | None:
+    """Read how far one entity is; None if nothing was ever synced."""
+    found = read_entity_states(connection, connection_id)
+    return next((state for state in found if state.entity == entity), None)
 
 
 def read_entity_states(connection: Connection, connection_id: str) -> list[EntityState]:

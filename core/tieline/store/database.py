@@ -7,17 +7,18 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tieline.contract.errors import SettingsError
 from tieline.contract.values import Secret
 from tieline.errors import DependencyError
 
-__all__ = ["Connection", "Database", "open_database", "sqlite_url"]
+__all__ = ["Connection", "Database", "Desk", "open_database", "run_plain", "sqlite_url"]
 
 T = TypeVar("T")
 
@@ -87,26 +88,33 @@ class Database:
         with _translated(), self._reader.begin() as connection:
             yield connection
 
-    def transact(self, work: Callable[[Connection], T]) -> T:
+    def transact(self, work: Callable[[Connection], T], *, is_read: bool = False) -> T:
         """Run ``work`` in a transaction, again if the database asks for that.
 
         Args:
             work: Called up to three times, each in a fresh transaction; it
                 must find out by itself if an earlier one was committed, since
                 a connection can be lost during the commit.
+            is_read: It only reads.
 
         Raises:
             DependencyError: The database does not answer.
         """
-        for _ in range(_TRIES - 1):
-            try:
-                with self._engine.begin() as connection:
-                    return work(connection)
-            except DBAPIError as error:
-                if not _is_repeatable(error):
-                    raise _unavailable(error) from None
-        with self.write() as connection:
-            return work(connection)
+        with self.desk() as desk:
+            return desk.transact(work, is_read=is_read)
+
+    @contextmanager
+    def desk(self) -> Iterator[Desk]:
+        """Keep one connection for many small transactions, one after the other.
+
+        Checking a connection out, having it answer a ping and resetting it
+        costs as much as writing a page.
+        """
+        desk = Desk(self._engine)
+        try:
+            yield desk
+        finally:
+            desk.close()
 
     def describe(self) -> str:
         """Say where the database is, without user and password."""
@@ -119,6 +127,90 @@ class Database:
     def close(self) -> None:
         """Give back all connections."""
         self._engine.dispose()
+
+
+class Desk:
+    """Transactions on one connection that is kept, and opened anew when it breaks.
+
+    Statements may go past SQLAlchemy, by :func:`run_plain`.
+
+    Args:
+        engine: As :func:`open_database` makes it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept: Connection | None = None
+
+    def transact(self, work: Callable[[Connection], T], *, is_read: bool = False) -> T:
+        """Run ``work`` in a transaction, again if the database asks for that.
+
+        As :meth:`Database.transact`; with ``is_read`` it must not write.
+
+        Raises:
+            DependencyError: The database does not answer.
+        """
+        for attempt in range(1, _TRIES + 1):
+            try:
+                connection = self._connection(is_read=is_read)
+                with connection.begin():
+                    return work(connection)
+            except self._driver_errors as raw:
+                error = raw if isinstance(raw, DBAPIError) else self._wrapped(raw)
+                if error.connection_invalidated:
+                    self.close()
+                if attempt == _TRIES or not _is_repeatable(error):
+                    raise _unavailable(error) from None
+            except PoolTimeout:
+                raise _too_busy() from None
+        raise AssertionError  # not reached
+
+    def close(self) -> None:
+        """Give the connection back."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    @property
+    def _driver_errors(self) -> tuple[type[BaseException], ...]:
+        return DBAPIError, self._engine.dialect.loaded_dbapi.Error
+
+    def _connection(self, *, is_read: bool) -> Connection:
+        if self._kept is None:
+            self._kept = self._engine.connect()
+        return self._kept.execution_options(tieline_read=is_read)
+
+    def _wrapped(self, raw: Any) -> DBAPIError:
+        dialect, kept = self._engine.dialect, self._kept
+        driver: Any = None if kept is None or kept.invalidated else kept.connection
+        is_lost = dialect.is_disconnect(raw, driver, None)
+        if is_lost and kept is not None:
+            kept.invalidate()
+        found: Any = DBAPIError.instance(
+            None,
+            None,
+            raw,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=is_lost,
+            dialect=dialect,
+        )
+        return cast("DBAPIError", found)
+
+
+def run_plain(connection: Connection, statement: str, given: Any) -> Any:
+    """Run a statement on the driver's own connection; once a page, that is worth it.
+
+    Args:
+        connection: Of a :class:`Desk`; its transaction is open.
+        statement: In the driver's own form.
+        given: Its values.
+
+    Returns:
+        The driver's cursor.
+    """
+    driver: Any = connection.connection.driver_connection
+    return driver.execute(statement, given)
 
 
 def sqlite_url(path: Path) -> str:
@@ -143,13 +235,16 @@ def open_database(url: Secret) -> Database:
         "hide_parameters": True,
         "json_serializer": lambda value: orjson.dumps(value).decode(),
         "json_deserializer": orjson.loads,
+        "pool_size": 20,
+        "max_overflow": 80,  # a hand keeps one while it works; a setting bounds the hands
+        "pool_timeout": 25,
     }
     try:
         parsed = make_url(text)
         if parsed.get_backend_name() == "postgresql":
             # A plan made while a table was small is not kept for when it is large.
             connect = {"prepare_threshold": None}
-            options |= {"pool_pre_ping": True, "pool_size": 8, "pool_timeout": 30}
+            options |= {"pool_pre_ping": True}
             options |= {"connect_args": connect}
         engine = create_engine(text, **options)
     except ModuleNotFoundError as error:
@@ -177,6 +272,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "busy_timeout=30000",
+        "cache_size=-32000",
+        "wal_autocheckpoint=4000",
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
@@ -194,6 +291,16 @@ def _translated() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise _unavailable(error) from None
+    except PoolTimeout:
+        raise _too_busy() from None
+
+
+def _too_busy() -> DependencyError:
+    return DependencyError(
+        "no connection to the database came free within 25 s",
+        hint="lower TIELINE_HANDS, or run fewer workers",
+        code="database-busy",
+    )
 
 
 def _is_repeatable(error: DBAPIError) -> bool:

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import (
     ColumnElement,
     and_,
-    bindparam,
     case,
     exists,
     func,
     insert,
     or_,
     select,
-    text,
     update,
 )
 
-from tieline.store.database import Connection
+from tieline.store.database import Connection, run_plain
 from tieline.store.ids import new_id
 from tieline.store.rows import Counts, PartitionRow
-from tieline.store.tables import partitions, runs
+from tieline.store.tables import partitions, runs, sqlite_time
 
 __all__ = [
     "Advance",
+    "Moved",
     "add_partition",
     "advance",
     "all_done",
     "claim_partition",
+    "complete",
+    "drop_all",
     "earliest_as_of",
+    "last_list_read",
     "read_partition",
     "release",
     "release_all_of",
     "renew",
+    "split",
+    "splittable",
 ]
 
 
@@ -63,6 +68,10 @@ class Advance:
         is_done: Whether this was the last page.
         is_restart: The window is read again from its start.
         as_of: The provider's time of the page; the first page's is kept.
+        reached_at: How far the window was read by now; None if nobody can tell.
+        page_span_s: About how many seconds of the window a page holds.
+        is_ordered: The pages came in the order that the entity declares. Once
+            they did not, the partition is read to its end whoever split it.
     """
 
     partition_id: str
@@ -75,18 +84,37 @@ class Advance:
     is_done: bool = False
     is_restart: bool = False
     as_of: datetime | None = None
+    reached_at: datetime | None = None
+    page_span_s: float | None = None
+    is_ordered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What moving a partition on told.
+
+    Attributes:
+        is_cancelled: Its run is to stop.
+        split_at: Where its window ends since it was split; None if it was not.
+    """
+
+    is_cancelled: bool
+    split_at: datetime | None
 
 
 def add_partition(
     connection: Connection,
     *,
     run_id: str,
-    number: int,
+    number: int | None,
     window: tuple[datetime | None, datetime | None] = (None, None),
     source: str = "list",
 ) -> str:
-    """Add a part of a run, ready to be claimed; return its id."""
+    """Add a part of a run, ready to be claimed; return its id. No number: the next one."""
     partition_id = new_id("par")
+    if number is None:
+        latest = select(func.max(partitions.c.number)).where(partitions.c.run_id == run_id)
+        number = (connection.execute(latest).scalar() or 0) + 1
     connection.execute(
         insert(partitions).values(
             id=partition_id,
@@ -148,14 +176,14 @@ def claim_partition(
     return None if row is None else PartitionRow.of(dict(row))
 
 
-def advance(connection: Connection, step: Advance) -> tuple[bool, bool]:
+def advance(connection: Connection, step: Advance) -> Moved | None:
     """Move a partition on by one page, in the transaction that stores the page.
 
     Returns:
-        Whether it moved, and whether its run is to stop. It does not move,
-        and nothing may be committed, if the fence is out of date, the run is
-        over, or this page was committed before.
+        None if it did not move, and nothing may be committed: the fence is out
+        of date, the run is over, or this page was committed before.
     """
+    is_sqlite = connection.dialect.name == "sqlite"
     given = {
         "partition_id": step.partition_id,
         "fence": step.fence,
@@ -163,30 +191,122 @@ def advance(connection: Connection, step: Advance) -> tuple[bool, bool]:
         "page_step": 0 if step.is_restart else 1,
         "restart_step": 1 if step.is_restart else 0,
         "checkpoint": step.checkpoint,
-        "now": step.now,
-        "as_of": step.as_of,
-        "lease_until": step.lease_until,
         "state": "done" if step.is_done else "running",
+        "is_ordered": step.is_ordered,
+        "page_span_s": step.page_span_s,
         **step.counts.as_dict(),
     }
-    row = connection.execute(_ADVANCE, given).first()
-    return row is not None, bool(row and row[0])
+    for name in ("now", "as_of", "lease_until", "reached_at"):
+        time = getattr(step, name)
+        given[name] = sqlite_time(time) if is_sqlite and time else time
+    statement = _ADVANCE if is_sqlite else _ADVANCE_POSTGRESQL
+    row = run_plain(connection, statement, given).fetchone()
+    if row is None:
+        return None
+    is_cancelled, split_at = row
+    if isinstance(split_at, str):
+        split_at = datetime.fromisoformat(split_at)
+    return Moved(bool(is_cancelled), split_at and split_at.astimezone(UTC))
 
 
-_TIME = partitions.c.lease_until.type
-# Once a page: as text it costs a tenth of building the same expression each time.
-_ADVANCE = text(
-    "UPDATE partitions SET pages = pages + :page_step, restarts = restarts + :restart_step,"
-    " rescues = 0,"
-    " checkpoint = :checkpoint, checkpoint_at = :now, as_of = COALESCE(as_of, :as_of),"
-    " lease_until = :lease_until, state = :state, requests = requests + :requests,"
-    " seen = seen + :seen, created = created + :created, updated = updated + :updated,"
-    " unchanged = unchanged + :unchanged, deleted = deleted + :deleted,"
-    " quarantined = quarantined + :quarantined"
-    " WHERE id = :partition_id AND fence = :fence AND state = 'running' AND pages = :page"
-    " AND EXISTS (SELECT 1 FROM runs WHERE runs.id = run_id AND runs.state = 'running')"
-    " RETURNING (SELECT cancel_requested_at IS NOT NULL FROM runs WHERE runs.id = run_id)"
-).bindparams(*(bindparam(name, type_=_TIME) for name in ("now", "as_of", "lease_until")))
+# Once a page, so in the driver's own words.
+_ADVANCE = """
+UPDATE partitions SET pages = pages + :page_step, restarts = restarts + :restart_step,
+  rescues = 0, checkpoint = :checkpoint, checkpoint_at = :now, as_of = COALESCE(as_of, :as_of),
+  reached_at = :reached_at, page_span_s = :page_span_s,
+  split_at = CASE WHEN :is_ordered THEN split_at END,
+  lease_until = :lease_until, state = :state, requests = requests + :requests,
+  seen = seen + :seen, created = created + :created, updated = updated + :updated,
+  unchanged = unchanged + :unchanged, deleted = deleted + :deleted,
+  quarantined = quarantined + :quarantined
+WHERE id = :partition_id AND fence = :fence AND state = 'running' AND pages = :page
+  AND EXISTS (SELECT 1 FROM runs WHERE runs.id = run_id AND runs.state = 'running')
+RETURNING (SELECT cancel_requested_at IS NOT NULL FROM runs WHERE runs.id = run_id), split_at
+"""
+_ADVANCE_POSTGRESQL = re.sub(r":(\w+)", r"%(\1)s", _ADVANCE)
+for _name in ("as_of", "reached_at"):
+    _ADVANCE_POSTGRESQL = _ADVANCE_POSTGRESQL.replace(f"%({_name})s", f"%({_name})s::timestamptz")
+
+
+def complete(connection: Connection, partition_id: str, *, fence: int) -> bool:
+    """Mark a partition as read to where it was split; False if the lease was lost."""
+    result = connection.execute(
+        update(partitions).where(*_held(partition_id, fence)).values(state="done")
+    )
+    return result.rowcount == 1
+
+
+def splittable(connection: Connection, run_id: str) -> list[PartitionRow]:
+    """Read the parts of a run whose reading is under way in a known order."""
+    statement = select(partitions).where(
+        partitions.c.run_id == run_id,
+        partitions.c.state == "running",
+        partitions.c.source == "list",
+        partitions.c.reached_at.is_not(None),
+    )
+    return [PartitionRow.of(dict(row)) for row in connection.execute(statement).mappings()]
+
+
+def split(
+    connection: Connection,
+    partition: PartitionRow,
+    *,
+    at: datetime,
+    newest_first: bool,
+) -> bool:
+    """Cut the unread rest of a partition in two; the far part becomes one of its own.
+
+    Args:
+        connection: Open write transaction that holds the run's row.
+        partition: As it was read in this transaction.
+        at: Where; the partition keeps what its reader meets before it.
+        newest_first: The list runs backwards in time.
+
+    Returns:
+        False, changing nothing, if its reader has come past ``at`` meanwhile.
+    """
+    reached = partitions.c.reached_at
+    result = connection.execute(
+        update(partitions)
+        .where(
+            partitions.c.id == partition.id,
+            partitions.c.state == "running",
+            partitions.c.split_at.is_not_distinct_from(partition.split_at),
+            reached > at if newest_first else reached < at,
+        )
+        .values(split_at=at)
+    )
+    if result.rowcount != 1:
+        return False
+    low = partition.split_at or partition.window_start
+    high = partition.split_at or partition.window_end
+    window = (low, at) if newest_first else (at, high)
+    add_partition(connection, run_id=partition.run_id, number=None, window=window)
+    return True
+
+
+def drop_all(connection: Connection, run_id: str) -> None:
+    """Take a run's parts out of it, whoever holds them; what they counted stays."""
+    connection.execute(
+        update(partitions)
+        .where(partitions.c.run_id == run_id)
+        .values(state="dropped", lease_owner=None, lease_until=None, fence=partitions.c.fence + 1)
+    )
+
+
+def last_list_read(connection: Connection, connection_id: str, entity: str) -> datetime | None:
+    """Say when a page of an entity's list was last committed, in our time."""
+    at = partitions.c.checkpoint_at
+    recent = (
+        select(runs.c.id)
+        .where(runs.c.connection_id == connection_id, runs.c.entity == entity)
+        .order_by(runs.c.created_at.desc())
+        .limit(50)
+    )
+    statement = select(func.max(at, type_=at.type)).where(
+        partitions.c.run_id.in_(recent), partitions.c.source == "list"
+    )
+    return connection.execute(statement).scalar()
 
 
 def earliest_as_of(connection: Connection, run_id: str) -> datetime | None:
@@ -249,7 +369,7 @@ def release_all_of(connection: Connection, owner: str) -> list[str]:
 def all_done(connection: Connection, run_id: str) -> bool:
     """Say whether a run has parts and all of them were read to their end."""
     statement = select(func.count(), func.count().filter(partitions.c.state != "done")).where(
-        partitions.c.run_id == run_id
+        partitions.c.run_id == run_id, partitions.c.state != "dropped"
     )
     total, open_ones = connection.execute(statement).one()
     return total > 0 and open_ones == 0

@@ -71,6 +71,7 @@ class RunRow:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     allow_deletes: bool
+    may_split: bool
     start_position: int | None
     error_code: str | None
     error_message: str | None
@@ -102,6 +103,9 @@ class PartitionRow:
     source: str
     window_start: datetime | None
     window_end: datetime | None
+    reached_at: datetime | None
+    split_at: datetime | None
+    page_span_s: float | None
     checkpoint: str | None
     checkpoint_at: datetime | None
     as_of: datetime | None

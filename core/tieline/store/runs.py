@@ -35,8 +35,10 @@ __all__ = [
     "get_run",
     "list_runs",
     "lock_running",
+    "lock_splitting",
     "next_due_at",
     "put_off",
+    "replan",
     "request_cancel",
     "ring",
     "start_run",
@@ -57,6 +59,7 @@ def add_run(
     now: datetime,
     reason: str = "",
     allow_deletes: bool = False,
+    may_split: bool = False,
     window: tuple[datetime | None, datetime | None] = (None, None),
 ) -> str | None:
     """Ask for a run.
@@ -78,6 +81,7 @@ def add_run(
             asked_by=asked_by,
             reason=reason,
             allow_deletes=allow_deletes,
+            may_split=may_split,
             window_start=window[0],
             window_end=window[1],
             attempt=1,
@@ -150,6 +154,28 @@ def lock_running(connection: Connection, run_id: str) -> bool:
         update(runs).where(runs.c.id == run_id, runs.c.state == "running").values(state="running")
     )
     return result.rowcount == 1
+
+
+def lock_splitting(connection: Connection, run_id: str) -> bool:
+    """Hold the row of a run whose windows may be cut; False if they may not, or it is over."""
+    result = connection.execute(
+        update(runs)
+        .where(
+            runs.c.id == run_id,
+            runs.c.state == "running",
+            runs.c.may_split,
+            runs.c.cancel_requested_at.is_(None),
+        )
+        .values(state="running")
+    )
+    return result.rowcount == 1
+
+
+def replan(connection: Connection, run_id: str, *, mode: str, reason: str) -> None:
+    """Note what a run does instead of what it was planned to do, in one piece."""
+    connection.execute(
+        update(runs).where(runs.c.id == run_id).values(mode=mode, reason=reason, may_split=False)
+    )
 
 
 def put_off(

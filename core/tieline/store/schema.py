@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tieline.contract.errors import SettingsError
+from tieline.store import views
 from tieline.store.tables import SCHEMA_REVISION
 
 if TYPE_CHECKING:  # Alembic takes 0.3 s to import; only db commands need it
@@ -74,16 +75,23 @@ def upgrade(database: Database, revision: str = "head") -> str:
 
     Raises:
         DependencyError: The database does not answer.
+        RefusedError: Something depends on a view of ours, which would have to
+            make way.
     """
     from alembic import command  # noqa: PLC0415 - see above
 
-    refuse_newer(current_revision(database))
+    found = current_revision(database)
+    refuse_newer(found)
+    if revision == "head" and found == SCHEMA_REVISION:
+        return found
     with database.write() as connection:
         if database.dialect == "postgresql":  # two upgrades at once: one waits
             connection.execute(text("SELECT pg_advisory_xact_lock(7416839)"))
         config = _config()
         config.attributes["connection"] = connection
+        kept = views.take_away(connection)
         command.upgrade(config, revision)
+        views.put_back(connection, kept)
     return current_revision(database) or ""
 
 
@@ -94,7 +102,9 @@ def downgrade(database: Database, revision: str) -> None:
     with database.write() as connection:
         config = _config()
         config.attributes["connection"] = connection
+        kept = views.take_away(connection)
         command.downgrade(config, revision)
+        views.put_back(connection, kept)
 
 
 def drift(database: Database) -> list[str]:

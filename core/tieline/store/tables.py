@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -31,22 +32,35 @@ __all__ = [
     "ACTIVE_STATES",
     "SCHEMA_REVISION",
     "connections",
+    "consumers",
+    "copies",
     "credentials",
+    "dead_letters",
+    "drift",
     "entity_states",
+    "findings",
     "metadata",
     "partitions",
     "quarantine",
     "records",
     "runs",
+    "schedules",
     "sightings",
+    "sqlite_time",
     "sync_log",
+    "views",
 ]
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")
 """States of a run that is not over."""
+
+
+def sqlite_time(time: datetime) -> str:
+    """Write a time as SQLite's columns have it."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -67,8 +81,7 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("a time without zone was to be stored")
-        utc = value.astimezone(UTC)
-        return utc.isoformat(timespec="microseconds") if dialect.name == "sqlite" else utc
+        return sqlite_time(value) if dialect.name == "sqlite" else value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return aware UTC."""
@@ -168,6 +181,13 @@ runs = Table(
     Column("finished_at", UtcTime),
     Column("cancel_requested_at", UtcTime),
     Column("allow_deletes", Boolean(name="allow_deletes"), nullable=False),
+    Column(
+        "may_split",
+        Boolean(name="may_split"),
+        nullable=False,
+        server_default=text("true"),
+        default=True,
+    ),
     Column("start_position", BigInteger),
     Column("error_code", String(60)),
     Column("error_message", Text),
@@ -199,6 +219,9 @@ partitions = Table(
     Column("source", String(10), nullable=False),
     Column("window_start", UtcTime),
     Column("window_end", UtcTime),
+    Column("reached_at", UtcTime),
+    Column("split_at", UtcTime),
+    Column("page_span_s", Float),
     Column("checkpoint", Text),
     Column("checkpoint_at", UtcTime),
     Column("as_of", UtcTime),
@@ -231,6 +254,7 @@ records = Table(
     Column("feed_id", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("run_id", Id),
+    Column("source", String(10), nullable=False, server_default=text("'list'"), default="list"),
     PrimaryKeyConstraint("connection_id", "entity", "record_id"),
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
 )
@@ -286,3 +310,118 @@ sync_log = Table(
 )
 Index(None, sync_log.c.run_id)
 Index(None, sync_log.c.connection_id, sync_log.c.at)
+
+copies = Table(
+    "copies",
+    metadata,
+    Column("id", Serial, nullable=False, autoincrement=True),
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("record_id", String(255), nullable=False),
+    Column("outcome", String(10), nullable=False),
+    Column("source", String(10), nullable=False),
+    Column("run_id", Id),
+    Column("rank", BigInteger, nullable=False),
+    Column("content_hash", String(32)),
+    Column("at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+Index(None, copies.c.connection_id, copies.c.entity, copies.c.record_id)
+
+drift = Table(
+    "drift",
+    metadata,
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("field", String(255), nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("first_seen_at", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("run_id", Id),
+    PrimaryKeyConstraint("connection_id", "entity", "field", "kind"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("run_id", Id, nullable=False),
+    Column("record_id", String(255), nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("ours", String(32)),
+    Column("theirs", String(32)),
+    Column("found_at", UtcTime, nullable=False),
+    Column("repaired_at", UtcTime),
+    PrimaryKeyConstraint("run_id", "record_id"),
+    ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
+)
+
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("connection_id", "entity", "name"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Id, nullable=False),
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("rule", String(120), nullable=False),
+    Column("zone", String(64), nullable=False),
+    Column("jitter_s", Integer, nullable=False),
+    Column("full_every_s", BigInteger),
+    Column("next_at", UtcTime, nullable=False),
+    Column("paused_at", UtcTime),
+    Column("last_tick_at", UtcTime),
+    Column("last_run_id", Id),
+    Column("ticks", BigInteger, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("connection_id", "entity"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+Index(None, schedules.c.next_at)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Id, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity),
+    Column("run_id", Id),
+    Column("reason_code", String(60), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("facts", JsonValue, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("settled_at", UtcTime),
+    Column("settled_how", String(20)),
+    PrimaryKeyConstraint("id"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+Index(None, dead_letters.c.created_at)
+
+views = Table(
+    "views",
+    metadata,
+    Column("name", String(63), nullable=False),
+    Column("provider", String(40), nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("fingerprint", String(32), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("name"),
+    UniqueConstraint("provider", "entity"),
+)

@@ -1,0 +1,256 @@
+"""The hands of one process that work on one run, as many as there is use for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tieline.auth import OpenConnection
+from tieline.contract import Entity
+from tieline.engine.kit import Engine, this_worker
+from tieline.engine.pace import best_cut
+from tieline.engine.work import PartitionWork
+from tieline.errors import LeaseLost, StopRequested, WorkerLostError
+from tieline.failpoints import failpoint
+from tieline.store import log, partitions, runs
+from tieline.store.database import Connection
+from tieline.store.rows import PartitionRow, RunRow
+from tieline.telemetry import get_logger
+
+__all__ = ["Crew"]
+
+_log = get_logger(__name__)
+_LOOK_S = 0.25
+_MOST_RESCUES = 3
+_BUSY = 0.75
+_MEASURE_S = 0.05
+
+
+@dataclass(kw_only=True, slots=True)
+class Crew:
+    """Claims partitions of one run, cuts long ones up, and reads them side by side.
+
+    One more hand is put to work only while there is a partition for it and
+    this process has computing time left: a hand that would wait for the
+    processor helps nobody, one that waits for the provider does.
+
+    Attributes:
+        engine: The parts.
+        opened: The connection's client; threads share it.
+        run: The run.
+        entity: What is read.
+        stop: Set when this process has to leave.
+    """
+
+    engine: Engine
+    opened: OpenConnection
+    run: RunRow
+    entity: Entity
+    stop: threading.Event
+    _hands: set[threading.Thread] = field(default_factory=set)
+    _news: threading.Condition = field(default_factory=threading.Condition)
+    _halt: threading.Event = field(default_factory=threading.Event)
+    _failure: BaseException | None = None
+    _page_s: float = 0.0
+    _meter: _Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._meter = _Meter()
+
+    def work(self) -> None:
+        """Work until nothing of the run is free.
+
+        Raises:
+            StopRequested: ``stop`` was set.
+            BaseException: What the first hand that failed raised; the others
+                have finished their page and given their lease back.
+        """
+        if self.engine.settings.hands > 1 and self.run.may_split:
+            self._work_side_by_side()
+        else:
+            self._work_alone()
+
+    def _work_alone(self) -> None:
+        while not self.stop.is_set():
+            partition = self._claim()
+            if partition is None:
+                return
+            try:
+                self._hand(partition, self.stop, is_alone=True).finish()
+            except LeaseLost:
+                _log.warning("lease lost: another worker has the partition, or the run is over")
+        raise StopRequested
+
+    def _work_side_by_side(self) -> None:
+        try:
+            while not self.stop.is_set() and self._failure is None:
+                if self._has_use_for_more() and (partition := self._claim_or_cut()) is not None:
+                    self._start(partition)
+                    continue
+                if not self._hands:
+                    return
+                with self._news:
+                    self._news.wait(_LOOK_S)
+        finally:
+            self._halt.set()
+            for hand in list(self._hands):
+                hand.join()
+        if self._failure is not None:
+            raise self._failure
+        raise StopRequested
+
+    def _has_use_for_more(self) -> bool:
+        if not self._hands:
+            return True
+        most = min(self.engine.settings.hands, self.opened.most_at_once or 1_000)
+        return len(self._hands) < most and not self.opened.is_full and self._meter.has_time_left()
+
+    def _start(self, partition: PartitionRow) -> None:
+        hand = threading.Thread(
+            target=self._run,
+            args=(partition, not self._hands),
+            name=f"hand-{partition.number}",
+            daemon=True,
+        )
+        with self._news:
+            self._hands.add(hand)
+        hand.start()
+
+    def _run(self, partition: PartitionRow, is_alone: bool) -> None:
+        try:
+            self._hand(partition, _Either(self.stop, self._halt), is_alone=is_alone).finish()
+        except LeaseLost:
+            _log.warning("lease lost: another worker has the partition, or the run is over")
+        except StopRequested:
+            pass
+        except BaseException as error:  # noqa: BLE001 - the crew's own thread raises it
+            with self._news:
+                self._failure = self._failure or error
+            self._halt.set()
+        finally:
+            with self._news:
+                self._hands.discard(threading.current_thread())
+                self._news.notify()
+
+    def _hand(
+        self, partition: PartitionRow, stop: threading.Event, *, is_alone: bool
+    ) -> PartitionWork:
+        """Equip a hand; one among others needs no second thread to fetch ahead of it."""
+        return PartitionWork(
+            engine=self.engine,
+            opened=self.opened,
+            run=self.run,
+            entity=self.entity,
+            partition=partition,
+            stop=stop,
+            ahead=self.engine.settings.read_ahead if is_alone else 0,
+            on_page=self._tell,
+        )
+
+    def _tell(self, seconds: float) -> None:
+        with self._news:
+            self._page_s += (seconds - self._page_s) / 4 if self._page_s else seconds
+            self._news.notify()
+
+    def _claim_or_cut(self) -> PartitionRow | None:
+        return self._claim() or (self._claim() if self._cut() else None)
+
+    def _claim(self) -> PartitionRow | None:
+        """Take a partition that nobody holds.
+
+        Raises:
+            WorkerLostError: Too many workers died on it.
+        """
+        partition = self.engine.database.transact(self._claim_in)
+        if partition is None:
+            return None
+        if partition.rescues > _MOST_RESCUES:
+            raise WorkerLostError(
+                f"{partition.rescues} workers in a row died on page {partition.pages + 1} of"
+                f" partition {partition.number}",
+                hint="look at the workers' logs (memory?), then: tieline dead list",
+            )
+        failpoint("sync.claim.after")
+        return partition
+
+    def _claim_in(self, connection: Connection) -> PartitionRow | None:
+        now = self.engine.clock.now()
+        partition = partitions.claim_partition(
+            connection,
+            self.run.id,
+            owner=this_worker(),
+            now=now,
+            lease_until=self.engine.lease_until(),
+        )
+        if partition and partition.fence > 1:
+            log.add_entry(
+                connection,
+                at=now,
+                actor=this_worker(),
+                event="partition.resumed",
+                connection_id=self.run.connection_id,
+                entity=self.run.entity,
+                run_id=self.run.id,
+                counts=partition.counts,
+                detail=f"partition {partition.number} from page {partition.pages + 1}",
+            )
+        return partition
+
+    def _cut(self) -> bool:
+        """Cut the longest rest of a partition in two, whoever reads it."""
+        return self.engine.database.transact(self._cut_in)
+
+    def _cut_in(self, connection: Connection) -> bool:
+        windows = self.entity.windows
+        parts = partitions.splittable(connection, self.run.id)
+        if windows is None or not parts or not runs.lock_splitting(connection, self.run.id):
+            return False
+        cut = best_cut(
+            windows,
+            partitions.splittable(connection, self.run.id),
+            now=self.engine.clock.now(),
+            page_s=self._page_s,
+        )
+        if cut is None:
+            return False
+        part, at = cut
+        failpoint("sync.split.before_commit")
+        return partitions.split(
+            connection, part, at=at, newest_first=windows.order == "newest first"
+        )
+
+
+class _Either(threading.Event):
+    """Set as soon as one of two events is; waiting looks at both."""
+
+    def __init__(self, first: threading.Event, second: threading.Event) -> None:
+        super().__init__()
+        self._both: tuple[threading.Event, threading.Event] = (first, second)
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._both)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = time.monotonic() + (3600.0 if timeout is None else timeout)
+        while not self.is_set() and (left := until - time.monotonic()) > 0:
+            self._both[0].wait(min(left, _LOOK_S))
+        return self.is_set()
+
+
+class _Meter:
+    """Says how much of one processor this process used lately: Python takes no more."""
+
+    def __init__(self, read: Callable[[], tuple[float, float]] | None = None) -> None:
+        self._read = read or (lambda: (time.process_time(), time.monotonic()))
+        self._before = self._read()
+        self._has_time_left = False
+
+    def has_time_left(self) -> bool:
+        now = self._read()
+        wall = now[1] - self._before[1]
+        if wall >= _MEASURE_S:
+            self._has_time_left = (now[0] - self._before[0]) / wall < _BUSY
+            self._before = now
+        return self._has_time_left
