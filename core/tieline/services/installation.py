@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tieline.clock import Clock, SystemClock
-from tieline.contract import Secret, SettingsError
+from tieline.contract import Connection, RateLimitPolicy, Secret, SettingsError
 from tieline.failpoints import set_failpoints
 from tieline.registry import Registry
 from tieline.settings import Settings, load_settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tieline.coordination import EmbeddedServer, Redis
     from tieline.engine import Engine
     from tieline.queue import Doorbell, Presence
+    from tieline.throttle import Throttle
     from tieline.vault import Vault
 
 __all__ = ["Installation"]
@@ -163,11 +165,24 @@ class Installation:
         return Engine(
             database=self.database,
             registry=self.registry,
-            opener=Opener(self.database, self.registry, self.vault, self.settings),
+            opener=Opener(
+                self.database,
+                self.registry,
+                self.vault,
+                self.settings,
+                new_gate=self._new_throttle,
+            ),
             clock=self.clock,
             settings=self.settings,
             ring=self._ring,
         )
+
+    def _new_throttle(
+        self, connection: Connection, policy: RateLimitPolicy, stop: threading.Event | None
+    ) -> Throttle:
+        from tieline.throttle import Throttle
+
+        return Throttle(self.redis, connection, policy, clock=self.clock, stop=stop)
 
     def _ring(self, run_id: str, number: int) -> None:
         """Ring; the client is made at the first ring, not with the engine."""

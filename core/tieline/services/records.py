@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,19 @@ from tieline.errors import NotFoundError
 from tieline.records import restore
 from tieline.services.connect import get_connection
 from tieline.services.installation import Installation
-from tieline.store import quarantined
+from tieline.store import consumers, quarantined
 from tieline.store import records as store
 from tieline.store.records import StoredRecord
 
-__all__ = ["export_records", "get_record", "list_quarantine", "list_records", "record_line"]
+__all__ = [
+    "all_records",
+    "export_records",
+    "get_record",
+    "list_quarantine",
+    "list_records",
+    "record_line",
+    "restored",
+]
 
 _CHUNK = 1000
 # JSON leaves these as they are, and many readers of lines break at them.
@@ -47,7 +56,7 @@ def list_records(
         found = store.read_records(
             transaction, row.id, entity, after=after, limit=limit, with_deleted=with_deleted
         )
-    return [_restored(record) for record in found]
+    return [restored(record) for record in found]
 
 
 def get_record(
@@ -66,7 +75,7 @@ def get_record(
         raise NotFoundError(
             f"{row.name} has no record {record_id!r} in {entity}", code="record-unknown"
         )
-    return _restored(found)
+    return restored(found)
 
 
 def export_records(
@@ -74,27 +83,39 @@ def export_records(
 ) -> Iterator[bytes]:
     """Write all records, one JSON object a line, in the order of their last change.
 
-    A record that changes meanwhile comes again at its new position. Memory
-    does not grow with the number of records.
-
     Returns:
-        Lines: ``id``, ``payload``, ``changed_at``, ``deleted_at``, ``position``.
+        Lines, see :func:`record_line`; of one moment, as :func:`all_records`.
 
     Raises:
         NotFoundError: No such connection or entity.
     """
-    after = 0
-    while found := list_records(
-        installation,
-        connection,
-        entity,
-        after=after,
-        limit=_CHUNK,
-        with_deleted=with_deleted,
-    ):
+    found = all_records(installation, connection, entity, with_deleted=with_deleted)
+    with closing(found):
         for record in found:
-            yield record_line(record)
-        after = found[-1].position
+            yield record_line(restored(record))
+
+
+def all_records(
+    installation: Installation, connection: str, entity: str, *, with_deleted: bool = True
+) -> Generator[StoredRecord, None, None]:
+    """Read all records, as they are stored, in the order of their last change.
+
+    All are of one moment, each comes once, and memory does not grow with their
+    number. Until the generator ends or is closed it keeps a transaction open.
+
+    Raises:
+        NotFoundError: No such connection or entity.
+    """
+    row = get_connection(installation, connection)
+    installation.registry.get(row.provider).entity(entity)
+    after = 0
+    with installation.database.read() as transaction:
+        consumers.hold_snapshot(transaction)
+        while found := store.read_records(
+            transaction, row.id, entity, after=after, limit=_CHUNK, with_deleted=with_deleted
+        ):
+            yield from found
+            after = found[-1].position
 
 
 def list_quarantine(
@@ -125,7 +146,8 @@ def record_line(record: StoredRecord) -> bytes:
     return line
 
 
-def _restored(record: StoredRecord) -> StoredRecord:
+def restored(record: StoredRecord) -> StoredRecord:
+    """Return a record with its payload as the provider sent it."""
     if not record.is_escaped:
         return record
     return replace(record, payload=restore(record.payload, is_escaped=True), is_escaped=False)

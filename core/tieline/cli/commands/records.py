@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
 import rich_click as click
 
+from tieline.cli.commands.feed import consumers, follow
 from tieline.cli.face import (
     ago,
     installation,
@@ -16,6 +19,7 @@ from tieline.cli.face import (
     print_table,
     write_line,
 )
+from tieline.services import exports
 from tieline.services import records as service
 from tieline.store.records import StoredRecord
 
@@ -36,7 +40,7 @@ def _facts(record: StoredRecord) -> dict[str, Any]:
 
 @click.group()
 def records() -> None:
-    """List, show and export records."""
+    """List, show and export records; follow their changes."""
 
 
 @records.command("list")
@@ -90,17 +94,73 @@ def show(connection: str, entity: str, record_id: str, as_json: bool) -> None:
 @records.command()
 @click.argument("connection")
 @click.argument("entity")
+@click.option(
+    "--format",
+    "format_",
+    default="jsonl",
+    show_default=True,
+    type=click.Choice(exports.FORMATS),
+    help="What to write.",
+)
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write there, not to stdout; the file appears when it is whole.",
+)
 @click.option("--live", is_flag=True, help="Leave tombstones out.")
-@click.option("--json", "as_json", is_flag=True, hidden=True)
-def export(connection: str, entity: str, live: bool, as_json: bool) -> None:
-    """Write all records to stdout, one JSON object a line, tombstones too.
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="With --output: print one JSON document of what was done.",
+)
+def export(
+    connection: str,
+    entity: str,
+    format_: exports.Format,
+    output: Path | None,
+    live: bool,
+    as_json: bool,
+) -> None:
+    """Write all records, tombstones too, as they are at this moment.
 
-    Each line has `id`, `payload` (as the provider sent it), `changed_at`,
-    `deleted_at` and `position`. Memory stays small however many there are.
+    `jsonl` has one JSON object a line: `id`, `payload` (as the provider sent
+    it), `changed_at`, `deleted_at`, `position`. `csv` has a column for each
+    field of the entity's schema, values as received. `parquet` has them typed,
+    what does not fit in `_raw`, and needs `pip install 'tieline[parquet]'` and
+    --output. Memory stays small however many there are.
+
+    Example: `tieline records export shop customers --format csv > customers.csv`
     """
+    with_deleted = not live
+    if output is None:
+        if format_ == "parquet":
+            raise click.UsageError("parquet is written to a file: --output FILE")
+        with installation() as opened:
+            if format_ == "csv":
+                for line in exports.csv_lines(
+                    opened, connection, entity, with_deleted=with_deleted
+                ):
+                    sys.stdout.buffer.write(line)
+            else:
+                for line in service.export_records(
+                    opened, connection, entity, with_deleted=with_deleted
+                ):
+                    write_line(line)
+        return
     with installation() as opened:
-        for line in service.export_records(opened, connection, entity, with_deleted=not live):
-            write_line(line)
+        count = exports.export_file(
+            opened, connection, entity, output, form=format_, with_deleted=with_deleted
+        )
+    if as_json:
+        print_json({"exported": {"records": count, "format": format_, "output": str(output)}})
+    else:
+        note(f"  exported  {count} records to {output}")
+
+
+records.add_command(follow)
+records.add_command(consumers)
 
 
 @records.command()

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import rich_click as click
 
 from tieline.cli.face import installation, json_option, note, print_json
@@ -10,6 +16,8 @@ from tieline.queue import QUEUE
 from tieline.services import setup
 
 __all__ = ["down", "up", "worker"]
+
+_LEAVE_WITHIN_S = 5.0
 
 
 @click.command()
@@ -33,10 +41,10 @@ def worker(burst: bool, queues: str) -> None:
 
 @click.command()
 def up() -> None:
-    """Run all that one box needs: embedded Valkey, database, a worker.
+    """Run all that one box needs: embedded Valkey, database, a worker, a scheduler.
 
-    Makes the installation if there is none. Ctrl-C stops the worker; the
-    embedded Valkey goes on until `tieline down`.
+    Makes the installation if there is none. Ctrl-C stops worker and scheduler;
+    the embedded Valkey goes on until `tieline down`.
     """
     from tieline.jobs.worker import work  # noqa: PLC0415 - RQ takes a while to import
 
@@ -45,9 +53,32 @@ def up() -> None:
         _ = opened.redis
         note(f"  home      {made.home}")
         note(f"  database  {made.database}, schema {made.revision}")
-        note("  worker    ready; Ctrl-C stops it")
-        note("  next      in another terminal: tieline connect stripe --name shop")
-        work(opened, queues=[QUEUE])
+        with _scheduler():
+            note("  worker    ready, with a scheduler beside it; Ctrl-C stops both")
+            note("  next      in another terminal: tieline connect stripe --name shop")
+            work(opened, queues=[QUEUE])
+
+
+@contextmanager
+def _scheduler() -> Iterator[None]:
+    """Run a scheduler that ends with this process, however that ends.
+
+    A process and no thread: the worker forks, and a fork must not find a
+    database connection of SQLite's in use.
+    """
+    process = subprocess.Popen(  # noqa: S603 - our own command line
+        [sys.executable, "-m", "tieline", "scheduler", "--parent", str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(_LEAVE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @click.command()
