@@ -29,7 +29,7 @@ WRONG = {
     "DATABASE_URL": ["mysql://u:hunter2@h/d"],
     "REDIS_URL": ["http://:hunter2@h"],
     "LOG_LEVEL": ["loud"],
-    "READ_AHEAD": ["0", "x"],
+    "READ_AHEAD": ["-1", "65", "x"],
     "ALLOW_LOCAL_KEY": ["perhaps"],
 }
 

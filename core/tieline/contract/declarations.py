@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from marshmallow import Schema
@@ -71,9 +71,12 @@ def _require_origin(url: str, what: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or url.endswith("/"):
         raise ValueError(f"{what} {url!r}: an http(s) address without a trailing slash")
+    _ = parts.port  # ValueError for one beyond 65,535
 
 
-def _require_callable(value: object, what: str) -> None:
+def _require_callable(value: object, what: str, *, or_none: bool = False) -> None:
+    if value is None and or_none:
+        return
     if not callable(value):
         raise TypeError(f"{what} must be a function, not {type(value).__name__}")
 
@@ -141,6 +144,8 @@ class ApiKey:
     def __post_init__(self) -> None:
         _require_callable(self.identify, "ApiKey.identify")
         _require_name(self.field, "ApiKey.field")
+        _require_callable(self.refuse, "ApiKey.refuse", or_none=True)
+        _require_callable(self.environment, "ApiKey.environment", or_none=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +202,10 @@ class OAuth2:
 
     def __post_init__(self) -> None:
         _require_callable(self.identify, "OAuth2.identify")
+        for name in ("authorize_url", "token_url", "revoke_url"):
+            url = getattr(self, name)
+            if url or name != "revoke_url":
+                _require_origin(url.partition("?")[0].rstrip("/"), f"OAuth2.{name}")
 
 
 Auth = ApiKey | Basic | OAuth2
@@ -214,15 +223,37 @@ class Windows:
             during a record's life.
         step: Smallest difference that the provider's filter knows.
         epoch: The field holds seconds since 1970, not ISO 8601 text.
+        order: How the list is sorted by the field. Empty: by something else,
+            or not at all; then a window that turns out long is not split.
+        earliest: About when the oldest records were made, aware UTC: where
+            to cut a window that has no beginning. Older ones are read too.
     """
 
     field: str
     step: timedelta = timedelta(seconds=1)
     epoch: bool = True
+    order: Literal["newest first", "oldest first", ""] = ""
+    earliest: datetime = datetime(2005, 1, 1, tzinfo=UTC)
 
     def __post_init__(self) -> None:
         if self.step <= timedelta(0):
             raise ValueError("Windows.step must be longer than nothing")
+        if self.order not in {"newest first", "oldest first", ""}:
+            raise ValueError('Windows.order: "newest first", "oldest first" or ""')
+        if self.earliest.tzinfo is None:
+            raise ValueError("Windows.earliest must have a time zone")
+
+    def time_of(self, record: Record) -> datetime | None:
+        """Read the field; None if the record has no time there."""
+        value = record.get(self.field) if isinstance(record, Mapping) else None
+        try:
+            if self.epoch:
+                is_time = type(value) is int
+                return datetime.fromtimestamp(value, UTC) if is_time else None  # type: ignore[arg-type]
+            time = datetime.fromisoformat(value) if isinstance(value, str) else None
+        except (ValueError, OverflowError, OSError):
+            return None
+        return time.astimezone(UTC) if time and time.tzinfo else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,17 +262,20 @@ class Feed:
 
     Attributes:
         page: One request to the log; ``params.window`` is the range wanted.
-        retention: How far back the log reaches; older means a full run.
+        retention: How far back the log reaches; older means a full run. None
+            where it reaches back for ever, as a list by time of change does.
         overlap: How late an entry may still show up in the log.
     """
 
     page: FeedStep
-    retention: timedelta
+    retention: timedelta | None
     overlap: timedelta = timedelta(minutes=10)
 
     def __post_init__(self) -> None:
         _require_callable(self.page, "Feed.page")
-        if self.overlap >= self.retention:
+        if self.overlap < timedelta(0):
+            raise ValueError("Feed.overlap must not be less than nothing")
+        if self.retention is not None and self.overlap >= self.retention:
             raise ValueError("Feed.overlap must be shorter than Feed.retention")
 
 
@@ -260,6 +294,10 @@ class Write:
     update: Callable[..., Record] | None = None
     delete: Callable[..., None] | None = None
     idempotency: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("create", "update", "delete"):
+            _require_callable(getattr(self, name), f"Write.{name}", or_none=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -309,6 +347,14 @@ class Entity:
         if self.schema.unknown != "exclude":
             raise ValueError(f"Entity({self.name!r}).schema must have unknown = EXCLUDE")
         _require_callable(self.page, f"Entity({self.name!r}).page")
+        if not isinstance(self.key, str) or not self.key:
+            raise ValueError(f"Entity({self.name!r}).key must name a field")
+        for name in ("get", "version"):
+            _require_callable(getattr(self, name), f"Entity({self.name!r}).{name}", or_none=True)
+        if self.deletes not in get_args(Deletes):
+            raise ValueError(f"Entity({self.name!r}).deletes: one of {get_args(Deletes)}")
+        if odd := set(self.events.values()) - set(get_args(EventAction)):
+            raise ValueError(f"Entity({self.name!r}).events: {odd} mean nothing")
         if self.deletes == "feed" and self.feed is None:
             raise ValueError(f"Entity({self.name!r}): deletes='feed' needs a feed")
 
@@ -335,6 +381,8 @@ class Rate:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+ ?/ ?(\d+ )?(second|minute|hour|day)s?", self.limit):
             raise ValueError(f'Rate.limit {self.limit!r}: write it like "25/second"')
+        if int(self.limit.partition("/")[0]) < 1:
+            raise ValueError(f"Rate.limit {self.limit!r}: at least one call")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -95,10 +95,10 @@ def by_cursor(
     def step(client: Any, params: PageParams, cursor: str | None) -> Page:
         reply = ask(client, params, cursor)
         body, records = page_of(reply, items)
-        following = body.get(cursor_field) or None
+        following = body.get(cursor_field)
         if following is not None and not isinstance(following, str):
             raise _unexpected(f"{cursor_field!r} is not text")
-        return Page(records=records, next=following, as_of=as_of(reply))
+        return Page(records=records, next=following or None, as_of=as_of(reply))
 
     return step
 
@@ -139,7 +139,7 @@ def _last_key(records: list[Record], key: str) -> str | None:
     """Find the last record that the next request can name; a bad one costs no page."""
     for record in reversed(records):
         found = record.get(key) if isinstance(record, dict) else None
-        if isinstance(found, (str, int)) and found not in {"", True, False}:
+        if isinstance(found, (str, int)) and not isinstance(found, bool) and found != "":
             return str(found)
     return None
 

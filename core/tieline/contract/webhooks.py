@@ -49,6 +49,8 @@ class Hmac:
     tolerance: timedelta = timedelta(minutes=5)
 
     def __post_init__(self) -> None:
+        if self.algorithm not in {"sha256", "sha1", "sha512"}:
+            raise ValueError(f"Hmac.algorithm {self.algorithm!r} is not known")
         if "body" not in self.signed:
             raise ValueError("Hmac.signed: the body must be signed")
         if "timestamp" in self.signed and not self.timestamp:
@@ -116,3 +118,9 @@ class Webhooks:
     register: Callable[[Any, str], Any] | None = None
     types: Sequence[str] = field(default_factory=tuple)
     instructions: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scheme, (Hmac, PathSecret)):
+            raise TypeError("Webhooks.scheme must be Hmac or PathSecret")
+        if not callable(self.parse):
+            raise TypeError("Webhooks.parse must be a function")

@@ -56,7 +56,7 @@ def configure_logging(level: str, style: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    handler = logging.StreamHandler()
+    handler = _Handler()
     handler.setFormatter(
         _RedactingFormatter(
             foreign_pre_chain=shared,
@@ -72,6 +72,18 @@ def configure_logging(level: str, style: str) -> None:
     # Libraries speak of every request, some with its address: warnings alone.
     root.setLevel(logging.WARNING)
     logging.getLogger("tieline").setLevel(level.upper())
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes to stderr; a line that cannot be written is not shown with its arguments."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        kind = sys.exc_info()[0]
+        try:
+            name = "" if kind is None else kind.__name__
+            sys.stderr.write(f"a log line of {record.name} could not be written: {name}\n")
+        except (OSError, ValueError, AttributeError):
+            pass  # nobody listens
 
 
 class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):

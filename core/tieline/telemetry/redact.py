@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from urllib.parse import quote
@@ -31,11 +32,26 @@ def remember(text: str) -> None:
     if len(text) < _LEAST:
         return
     with _lock:
-        for form in (text, quote(text, safe="")):
+        for form in _forms(text):
             _known.pop(form, None)
             _known[form] = None
         while len(_known) > _MOST:
             _known.pop(next(iter(_known)))
+
+
+def _forms(text: str) -> set[str]:
+    """Write a secret in every way in which a log line may hold it."""
+    lines = [line for line in text.splitlines() if len(line) >= _LEAST]
+    plain = {text, *lines, quote(text.encode("utf-8", "replace"), safe="")}
+    shown = {form for part in plain for form in (repr(part)[1:-1], repr(part.encode(*_ANY))[2:-1])}
+    return {form for part in plain | shown for form in (part, *_in_json(part))}
+
+
+_ANY = ("utf-8", "replace")
+
+
+def _in_json(text: str) -> tuple[str, str]:
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def redact(text: str) -> str:

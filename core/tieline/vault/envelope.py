@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tieline.contract.values import Secret
-from tieline.errors import SealBrokenError
+from tieline.errors import SealBrokenError, VaultError
 
 __all__ = ["Context", "KeyProvider", "Vault"]
 
@@ -83,7 +83,7 @@ class Vault:
         """
         key_id, data_key, wrapped = self._keys.new_data_key(context)
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = AESGCM(data_key).encrypt(nonce, secret.reveal().encode(), context.as_bytes())
+        sealed = AESGCM(data_key).encrypt(nonce, _bytes_of(secret), context.as_bytes())
         envelope = {
             "v": _VERSION,
             "kp": self._keys.kind,
@@ -139,3 +139,12 @@ def _bytes(envelope: Mapping[str, str], name: str) -> bytes:
         return b64decode(envelope[name], validate=True)
     except ValueError:
         raise SealBrokenError("a sealed credential is not readable") from None
+
+
+def _bytes_of(secret: Secret) -> bytes:
+    try:
+        return secret.reveal().encode()
+    except UnicodeEncodeError:
+        raise VaultError(
+            "the secret has characters that are no text", hint="paste it again, as UTF-8"
+        ) from None

@@ -91,7 +91,7 @@ def read_keys(text: Secret, path: Path) -> list[bytes]:
 def create_key_file(path: Path) -> bool:
     """Make a key file with a fresh key, for its owner's eyes; False if there is one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole = path.with_name(f".{path.name}.{os.getpid()}")
+    whole = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(8).hex()}")
     handle = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:

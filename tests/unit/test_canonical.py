@@ -1,0 +1,175 @@
+"""One form for every record that JSON can write, whatever it holds."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from types import MappingProxyType
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tieline.contract import InvalidRecordError, ProviderUnavailableError, parse_json
+from tieline.records.canonical import canonical, raw_text, restore
+
+
+def deep(depth: int) -> str:
+    return "[" * depth + "1" + "]" * depth
+
+
+KEPT = {
+    "NUL in a value": r'{"x":"a\u0000b"}',
+    "NUL in a key": r'{"a\u0000b":1}',
+    "lone high surrogate": r'{"x":"\ud83d"}',
+    "lone low surrogate in a key": r'{"\ude00":1}',
+    "pair of surrogates": r'{"x":"\ud83d\ude00"}',
+    "pair the wrong way round": r'{"x":"\ude00\ud83d"}',
+    "2^70": '{"x":1180591620717411303424}',
+    "a 400-digit integer": '{"x":' + "7" * 400 + "}",
+    "a 4,300-digit integer": '{"x":' + "7" * 4300 + "}",
+    "a hundred levels": '{"x":' + deep(99) + "}",
+    "emoji": '{"x":"😀"}',
+    "right to left": '{"x":"שלום\u202eabc"}',
+    "5 MB": '{"x":"' + "x" * 5_000_000 + '"}',
+    "5 MB with a NUL": '{"x":"' + "x" * 5_000_000 + r'\u0000"}',
+    "the sign and what looks escaped": '{"x":"␛0 ␛␛ ␛ud800"}',
+    "the sign, what looks escaped, and a NUL": r'{"x":"␛0 ␛␛ ␛ud800 \u0000"}',
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_what_was_sent_comes_back(case):
+    record = parse_json(KEPT[case].encode())
+    form = canonical(record)
+    assert json.loads(restore(form.text.decode(), is_escaped=form.is_escaped)) == record
+    assert b"\\u0000" not in form.text
+
+
+def test_bytes_that_are_no_utf_8_come_back_as_they_were():
+    record = parse_json(b'{"x":"a\xffb"}')
+    form = canonical(record)
+    text = json.loads(restore(form.text.decode(), is_escaped=form.is_escaped))["x"]
+    assert text.encode("utf-8", "surrogateescape") == b"a\xffb"
+
+
+def test_of_two_equal_names_the_last_is_kept():
+    assert canonical(parse_json(b'{"a":1,"a":2}')).text == b'{"a":2}'
+
+
+REFUSED = {
+    "NaN": ('{"x":NaN}', "record-not-finite"),
+    "infinite": ('{"x":[{"y":-Infinity}]}', "record-not-finite"),
+    "beyond a float": ('{"x":1e400}', "record-not-finite"),
+    "a 5,000-digit integer": ('{"x":' + "7" * 5000 + "}", "record-not-finite"),
+    "101 levels": ('{"x":' + deep(100) + "}", "record-too-deep"),
+    "300 levels": ('{"x":' + deep(300) + "}", "record-too-deep"),
+    "17 MB": ('{"x":"' + "x" * 17_000_000 + '"}', "record-too-large"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_stored_is_refused_by_a_name_and_can_be_quarantined(case):
+    text, code = REFUSED[case]
+    record = parse_json(text.encode())
+    with pytest.raises(InvalidRecordError) as caught:
+        canonical(record)
+    assert caught.value.slug == code
+    json.loads(raw_text(record))
+
+
+def test_what_cannot_be_read_at_all_is_put_off():
+    with pytest.raises(ProviderUnavailableError):
+        parse_json(('{"x":' + deep(5000) + "}").encode())
+
+
+@pytest.mark.parametrize("depth", [101, 5000])
+def test_any_depth_that_an_sdk_hands_over_is_refused(depth):
+    value: object = 1
+    for _ in range(depth):
+        value = {"a": value}
+    with pytest.raises(InvalidRecordError) as caught:
+        canonical({"x": value})
+    assert caught.value.slug == "record-too-deep"
+
+
+# An SDK that parses by itself hands over Python's own values.
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")], ids=repr)
+def test_a_float_that_json_has_not_is_refused_where_json_is_written_slowly(number):
+    with pytest.raises(InvalidRecordError) as caught:
+        canonical({"x": number, "y": 2**70})
+    assert caught.value.slug == "record-not-finite"
+
+
+def test_an_integer_too_long_to_be_written_is_refused():
+    with pytest.raises(InvalidRecordError):
+        canonical({"x": 10**5000})
+
+
+def test_a_record_may_be_any_mapping():
+    assert canonical(MappingProxyType({"id": "a"})).text == canonical({"id": "a"}).text
+
+
+HOSTILE = st.sampled_from(["\x00", "␛", "␛0", "␛␛", "␛ud800", "\ud800", "\udfff", "0", "u", "d"])
+TEXT = st.lists(HOSTILE | st.text(st.characters(), max_size=3), max_size=5).map("".join)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+RECORD = st.dictionaries(TEXT, JSON, max_size=5)
+
+
+def same(one: object, other: object) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+@given(RECORD)
+@example({"␛0": 1, "\x00": 2})
+@example({"␛": "\x00", "␛␛": "␛"})
+@example({"\ud800": 1, "␛ud800": 2})
+def test_every_record_comes_back_whole(record):
+    form = canonical(record)
+    assert same(json.loads(restore(form.text.decode(), is_escaped=form.is_escaped)), record)
+
+
+@given(RECORD)
+def test_both_databases_can_take_every_form(record):
+    text = canonical(record).text.decode("utf-8")
+    assert "\\u0000" not in text.replace("\\\\", "")
+    assert json.loads(text) is not None
+
+
+def shuffled(value: object, random: Random) -> object:
+    if isinstance(value, list):
+        return [shuffled(item, random) for item in value]
+    if not isinstance(value, dict):
+        return value
+    items = list(value.items())
+    random.shuffle(items)
+    return {key: shuffled(item, random) for key, item in items}
+
+
+@given(RECORD, st.randoms(use_true_random=False))
+def test_the_order_of_keys_changes_nothing(record, random):
+    assert canonical(shuffled(record, random)) == canonical(record)
+
+
+@given(RECORD, RECORD)
+@example({"x": 1}, {"x": "1"})
+@example({"x": None}, {})
+@example({"x": [[]]}, {"x": []})
+@example({"x": "\ud800"}, {"x": "\udfff"})
+def test_different_content_has_a_different_digest(one, other):
+    assert (canonical(one).digest == canonical(other).digest) == same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a\x00", "a␛0"), ("\ud800", "␛ud800"), ("␛\x00", "␛␛␛0")]
+)
+def test_an_escaped_text_and_one_that_looks_like_it_differ(one, other):
+    assert canonical({"x": one}).digest != canonical({"x": other}).digest

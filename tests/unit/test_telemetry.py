@@ -1,0 +1,249 @@
+"""Whatever is logged, by whoever, no secret that this process knows is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+
+import pytest
+import structlog
+
+from tieline.telemetry import bind, configure_logging, get_logger, redact, remember
+
+CANARIES = {
+    "plain": "sk_test_CANARY77aa21",
+    "with quotes": 'CANARY"77\'aa"21',
+    "with a backslash": "CANARY\\77\\naa21",
+    "with a line break": "CANARY77\naa21-second line",
+    "with other letters": "CANARYpässwörd21",
+    "with an emoji": "CANARY🔑77aa21",
+    "with marks of an address": "CANARY+77/aa=21&x y",
+}
+
+
+@pytest.fixture
+def logged(capsys):
+    """Configure logging and return what came out; put everything back afterwards."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    ours = logging.getLogger("tieline").level
+    config = structlog.get_config()
+
+    def read() -> str:
+        found = capsys.readouterr()
+        return found.out + found.err
+
+    yield read
+    structlog.contextvars.clear_contextvars()
+    structlog.configure(**config)
+    root.handlers[:] = before
+    root.setLevel(level)
+    logging.getLogger("tieline").setLevel(ours)
+
+
+def say_in_the_event(canary: str) -> None:
+    get_logger("tieline.test").info(f"said {canary}")
+
+
+def say_in_a_field(canary: str) -> None:
+    get_logger("tieline.test").info("said", note=canary)
+
+
+def say_deep_in_a_field(canary: str) -> None:
+    get_logger("tieline.test").info("said", note={"a": [{"b": (canary, {canary})}]})
+
+
+def say_in_a_field_s_name(canary: str) -> None:
+    get_logger("tieline.test").info("said", **{canary: 1})
+
+
+def say_in_bytes(canary: str) -> None:
+    get_logger("tieline.test").info("said", note=canary.encode())
+
+
+def say_in_the_context(canary: str) -> None:
+    bind(connection=canary)
+    get_logger("tieline.test").info("said")
+
+
+def say_as_an_argument(canary: str) -> None:
+    get_logger("tieline.test").info("said %s", canary)
+
+
+def say_in_an_exception(canary: str) -> None:
+    try:
+        raise ValueError(canary)  # noqa: TRY301 - its text has to reach the log
+    except ValueError:
+        get_logger("tieline.test").exception("said")
+
+
+def say_in_a_chain_of_exceptions(canary: str) -> None:
+    try:
+        try:
+            raise KeyError(canary)  # noqa: TRY301 - its text has to reach the log
+        except KeyError as error:
+            raise RuntimeError("said") from error
+    except RuntimeError as error:
+        error.add_note(f"note: {canary}")
+        get_logger("tieline.test").exception("said")
+
+
+def say_in_a_group_of_exceptions(canary: str) -> None:
+    try:
+        raise ExceptionGroup("said", [ValueError(canary)])  # noqa: TRY301 - as above
+    except ExceptionGroup:
+        get_logger("tieline.test").exception("said")
+
+
+def say_as_a_library(canary: str) -> None:
+    foreign = logging.getLogger("foreign")
+    foreign.setLevel(logging.DEBUG)
+    foreign.debug("said Authorization: Bearer %s", canary)
+
+
+def say_as_a_library_by_name(canary: str) -> None:
+    logging.getLogger("foreign").warning("said %(key)s", {"key": canary})
+
+
+def say_as_a_library_that_failed(canary: str) -> None:
+    try:
+        raise OSError(canary)  # noqa: TRY301 - its text has to reach the log
+    except OSError:
+        logging.getLogger("foreign").exception("said", stack_info=True)
+
+
+SAID = [
+    say_in_the_event,
+    say_in_a_field,
+    say_deep_in_a_field,
+    say_in_a_field_s_name,
+    say_in_bytes,
+    say_in_the_context,
+    say_as_an_argument,
+    say_in_an_exception,
+    say_in_a_chain_of_exceptions,
+    say_in_a_group_of_exceptions,
+    say_as_a_library,
+    say_as_a_library_by_name,
+    say_as_a_library_that_failed,
+]
+
+
+def written_forms(canary: str) -> set[str]:
+    """Return how a person who reads the log might find the secret in it."""
+    forms = {canary, json.dumps(canary)[1:-1], json.dumps(canary, ensure_ascii=False)[1:-1]}
+    forms |= {repr(canary)[1:-1], repr(canary.encode())[2:-1], *canary.split("\n")}
+    return forms | {json.dumps(form)[1:-1] for form in set(forms)}
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("say", SAID, ids=lambda say: say.__name__)
+def test_no_line_shows_a_secret(logged, style, say):
+    canary = CANARIES["plain"]
+    remember(canary)
+    configure_logging("debug", style)
+    say(canary)
+    text = logged()
+    assert "said" in text
+    assert canary not in text
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("say", [say_in_the_event, say_in_a_field, say_in_an_exception])
+@pytest.mark.parametrize("case", CANARIES)
+def test_no_line_shows_a_secret_in_the_form_that_it_writes(logged, case, say, style):
+    remember(CANARIES[case])
+    configure_logging("debug", style)
+    say(CANARIES[case])
+    text = logged()
+    assert "said" in text or say is say_in_the_event
+    assert [form for form in written_forms(CANARIES[case]) if form in text] == []
+
+
+SECRET_NAMES = [
+    "api_key",
+    "apikey",
+    "API-Key",
+    "client_secret",
+    "Authorization",
+    "access_token",
+    "password",
+    "passwd",
+    "webhook_signature",
+    "Set-Cookie",
+    "credential",
+]
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_field_of_a_secret_s_name_is_hidden_whatever_it_holds(logged, style):
+    configure_logging("debug", style)
+    get_logger("tieline.test").info("said", **{name: f"<{name}>" for name in SECRET_NAMES})
+    text = logged()
+    assert [name for name in SECRET_NAMES if f"<{name}>" in text] == []
+
+
+def test_a_json_line_stays_json_when_something_is_taken_out(logged):
+    remember(CANARIES["plain"])
+    configure_logging("debug", "json")
+    get_logger("tieline.test").info("said", note=CANARIES["plain"], count=3)
+    line = json.loads(logged())
+    assert (line["event"], line["note"], line["count"]) == ("said", "[redacted]", 3)
+
+
+def test_lines_below_the_level_and_chatter_of_libraries_stay_out(logged):
+    configure_logging("info", "json")
+    get_logger("tieline.test").debug("ours below")
+    logging.getLogger("a.library").info("theirs below")
+    get_logger("tieline.test").info("ours")
+    assert [json.loads(line)["event"] for line in logged().splitlines()] == ["ours"]
+
+
+def test_what_is_short_spoils_no_words():
+    remember("abc")
+    remember("")
+    assert redact("abcdef abc") == "abcdef abc"
+
+
+def test_a_secret_is_taken_out_of_addresses_too():
+    remember("key+with/odd=marks")
+    assert redact("?k=key%2Bwith%2Fodd%3Dmarks&x=1") == "?k=[redacted]&x=1"
+
+
+def test_a_secret_within_a_secret_leaves_nothing_over():
+    remember("inner-secret")
+    remember("outer inner-secret outer")
+    assert redact("<outer inner-secret outer>") == "<[redacted]>"
+
+
+def test_what_was_remembered_again_is_kept_longest():
+    remember("kept-secret-0001")
+    for number in range(5000):
+        if number % 1000 == 0:
+            remember("kept-secret-0001")
+        remember(f"passing-{number:06d}")
+    assert redact("kept-secret-0001") == "[redacted]"
+
+
+def test_remembering_and_redacting_go_on_side_by_side():
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(lambda: None)
+            try:
+                for turn in range(100):
+                    text = f"side-by-side-{number}-{turn}"
+                    remember(text)
+                    assert text not in redact(f"x {text} y")
+            except BaseException as error:  # noqa: BLE001 - shown by the test's own thread
+                failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
