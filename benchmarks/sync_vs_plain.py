@@ -151,7 +151,11 @@ class Ours:
 
 
 def installation(folder: Path, database_url: str, url: str) -> Ours:
-    environ = {"TIELINE_HOME": str(folder), "TIELINE_DATABASE_URL": database_url}
+    environ = {
+        "TIELINE_HOME": str(folder),
+        "TIELINE_DATABASE_URL": database_url,
+        "TIELINE_STRIPE_RATE_LIMITS": "none",
+    }
     made = Installation(load_settings(environ, folder))
     initialise(made)
     connect_api_key(made, "stripe", name="shop", key=Secret(KEY), base_url=url, actor="benchmark")

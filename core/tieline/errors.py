@@ -16,7 +16,7 @@ TielineError
 │   └── NotFoundError            nothing of that name
 ├── WorkerLostError              worker after worker died on the same page
 └── RefusedError                 the present state forbids it; say what would allow it
-signals (BaseException): StopRequested, LeaseLost
+signals (BaseException): StopRequested, LeaseLost, Overtaken
 ```
 """
 
@@ -35,6 +35,7 @@ __all__ = [
     "KeyUnavailableError",
     "LeaseLost",
     "NotFoundError",
+    "Overtaken",
     "PluginError",
     "PluginLoadError",
     "RefusedError",
@@ -126,6 +127,10 @@ class StopRequested(BaseException):
 
 class LeaseLost(BaseException):
     """Another worker holds the partition now: change nothing more."""
+
+
+class Overtaken(BaseException):
+    """A record changed between its comparison and its write: compare again."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -20,12 +20,15 @@ __all__ = ["NAMES", "Crash", "failpoint", "set_failpoints"]
 NAMES = frozenset(
     {
         "sync.claim.after",
+        "sync.split.before_commit",
         "sync.fetch.before",
         "sync.fetch.after",
         "sync.page.before_commit",
         "sync.page.after_commit",
         "sync.finish.before_commit",
         "sync.finish.after_commit",
+        "schedule.tick.before_commit",
+        "schedule.tick.after_commit",
     }
 )
 _ACTIONS = frozenset({"kill", "killall", "stop", "raise", "sleep"})

@@ -10,7 +10,8 @@ import pytest
 
 from kit import make_bench, names
 from tieline.contract import Page, parse_json
-from tieline.records import PageWriter, restore
+from tieline.errors import Overtaken
+from tieline.records import PageWriter, rank_of, restore
 from tieline.store import records as store
 
 
@@ -86,13 +87,19 @@ def write(bench, keys, *, name: str, seconds: float, deleted=()):
     """Write a page as if it had been read so many seconds from now."""
     entity = bench.engine.registry.get("shelf").entity("items")
     writer = PageWriter(bench.database, bench.connection_id, entity)
-    writer._floor = 0
     page = Page(records=[{"id": key, "name": name} for key in keys], next=None, deleted=deleted)
-    now = bench.clock.now()
-    prepared = writer.prepare(page, read_at=now + timedelta(seconds=seconds))
-    return bench.database.transact(
-        lambda connection: writer.write(connection, prepared, run_id=None, now=now)
-    ).counts
+    at = rank_of(bench.clock.now() + timedelta(seconds=seconds))
+    draft = writer.draft_page(page, rank=at)
+    while True:
+        plan = writer.compare(draft, now=at)
+        try:
+            return bench.database.transact(
+                lambda connection, plan=plan: writer.write(
+                    connection, plan, run_id=None, now=bench.clock.now()
+                )
+            ).counts
+        except Overtaken:
+            continue
 
 
 def test_any_order_of_the_same_copies_ends_in_the_newest(bench):

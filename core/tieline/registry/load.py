@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from tieline.contract import (
     REQUIRED,
     ApiKey,
     Basic,
+    Connection,
     Entity,
     OAuth2,
     Provider,
     ProviderError,
+    RateLimitPolicy,
     SettingsError,
     Webhooks,
     hookspecs,
@@ -78,6 +81,13 @@ class Plugin:
         if client is None:
             raise DeclarationError(f"{self._where('tieline_client')} returned None, not a client")
         return client
+
+    def rate_limits(self, connection: Connection) -> RateLimitPolicy | None:
+        """Ask how fast a connection may call; None if the plugin does not say."""
+        policy: RateLimitPolicy | None = self._call(
+            "tieline_rate_limits", RateLimitPolicy, connection=connection
+        )
+        return policy
 
     def _call(self, hook: str, kind: type, **given: Any) -> Any:
         try:
@@ -179,6 +189,8 @@ def _ask(found: Found, hook: Any, name: str, kind: type, *, is_required: bool = 
     if result is None and not is_required:
         return None
     if result is None or not isinstance(result, kind):
+        if inspect.iscoroutine(result):
+            result.close()  # else it warns, much later, that nobody awaited it
         raise DeclarationError(
             f"{found.distribution}: {name} returned {type(result).__name__}, not {kind.__name__}"
         )

@@ -14,6 +14,11 @@ _HEAD = """\
 # Made by: ./tie config env-example > .env.example
 # A secret may also be read from a file: TIELINE_KEY_FILE=/run/secrets/tieline-key
 """
+_LIMITS = """\
+# A provider's limits in place of those that its plugin declares, over all workers: rates
+# per account (or "endpoint", "application"), requests in flight. none: no limit.
+#TIELINE_STRIPE_RATE_LIMITS=80/second; 20/second endpoint; concurrency=8
+"""
 
 
 def env_example() -> str:
@@ -26,4 +31,5 @@ def env_example() -> str:
         lines = textwrap.wrap(f"{doc} {said if default != '' else ''}".strip(), 90)
         parts.append("".join(f"# {line}\n" for line in lines))
         parts[-1] += f"#{PREFIX}{name.upper()}={field.metadata['example']}\n"
+    parts.append(_LIMITS)
     return "\n".join(parts)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = ["PREFIX", "Settings", "load_settings", "unknown_names"]
 
 PREFIX = "TIELINE_"
 _SCHEMA = SettingsSchema()
+_RATE_LIMITS = re.compile(f"{PREFIX}([A-Z][A-Z0-9_]*)_RATE_LIMITS")
 # Read by the test-suite and by ./tie, not by Tieline itself.
 _OUTSIDE = {"TIELINE_TEST_PG_URL"}
 
@@ -42,8 +44,11 @@ class Settings:
     http_deadline_s: float
     http_body_bytes: int
     read_ahead: int
+    hands: int
+    rate_limits: Mapping[str, str]
     run_attempts: int
     max_delete_share: float
+    max_quarantine_share: float
     log_level: str
     log_format: str
     failpoints: str
@@ -81,6 +86,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
         loaded = _SCHEMA.load(values)
     except ValidationError as error:
         raise _wrong(error) from None
+    loaded["rate_limits"] = _rate_limits(sources)
     return _settings(loaded, environ)
 
 
@@ -99,7 +105,17 @@ def unknown_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return {
         name: nearest(name, known)
         for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known
+        if name.startswith(PREFIX) and name not in known and not _RATE_LIMITS.fullmatch(name)
+    }
+
+
+def _rate_limits(sources: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Read the limits that are set for a provider: ``TIELINE_STRIPE_RATE_LIMITS``."""
+    return {
+        found[1].lower(): text
+        for source in reversed(sources)
+        for name, text in source.items()
+        if (found := _RATE_LIMITS.fullmatch(name)) and text.strip()
     }
 
 

@@ -131,12 +131,23 @@ class SettingsSchema(Schema):
         high=1024,
     )
     read_ahead = fields.Integer(
-        load_default=4,
+        load_default=1,
+        strict=False,
+        validate=validate.Range(min=0, max=64),
+        metadata={
+            "doc": "Pages that are fetched while an earlier one is written. Each is fetched again"
+            " if the worker is killed meanwhile. From 0 (none but the page at hand) to 64.",
+            "example": "1",
+        },
+    )
+    hands = fields.Integer(
+        load_default=16,
         strict=False,
         validate=validate.Range(min=1, max=64),
         metadata={
-            "doc": "Pages that are fetched while earlier ones are written. From 1 to 64.",
-            "example": "4",
+            "doc": "Parts of one run that one worker reads at once, as far as the provider's"
+            " limits and the processor allow. From 1 to 64.",
+            "example": "16",
         },
     )
     run_attempts = fields.Integer(
@@ -151,6 +162,13 @@ class SettingsSchema(Schema):
         "Share of an entity's records that a full run may find gone. Above it, and above 20"
         " records, nothing is deleted and the run asks for --allow-deletes.",
         default=0.3,
+        low=0,
+        high=1,
+    )
+    max_quarantine_share = _number(
+        "Share of the records of a part of a run that may be unusable. Above it, and above 20"
+        " records, the run stops.",
+        default=0.25,
         low=0,
         high=1,
     )

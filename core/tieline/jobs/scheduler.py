@@ -1,0 +1,90 @@
+"""A scheduler: takes the ticks that are due, sleeps until the next, goes on after outages."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from types import FrameType
+
+from tieline.engine.tick import MOST_AT_ONCE, tick
+from tieline.errors import DependencyError
+from tieline.services.installation import Installation
+from tieline.store import schedules
+from tieline.telemetry import get_logger
+
+__all__ = ["schedule"]
+
+_log = get_logger(__name__)
+_LONGEST_SLEEP_S = 5.0
+_SHORTEST_SLEEP_S = 0.1
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 15.0
+_POLL_S = 0.5
+_LEAVE_WITHIN_S = 0.7
+
+
+def schedule(installation: Installation, *, parent: int | None = None) -> None:
+    """Take ticks until SIGTERM or SIGINT; leave within a second, whatever hangs.
+
+    A scheduler that loses the database or Redis goes on when they are back.
+
+    Args:
+        installation: Where.
+        parent: Leave as well once this process is no longer the parent.
+
+    Raises:
+        SettingsError: The database's schema is not the code's.
+        DependencyError: At the start, the database or Redis is away.
+    """
+    _ = installation.engine, installation.redis
+    # A handler may do little: an Event that the main thread waits for can lock up in it.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        signals.put(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    _log.info("the scheduler is ready")
+    stop = threading.Event()
+    loop = threading.Thread(target=_loop, args=(installation, stop), name="ticks", daemon=True)
+    loop.start()
+    while loop.is_alive() and (parent is None or os.getppid() == parent):
+        try:
+            signals.get(timeout=_POLL_S)
+        except queue.Empty:
+            continue
+        break
+    stop.set()
+    # What it is in the middle of is one transaction: cut short, it was never begun.
+    loop.join(_LEAVE_WITHIN_S)
+
+
+def _loop(installation: Installation, stop: threading.Event) -> None:
+    clock = installation.clock
+    backoff_s = _FIRST_BACKOFF_S
+    wait_s = 0.0
+    while not clock.sleep(wait_s, stop):
+        try:
+            wait_s = _take_ticks(installation, stop)
+            backoff_s = _FIRST_BACKOFF_S
+        except DependencyError as error:
+            _log.warning("a dependency is away", reason=error.message, again_in_s=backoff_s)
+            wait_s, backoff_s = backoff_s, min(backoff_s * 2, _LONGEST_BACKOFF_S)
+        except Exception:  # noqa: BLE001 - the other schedules must go on
+            _log.exception("a bug of ours", again_in_s=_LONGEST_BACKOFF_S)
+            wait_s = _LONGEST_BACKOFF_S
+
+
+def _take_ticks(installation: Installation, stop: threading.Event) -> float:
+    """Take what is due; return the seconds until there may be more."""
+    if tick(installation.engine, stop) == MOST_AT_ONCE:
+        return 0.0
+    with installation.database.read() as connection:
+        due_at = schedules.next_due_at(connection)
+    if due_at is None:
+        return _LONGEST_SLEEP_S
+    wait_s = (due_at - installation.clock.now()).total_seconds()
+    return min(max(wait_s, _SHORTEST_SLEEP_S), _LONGEST_SLEEP_S)
