@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from servers import sandbox, truth
-from site_of import children_of, kill_group, wait_until
+from site_of import children_of, kill_group, make_site, wait_until
 
 PAGES = 12
 POINTS = [
@@ -92,9 +92,26 @@ def test_an_idle_spare_takes_over_from_a_killed_worker(site, shop_sandbox):
 
 
 def test_a_frozen_worker_commits_nothing_after_its_lease(site, shop_sandbox):
+    outlive_a_frozen_worker(site, shop_sandbox, "sync.page.after_commit=stop@3")
+
+
+def test_a_worker_frozen_within_a_transaction_keeps_its_locks_for_a_while(
+    postgres_url, redis_url, tmp_path, shop_sandbox
+):
+    """SQLite has nobody who could take a lock away: there the others wait until it wakes."""
+    site = make_site(tmp_path / "site", postgres_url, redis_url, lease_s="1", sweep_s="0.2")
+    try:
+        outlive_a_frozen_worker(
+            site, shop_sandbox, "sync.page.before_commit=stop@3", TIELINE_HANDS="1"
+        )
+    finally:
+        site.close()
+
+
+def outlive_a_frozen_worker(site, shop_sandbox, fault, **given):
     site.connect(shop_sandbox)
     run_id = site.ask()
-    frozen = site.start("worker", TIELINE_FAILPOINTS="sync.page.after_commit=stop@3", **ALLOWED)
+    frozen = site.start("worker", TIELINE_FAILPOINTS=fault, **given, **ALLOWED)
     horse = wait_until(lambda: children_of(frozen.pid))[0]
 
     def is_stopped():

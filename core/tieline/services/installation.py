@@ -89,7 +89,7 @@ class Installation:
                 hint="tieline init",
                 code="not-initialised",
             )
-        return open_database(self.database_url)
+        return open_database(self.database_url, patience_s=self.settings.lease_s)
 
     @cached_property
     def database(self) -> Database:

@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -218,12 +219,14 @@ def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
-def open_database(url: Secret) -> Database:
+def open_database(url: Secret, *, patience_s: float = 30.0) -> Database:
     """Open a database; nothing is connected before the first transaction.
 
     Args:
         url: ``sqlite:///…`` or ``postgresql+psycopg://…``; plain
             ``postgresql://`` is taken as psycopg's.
+        patience_s: How long PostgreSQL waits for a process that fell silent
+            within a transaction, before it takes the locks away; in seconds.
 
     Raises:
         SettingsError: The address makes no sense, or its driver is missing.
@@ -243,9 +246,10 @@ def open_database(url: Secret) -> Database:
         parsed = make_url(text)
         if parsed.get_backend_name() == "postgresql":
             # A plan made while a table was small is not kept for when it is large.
-            connect = {"prepare_threshold": None}
-            options |= {"pool_pre_ping": True}
-            options |= {"connect_args": connect}
+            connect: dict[str, Any] = {"prepare_threshold": None}
+            bounds = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+            connect |= {name: value for name, value in bounds.items() if name not in parsed.query}
+            options |= {"pool_pre_ping": True, "connect_args": connect}
         engine = create_engine(text, **options)
     except ModuleNotFoundError as error:
         raise SettingsError(
@@ -262,6 +266,8 @@ def open_database(url: Secret) -> Database:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", partial(_prepare_postgresql, max(patience_s, 5.0)))
     _ENGINES.add(engine)
     return Database(engine)
 
@@ -277,6 +283,12 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_postgresql(patience_s: float, connection: Any, _record: object) -> None:
+    """Let no frozen process keep its locks: others wait for them, and would for ever."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = {round(patience_s * 1000)}")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:
