@@ -141,3 +141,20 @@ def test_a_wrong_setting_is_named(site, shop_sandbox, setting):
     assert done.returncode == 7
     assert f"TIELINE_{name}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--since", "soon"], "no time like"),
+        (["--since", "2026-02-30"], "no time like"),
+        (["--since", "2026-03-02", "--until", "2026-03-01"], "before it begins"),
+        (["--since", "2026-03-01", "--full"], "leave --since and --until away"),
+    ],
+)
+def test_a_window_that_makes_no_sense_is_refused_in_one_line(site, options, said):
+    site.ok("init")
+    done = site.run("sync", "run", "shop", "customers", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
@@ -104,6 +104,26 @@ def note(text: str) -> None:
     from tieline.telemetry import redact  # noqa: PLC0415
 
     click.echo(redact(text), err=True)
+
+
+class _Time(click.ParamType[datetime]):
+    """An aware time: ISO 8601; without a zone it is UTC."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            read = datetime.fromisoformat(value)
+            return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time like 2026-03-01 or 2026-03-01T12:00Z", param, ctx)
+
+
+TIME = _Time()
 
 
 def when(time: datetime | None) -> str:

@@ -26,13 +26,14 @@ from tieline.errors import (
     StopRequested,
     WorkerLostError,
 )
+from tieline.settings import Settings
 from tieline.store import connections as connection_store
 from tieline.store import dead_letters, log, runs
 from tieline.store.database import Connection
 from tieline.store.rows import RunRow
 from tieline.telemetry import bind, get_logger, tellable
 
-__all__ = ["help_run"]
+__all__ = ["help_run", "most_attempts"]
 
 _log = get_logger(__name__)
 _LONGEST_PAUSE_S = 900.0
@@ -156,13 +157,13 @@ def _put_off(engine: Engine, run: RunRow, error: RetryLaterError | KeyUnavailabl
     is_limit = isinstance(error, RateLimitedError)
     has_moved = now.counts.requests > run.counts.requests
     attempt = 1 if has_moved else run.attempt + 1
-    most = engine.settings.run_attempts * (_WAITS_PER_ATTEMPT if is_limit else 1)
+    state = "waiting" if is_limit else "retrying"
+    most = most_attempts(engine.settings, state)
     if attempt > most:
         end(engine, run, state="failed", error=error)
         return
     asked = getattr(error, "retry_after", None)
     pause = min(asked or _FIRST_PAUSE_S * 2 ** min(attempt, 10), _LONGEST_PAUSE_S)
-    state = "waiting" if is_limit else "retrying"
 
     def put_off(connection: Connection) -> None:
         at = engine.clock.now()
@@ -187,6 +188,11 @@ def _put_off(engine: Engine, run: RunRow, error: RetryLaterError | KeyUnavailabl
         )
 
     engine.database.transact(put_off)
+
+
+def most_attempts(settings: Settings, state: str) -> int:
+    """Say after how many attempts in a row without headway a run has failed."""
+    return settings.run_attempts * (_WAITS_PER_ATTEMPT if state == "waiting" else 1)
 
 
 def _bury(engine: Engine, run: RunRow, error: WorkerLostError) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from tieline.contract import Record, Windows
 from tieline.store.rows import PartitionRow
 
-__all__ = ["Reading", "best_cut"]
+__all__ = ["Reading", "best_cut", "rest_in_pages"]
 
 _LEAST_PAGES = 2.5
 _LEAST_S = 0.3
@@ -96,19 +96,39 @@ def best_cut(
     return (part, at) if pages >= max(_LEAST_PAGES, _LEAST_S / max(page_s, 0.001)) else None
 
 
+def rest_in_pages(windows: Windows, part: PartitionRow, now: datetime) -> float | None:
+    """Estimate how many pages a partition has left, at the density of its last ones.
+
+    Args:
+        windows: The entity's declaration.
+        part: The partition.
+        now: The end of a window without one, aware UTC.
+
+    Returns:
+        Pages; None if it has not been read far enough to tell.
+    """
+    if part.reached_at is None or part.page_span_s is None:
+        return None
+    low, high = _rest(windows, part, part.reached_at, now)
+    span = max(part.page_span_s, windows.step.total_seconds())
+    return max((high - low).total_seconds(), 0.0) / span
+
+
 def _cut(
     windows: Windows, part: PartitionRow, now: datetime
 ) -> tuple[float, PartitionRow, datetime] | None:
     """Estimate a rest in pages, and find its middle."""
-    reached, span = part.reached_at, part.page_span_s
-    if reached is None or span is None:
+    pages = rest_in_pages(windows, part, now)
+    if pages is None or part.reached_at is None:
         return None
-    if windows.order == "newest first":
-        low, high = part.split_at or part.window_start or windows.earliest, reached
-    else:
-        low, high = reached, part.split_at or part.window_end or now
+    low, high = _rest(windows, part, part.reached_at, now)
     middle = low + windows.step * int((high - low) / windows.step / 2)
-    if not low < middle < high:
-        return None
-    pages = (high - low).total_seconds() / max(span, windows.step.total_seconds())
-    return pages, part, middle
+    return (pages, part, middle) if low < middle < high else None
+
+
+def _rest(
+    windows: Windows, part: PartitionRow, reached: datetime, now: datetime
+) -> tuple[datetime, datetime]:
+    if windows.order == "newest first":
+        return part.split_at or part.window_start or windows.earliest, reached
+    return reached, part.split_at or part.window_end or now

@@ -7,7 +7,8 @@ from typing import Any
 
 from tieline.engine import Asked, ask_run
 from tieline.engine.ask import ring_for
-from tieline.errors import DependencyError, NotFoundError, RefusedError
+from tieline.engine.plan import Range
+from tieline.errors import DependencyError, InvalidInputError, NotFoundError, RefusedError
 from tieline.services.connect import get_connection
 from tieline.services.installation import Installation
 from tieline.store import log, records, runs
@@ -16,7 +17,6 @@ from tieline.store.rows import RunRow
 __all__ = [
     "cancel_run",
     "count_records",
-    "estimate_total",
     "get_run",
     "list_runs",
     "run_log",
@@ -36,8 +36,19 @@ def start_sync(
     mode: str = "incremental",
     actor: str,
     allow_deletes: bool = False,
+    window: Range = (None, None),
 ) -> Asked:
     """Ask for a run of one entity.
+
+    Args:
+        installation: Where.
+        connection: Name or id.
+        entity: What to read.
+        mode: ``incremental``, ``full``, ``window``, ``verify`` or ``repair``.
+        actor: Who asks, for the sync log.
+        allow_deletes: Whether a full run may delete any share of the records.
+        window: For mode ``window``: start, included, and end, excluded; aware,
+            either may be None.
 
     Returns:
         The new run, or the one that is active already.
@@ -45,8 +56,17 @@ def start_sync(
     Raises:
         NotFoundError: No such connection or entity.
         PluginError: The provider's plugin is broken.
+        InvalidInputError: The window ends before it begins.
+        RefusedError: A window was asked for, and the provider's list has none.
         DependencyError: Database or Redis does not answer; nothing was asked.
     """
+    start, end = window
+    if start is not None and end is not None and start >= end:
+        raise InvalidInputError(
+            f"the window ends at {end.isoformat()}, before it begins at {start.isoformat()}",
+            hint="--since is the earlier time, --until the later one",
+            code="window-empty",
+        )
     row = get_connection(installation, connection)
     declared = installation.registry.get(row.provider).entity(entity)
     _ = installation.redis
@@ -57,6 +77,7 @@ def start_sync(
         mode=mode,
         asked_by=actor,
         allow_deletes=allow_deletes,
+        window=window,
     )
 
 
@@ -118,12 +139,6 @@ def cancel_run(installation: Installation, run_id: str, *, actor: str) -> RunRow
         )
     ring_for(installation.engine, run_id)
     return get_run(installation, run_id)
-
-
-def estimate_total(installation: Installation, run: RunRow) -> int | None:
-    """Guess how many records a full run will see: as many as there are; None if unknown."""
-    known = count_records(installation, run) - run.counts.created
-    return known if known > 0 else None
 
 
 def count_records(installation: Installation, run: RunRow) -> int:

@@ -236,6 +236,13 @@ def complete(connection: Connection, partition_id: str, *, fence: int) -> bool:
     return result.rowcount == 1
 
 
+def list_partitions(connection: Connection, run_id: str) -> list[PartitionRow]:
+    """Read all parts of a run, the first planned first."""
+    statement = select(partitions).where(partitions.c.run_id == run_id)
+    found = connection.execute(statement.order_by(partitions.c.number)).mappings()
+    return [PartitionRow.of(dict(row)) for row in found]
+
+
 def splittable(connection: Connection, run_id: str) -> list[PartitionRow]:
     """Read the parts of a run whose reading is under way in a known order."""
     statement = select(partitions).where(

@@ -8,13 +8,14 @@ import rich_click as click
 
 from tieline.cli.face import ago, installation, json_option, note, print_json, print_table, when
 from tieline.services import syncs
+from tieline.services.progress import Progress, look_at
 from tieline.store.rows import RunRow
 
-__all__ = ["run_facts", "runs"]
+__all__ = ["run_facts", "runs", "state_words"]
 
 
-def run_facts(run: RunRow) -> dict[str, Any]:
-    """Return what is shown of a run."""
+def run_facts(run: RunRow, progress: Progress | None = None) -> dict[str, Any]:
+    """Return what is shown of a run; its progress where it was looked at."""
     counts = run.counts.as_dict()
     requests = counts.pop("requests")
     started, finished = run.started_at, run.finished_at
@@ -31,7 +32,9 @@ def run_facts(run: RunRow) -> dict[str, Any]:
         "mode": run.mode,
         "reason": run.reason,
         "state": run.state,
+        "window": {"since": run.window_start, "until": run.window_end},
         "counts": counts,
+        "progress": None if progress is None else progress.facts(),
         "requests": requests,
         "seconds": seconds,
         "attempt": run.attempt,
@@ -42,6 +45,17 @@ def run_facts(run: RunRow) -> dict[str, Any]:
         "started_at": started,
         "finished_at": finished,
     }
+
+
+def state_words(run: RunRow, progress: Progress | None) -> str:
+    """Say in which state a run is, as people read it."""
+    if progress is not None and run.state == "retrying":
+        return f"retrying ({run.attempt} of {progress.attempts})"
+    if run.state == "waiting":
+        return "waiting (limit)"
+    if run.state == "succeeded_with_quarantine":
+        return f"succeeded, {run.counts.quarantined} quarantined"
+    return run.state
 
 
 @click.group(invoke_without_command=True)
@@ -72,12 +86,21 @@ def show(run_id: str, as_json: bool) -> None:
     with installation() as opened:
         run = syncs.get_run(opened, run_id)
         entries = syncs.run_log(opened, run_id)
-    facts = run_facts(run)
+        progress = look_at(opened, run)
+    facts = run_facts(run, progress)
     if as_json:
         print_json({"run": facts, "log": entries})
         return
     print_table((run.id, f"{run.provider} · {run.connection_name} · {run.entity}"), [])
-    print_table(("state", f"{run.mode} {run.state}{f': {run.reason}' if run.reason else ''}"), [])
+    said = f"{run.mode}: {state_words(run, progress)}"
+    print_table(("state", f"{said} ({run.reason})" if run.reason else said), [])
+    if run.window_start or run.window_end:
+        print_table(("window", f"{when(run.window_start)} to {when(run.window_end)}"), [])
+    if run.state in {"waiting", "retrying"}:
+        print_table(("goes on", when(run.due_at)), [])
+    if progress is not None and progress.total:
+        about = f"{progress.seen:,} of about {progress.total:,}, by {progress.basis}"
+        print_table(("progress", about), [])
     print_table(("counts", ", ".join(f"{n} {name}" for name, n in facts["counts"].items())), [])
     if run.error_code:
         print_table(("error", f"[{run.error_code}] {run.error_message}"), [])
@@ -92,8 +115,10 @@ def _list(connection: str | None, states: tuple[str, ...], *, limit: int, as_jso
     with installation() as opened:
         found = syncs.list_runs(opened, connection=connection, states=states, limit=limit)
         now = opened.clock.now()
+        progress = [look_at(opened, run) for run in found]
     if as_json:
-        print_json({"runs": [run_facts(run) for run in found]})
+        facts = [run_facts(*each) for each in zip(found, progress, strict=True)]
+        print_json({"runs": facts})
         return
     if not found:
         note("  there is no run yet (next: tieline sync run NAME ENTITY)")
@@ -106,12 +131,12 @@ def _list(connection: str | None, states: tuple[str, ...], *, limit: int, as_jso
                 run.connection_name,
                 run.entity,
                 run.mode,
-                run.state,
+                state_words(run, its),
                 run.counts.seen,
                 run.counts.created,
                 run.counts.updated,
                 ago(run.created_at, now),
             )
-            for run in found
+            for run, its in zip(found, progress, strict=True)
         ),
     )

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 
 import rich_click as click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
 )
 
-from tieline.cli.commands.runs import run_facts
-from tieline.cli.face import actor, installation, json_option, note, print_json
+from tieline.cli.commands.runs import run_facts, state_words
+from tieline.cli.face import TIME, actor, installation, json_option, note, print_json
 from tieline.cli.failures import run_exit_code
 from tieline.services import syncs
 from tieline.services.installation import Installation
+from tieline.services.progress import look_at
 from tieline.store.rows import RunRow
 
 __all__ = ["follow", "sync"]
@@ -35,6 +36,8 @@ def sync() -> None:
 @click.argument("entity")
 @click.option("--full", is_flag=True, help="Read everything, and delete what is gone.")
 @click.option("--allow-deletes", is_flag=True, help="Let a full run delete any share.")
+@click.option("--since", type=TIME, help="Read only what was made at this time or later.")
+@click.option("--until", type=TIME, help="Read only what was made before this time.")
 @click.option("--wait", is_flag=True, help="Wait until the run is over.")
 @click.option(
     "--patience",
@@ -51,31 +54,43 @@ def run_(
     entity: str,
     full: bool,
     allow_deletes: bool,
+    since: datetime | None,
+    until: datetime | None,
     wait: bool,
     patience: float,
     as_json: bool,
 ) -> None:
     """Sync ENTITY of CONNECTION; a worker does it.
 
-    Asking again while a run is active returns that run. With `--wait` the
-    exit code says how it ended: 0 done, 8 some records quarantined, 4 needs
-    authorisation, 5 the provider refuses for now, 9 no worker.
+    Asking again while a run is active returns that run. `--since` and
+    `--until` fill in one range of time and leave the rest alone: a date, or a
+    date and time as 2026-03-01T12:00; UTC unless they name another zone. With
+    `--wait` the exit code says how it ended: 0 done, 8 some records
+    quarantined, 4 needs authorisation, 5 the provider refuses for now, 9 no
+    worker.
 
     Example: `tieline sync run shop customers --wait`
     """
     if patience != patience:  # noqa: PLR0124 - only NaN differs from itself
         raise click.BadParameter("a number of seconds", param_hint="--patience")
+    has_window = since is not None or until is not None
+    if has_window and (full or allow_deletes):
+        raise click.UsageError("--full reads everything: leave --since and --until away, or --full")
     with installation() as opened:
         asked = syncs.start_sync(
             opened,
             connection,
             entity,
-            mode="full" if full or allow_deletes else "incremental",
+            mode="window" if has_window else "full" if full or allow_deletes else "incremental",
             actor=actor(),
             allow_deletes=allow_deletes,
+            window=(since, until),
         )
         if not asked.is_new:
-            note(f"  a run is active already: {asked.run.id}, {asked.run.state}")
+            note(
+                f"  a {asked.run.mode} run is active already, no new one was asked for:"
+                f" {asked.run.id}, {asked.run.state}"
+            )
         if not wait:
             _print_asked(asked.run, as_json=as_json, is_new=asked.is_new)
             return
@@ -113,7 +128,7 @@ def follow(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[share]}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         disable=is_quiet or not sys.stderr.isatty(),
@@ -121,11 +136,17 @@ def follow(
     )
     label = f"{run.provider} · {run.connection_name} · {run.entity}"
     with bar:
-        task = bar.add_task(label, total=total or syncs.estimate_total(opened, run))
+        task = bar.add_task(label, total=total, share="")
 
         def show(now: RunRow) -> None:
-            text = label if now.state == "running" else f"{label}: {now.state}"
-            bar.update(task, completed=now.counts.seen, description=text)
+            if bar.disable:
+                return
+            progress = look_at(opened, now)
+            about = total if total is not None or progress is None else progress.total
+            text = label if now.state == "running" else f"{label}: {state_words(now, progress)}"
+            seen = now.counts.seen
+            share = f"{seen:,} records" if about is None else f"{seen:,} of about {about:,}"
+            bar.update(task, completed=seen, total=about, description=text, share=share)
 
         try:
             return syncs.wait_for_run(
