@@ -24,6 +24,7 @@ POINTS = [
     "sync.finish.after_commit",
 ]
 ALLOWED = {"TIELINE_ALLOW_FAILPOINTS": "true"}
+ALONE = {"TIELINE_HANDS": "1"}  # other hands would go on while one of them is held up
 
 
 def list_requests(url: str) -> int:
@@ -76,7 +77,7 @@ def test_a_horse_that_dies_again_and_again_still_gets_to_the_end(site, shop_sand
 def test_an_idle_spare_takes_over_from_a_killed_worker(site, shop_sandbox):
     site.connect(shop_sandbox)
     slow = "sync.fetch.after=sleep:30@4"
-    busy = site.start("worker", TIELINE_FAILPOINTS=slow, **ALLOWED)
+    busy = site.start("worker", TIELINE_FAILPOINTS=slow, **ALLOWED, **ALONE)
     run_id = site.ask()
 
     def has_pages():
@@ -92,7 +93,7 @@ def test_an_idle_spare_takes_over_from_a_killed_worker(site, shop_sandbox):
 
 
 def test_a_frozen_worker_commits_nothing_after_its_lease(site, shop_sandbox):
-    outlive_a_frozen_worker(site, shop_sandbox, "sync.page.after_commit=stop@3")
+    outlive_a_frozen_worker(site, shop_sandbox, "sync.page.after_commit=stop@3", **ALONE)
 
 
 def test_a_worker_frozen_within_a_transaction_keeps_its_locks_for_a_while(
@@ -130,7 +131,9 @@ def outlive_a_frozen_worker(site, shop_sandbox, fault, **given):
 def test_sigterm_finishes_the_page_gives_the_lease_back_and_leaves(site, shop_sandbox):
     site.connect(shop_sandbox)
     run_id = site.ask()
-    leaving = site.start("worker", TIELINE_FAILPOINTS="sync.fetch.after=sleep:1@4", **ALLOWED)
+    leaving = site.start(
+        "worker", TIELINE_FAILPOINTS="sync.fetch.after=sleep:1@4", **ALLOWED, **ALONE
+    )
     wait_until(lambda: site.state_of(run_id).counts.seen == 300)
     leaving.terminate()
     assert leaving.wait(10) == 0
@@ -165,7 +168,7 @@ def test_a_horse_whose_parent_was_killed_harms_nothing(site, shop_sandbox):
     """On SQLite an inherited open file corrupted the database in this case."""
     site.connect(shop_sandbox)
     slow = "sync.fetch.after=sleep:3@4"
-    worker = site.start("worker", TIELINE_FAILPOINTS=slow, **ALLOWED)
+    worker = site.start("worker", TIELINE_FAILPOINTS=slow, **ALLOWED, **ALONE)
     run_id = site.ask()
     wait_until(lambda: site.state_of(run_id).counts.seen == 300)
     os.kill(worker.pid, signal.SIGKILL)

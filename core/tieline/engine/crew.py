@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from tieline.auth import OpenConnection
 from tieline.contract import Entity
+from tieline.engine.fetch import WORTH_WAITING
+from tieline.engine.keeper import Either
 from tieline.engine.kit import Engine, this_worker
 from tieline.engine.pace import best_cut
 from tieline.engine.work import PartitionWork
@@ -32,9 +34,10 @@ _MEASURE_S = 0.05
 class Crew:
     """Claims partitions of one run, cuts long ones up, and reads them side by side.
 
-    One more hand is put to work only while there is a partition for it and
-    this process has computing time left: a hand that would wait for the
-    processor helps nobody, one that waits for the provider does.
+    One more hand is put to work only while there is a partition for it, this
+    process has computing time left, and a good part of a page's time is spent
+    waiting for the provider: a hand that would wait for the processor, or for
+    the database, helps nobody.
 
     Attributes:
         engine: The parts.
@@ -54,6 +57,7 @@ class Crew:
     _halt: threading.Event = field(default_factory=threading.Event)
     _failure: BaseException | None = None
     _page_s: float = 0.0
+    _wait_s: float = 0.0
     _meter: _Meter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +109,13 @@ class Crew:
         if not self._hands:
             return True
         most = min(self.engine.settings.hands, self.opened.most_at_once or 1_000)
-        return len(self._hands) < most and not self.opened.is_full and self._meter.has_time_left()
+        is_waiting = self._wait_s and self._wait_s >= WORTH_WAITING * self._page_s
+        return bool(
+            len(self._hands) < most
+            and is_waiting
+            and not self.opened.is_full
+            and self._meter.has_time_left()
+        )
 
     def _start(self, partition: PartitionRow) -> None:
         hand = threading.Thread(
@@ -120,7 +130,7 @@ class Crew:
 
     def _run(self, partition: PartitionRow, is_alone: bool) -> None:
         try:
-            self._hand(partition, _Either(self.stop, self._halt), is_alone=is_alone).finish()
+            self._hand(partition, Either(self.stop, self._halt), is_alone=is_alone).finish()
         except LeaseLost:
             _log.warning("lease lost: another worker has the partition, or the run is over")
         except StopRequested:
@@ -149,9 +159,11 @@ class Crew:
             on_page=self._tell,
         )
 
-    def _tell(self, seconds: float) -> None:
+    def _tell(self, seconds: float, waited_s: float) -> None:
         with self._news:
-            self._page_s += (seconds - self._page_s) / 4 if self._page_s else seconds
+            weight = 0.25 if self._page_s else 1.0
+            self._page_s += (seconds - self._page_s) * weight
+            self._wait_s += (waited_s - self._wait_s) * weight
             self._news.notify()
 
     def _claim_or_cut(self) -> PartitionRow | None:
@@ -220,23 +232,6 @@ class Crew:
         return partitions.split(
             connection, part, at=at, newest_first=windows.order == "newest first"
         )
-
-
-class _Either(threading.Event):
-    """Set as soon as one of two events is; waiting looks at both."""
-
-    def __init__(self, first: threading.Event, second: threading.Event) -> None:
-        super().__init__()
-        self._both: tuple[threading.Event, threading.Event] = (first, second)
-
-    def is_set(self) -> bool:
-        return any(event.is_set() for event in self._both)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        until = time.monotonic() + (3600.0 if timeout is None else timeout)
-        while not self.is_set() and (left := until - time.monotonic()) > 0:
-            self._both[0].wait(min(left, _LOOK_S))
-        return self.is_set()
 
 
 class _Meter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,9 +23,11 @@ from tieline.contract import (
 )
 from tieline.failpoints import failpoint
 
-__all__ = ["MAX_PAGES", "FetchedPage", "Fetcher", "retrying"]
+__all__ = ["MAX_PAGES", "WORTH_WAITING", "FetchedPage", "Fetcher", "retrying"]
 
 MAX_PAGES = 1_000_000
+# The least share of a page's time that has to be waiting before more is done at once.
+WORTH_WAITING = 0.35
 _TRIES = 5
 _LONGEST_WAIT_S = 30.0
 _FIRST_WAIT_S = 0.5
@@ -39,23 +42,27 @@ class FetchedPage:
         page: As the plugin returned it.
         read_at: Our time just before the call, aware UTC.
         requests: Calls that were made for it.
+        waited_s: Seconds for which nothing was computed for it: the provider's.
     """
 
     page: Page | FeedPage
     read_at: datetime
     requests: int
+    waited_s: float = 0.0
 
 
 class Fetcher:
-    """Runs a page step on a thread of its own, at most ``ahead`` pages ahead.
+    """Runs a page step, on a thread of its own where that saves time.
 
-    Use it as a context manager, then iterate. With ``ahead`` 0 there is no
-    thread: a page is fetched when the one before it has been dealt with.
+    Use it as a context manager, then iterate. A page is fetched when the one
+    before it has been dealt with, until a good part of the time turns out to
+    be spent waiting for the provider: then a thread fetches ahead. Where there
+    is little to wait for, two threads only take the processor from each other.
 
     Args:
         read: ``(cursor) -> page``: the entity's step, bound to client and window.
         cursor: Where to begin.
-        ahead: How many pages may be fetched, or wait, while one is written.
+        ahead: How many pages may be fetched, or wait, while one is written; 0: none ever.
         clock: For waits and for ``read_at``.
         wake: Cuts a wait before another try short.
         count_calls: Says how many requests the connection has sent so far.
@@ -82,11 +89,10 @@ class Fetcher:
         self._pages: queue.Queue[FetchedPage | BaseException | None] = queue.Queue(max(1, ahead))
         # One page may be fetched and wait for room: it counts among those ahead.
         self._turns = threading.Semaphore(max(1, ahead))
-        self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
+        self._walk = self._walking()
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if self._ahead:
-            self._thread.start()
         return self
 
     def __exit__(
@@ -96,11 +102,11 @@ class Fetcher:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        for _ in range(_LEAVE_TRIES if self._ahead else 0):
+        for _ in range(_LEAVE_TRIES):
             self._drain()
-            self._thread.join(0.05)
-            if not self._thread.is_alive():
+            if self._thread is None or not self._thread.is_alive():
                 return
+            self._thread.join(0.05)
         # A call is in flight: its answer finds nobody who wants it.
 
     def pages(self, *, patience_s: float) -> Iterator[FetchedPage | None]:
@@ -112,9 +118,18 @@ class Fetcher:
         Raises:
             ProviderError: What the step raised, once its own tries were used up.
         """
-        if not self._ahead:
-            yield from self._walk()
-            return
+        before = time.monotonic()
+        for page in self._walk:
+            yield page
+            now = time.monotonic()
+            if self._ahead and page.waited_s >= WORTH_WAITING * (now - before):
+                yield from self._ahead_of_us(patience_s)
+                return
+            before = now
+
+    def _ahead_of_us(self, patience_s: float) -> Iterator[FetchedPage | None]:
+        self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
+        self._thread.start()
         while True:
             try:
                 item = self._pages.get(timeout=patience_s)
@@ -135,14 +150,14 @@ class Fetcher:
 
     def _run(self) -> None:
         try:
-            for page in self._walk():
+            for page in self._walk:
                 if not self._put(page):
                     return
             self._put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the writer's thread
             self._put(error)
 
-    def _walk(self) -> Iterator[FetchedPage]:
+    def _walking(self) -> Iterator[FetchedPage]:
         cursor = self._cursor
         seen = {hash(cursor)}
         for _ in range(MAX_PAGES):
@@ -150,11 +165,15 @@ class Fetcher:
                 return
             calls = self._count_calls()
             read_at = self._clock.now()
+            began, busy = time.monotonic(), time.thread_time()
             failpoint("sync.fetch.before")
             page = retrying(partial(self._read, cursor), self._clock, self._wake)
             failpoint("sync.fetch.after")
             yield FetchedPage(
-                page=page, read_at=read_at, requests=max(1, self._count_calls() - calls)
+                page=page,
+                read_at=read_at,
+                requests=max(1, self._count_calls() - calls),
+                waited_s=time.monotonic() - began - (time.thread_time() - busy),
             )
             cursor = page.next
             if cursor is None:
@@ -168,7 +187,7 @@ class Fetcher:
         raise ProviderError(f"the provider gave more than {MAX_PAGES:,} pages", code="cursor-loop")
 
     def _wait_for_turn(self) -> bool:
-        while self._ahead and not self._turns.acquire(timeout=0.1):
+        while self._thread is not None and not self._turns.acquire(timeout=0.1):
             if self._stop.is_set():
                 return False
         return not self._is_leaving

@@ -25,8 +25,10 @@ from tieline.contract import (
 )
 from tieline.engine.blame import blamed
 from tieline.engine.fetch import FetchedPage, Fetcher, retrying
+from tieline.engine.keeper import Either, LeaseKeeper
 from tieline.engine.kit import Engine
 from tieline.engine.pace import Reading
+from tieline.engine.plan import is_out_of_reach
 from tieline.errors import DeclarationError, LeaseLost, Overtaken, RefusedError, StopRequested
 from tieline.failpoints import failpoint
 from tieline.records import Draft, PageWriter, Plan, rank_of
@@ -42,6 +44,7 @@ _MAX_CURSOR = 4096
 _MAX_OVERTAKEN = 10
 _LOOK_S = 0.5
 _LEAVE_S = 5.0
+_LONGEST_PAGE_S = 900.0
 _ALWAYS_ALLOWED = 20
 
 
@@ -75,8 +78,8 @@ class PartitionWork:
         partition: As it was claimed.
         stop: Set when this process has to leave.
         ahead: Pages to fetch while one is written.
-        on_page: Called after each commit with the seconds since the one before.
-        renewed_at: When the lease was last known to be renewed, monotonic.
+        on_page: Called after each commit with the seconds since the one before,
+            and how many of them went by waiting for the provider.
         skew: The provider's clock less ours, as the last answer told.
         reading: How far the window was read.
     """
@@ -88,13 +91,16 @@ class PartitionWork:
     partition: PartitionRow
     stop: threading.Event
     ahead: int
-    on_page: Callable[[float], None] = lambda _: None
-    renewed_at: float = 0.0
+    on_page: Callable[[float, float], None] = lambda _seconds, _waited: None
     skew: timedelta = timedelta(0)
     reading: Reading = field(init=False)
+    _keeper: LeaseKeeper = field(init=False)
 
     def __post_init__(self) -> None:
         self.reading = Reading(self.entity.windows, self.partition)
+        self._keeper = LeaseKeeper(
+            self._renew, every_s=self.engine.settings.lease_s / 3, most_s=_LONGEST_PAGE_S
+        )
 
     def finish(self) -> None:
         """Read the partition to its end.
@@ -108,13 +114,17 @@ class PartitionWork:
                 is given back.
         """
         try:
-            with self.engine.database.desk() as desk:
+            with self._keeper, self.engine.database.desk() as desk:
                 while not self._read_window(desk):
                     self._restart()
         except LeaseLost:
             raise
-        except (StopRequested, Cancelled, CannotRead, Exception):
+        except (StopRequested, Cancelled):
             self._release()
+            raise
+        except (CannotRead, Exception) as error:
+            if not self._release():  # whoever holds it now decides what becomes of the run
+                raise LeaseLost from error
             raise
 
     @property
@@ -129,7 +139,7 @@ class PartitionWork:
             cursor=self.partition.checkpoint,
             ahead=self.ahead,
             clock=self.engine.clock,
-            wake=self.stop,
+            wake=Either(self.stop, self._keeper.ended),
             count_calls=lambda: self.opened.transport.calls_here,
         )
         with fetcher:
@@ -142,6 +152,7 @@ class PartitionWork:
             except RequestRejectedError as error:
                 raise self._other_way(error) from error
             except RetryLaterError:
+                self._check_lease()
                 if self.stop.is_set():  # the wait was cut short
                     raise StopRequested from None
                 raise
@@ -154,11 +165,11 @@ class PartitionWork:
         before = time.monotonic()
         for fetched in fetcher.pages(patience_s=_LOOK_S):
             if fetched is None:
-                self._renew_in_time()
+                self._check_lease()
             else:
                 self._commit(writer, fetched, desk)
                 after = time.monotonic()
-                self.on_page(after - before)
+                self.on_page(after - before, fetched.waited_s)
                 before = after
             if self.partition.state == "done":
                 return
@@ -171,6 +182,18 @@ class PartitionWork:
                     raise StopRequested
         if self.stop.is_set():
             raise StopRequested
+
+    def _require_reach(self) -> None:
+        """Refuse a log of changes that has moved on while the run waited: it tells less, silently.
+
+        Raises:
+            CannotRead: What happened at the window's start may be gone from it.
+        """
+        feed, since = self.entity.feed, self.partition.window_start
+        if not self._is_feed or feed is None or since is None:
+            return
+        if is_out_of_reach(feed, since, self.engine.clock.now()):
+            raise CannotRead(ProviderError("the run waited for longer than it reaches"), "feed")
 
     def _other_way(self, error: RequestRejectedError) -> BaseException:
         """Tell a way of reading that the provider does not know from a plain refusal."""
@@ -216,6 +239,7 @@ class PartitionWork:
         as_of = (page.as_of or fetched.read_at).astimezone(UTC)
         self.skew = as_of - fetched.read_at
         if isinstance(page, FeedPage):
+            self._require_reach()
             draft = writer.draft_changes(page.changes)
         else:
             self.reading.meet(page.records)
@@ -245,7 +269,8 @@ class PartitionWork:
             at = self.engine.clock.now() + self.skew
             record = retrying(partial(self._get, key), self.engine.clock, self.stop)
             writer.settle(draft, key, record, rank=rank_of(at))
-            self._renew_in_time()
+            self._check_lease()
+            self._keeper.moved()
         return len(keys)
 
     def _get(self, key: str) -> Any:
@@ -301,7 +326,7 @@ class PartitionWork:
 
     def _note(self, step: Advance, moved: Moved, counts: Counts) -> None:
         """Take over what the commit told."""
-        self.renewed_at = self.engine.clock.monotonic()
+        self._keeper.moved(has_renewed=True)
         self.partition = replace(
             self.partition,
             pages=step.page + 1,
@@ -388,12 +413,10 @@ class PartitionWork:
             split_at=moved.split_at,
         )
 
-    def _renew_in_time(self) -> None:
-        """Renew the lease once a third of it has gone by."""
-        now = self.engine.clock.monotonic()
-        if now - self.renewed_at >= self.engine.settings.lease_s / 3:
-            self.renewed_at = now
-            self._renew()
+    def _check_lease(self) -> None:
+        """Raise what the keeper of the lease met, if the work is over."""
+        if self._keeper.reason is not None:
+            raise self._keeper.reason
 
     def _renew(self) -> None:
         with self.engine.database.write() as connection:
@@ -408,10 +431,12 @@ class PartitionWork:
         if is_cancelled:
             raise Cancelled
 
-    def _release(self) -> None:
-        if self.partition.state != "done":
-            with self.engine.database.write() as connection:
-                partitions.release(connection, self.partition.id, fence=self.partition.fence)
+    def _release(self) -> bool:
+        """Give the lease back; False if it was lost."""
+        if self.partition.state == "done":
+            return True
+        with self.engine.database.write() as connection:
+            return partitions.release(connection, self.partition.id, fence=self.partition.fence)
 
     def _flush(self, writer: PageWriter) -> None:
         """Store what was counted on the way; a killed worker's share of it is lost."""
