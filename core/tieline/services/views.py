@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tieline.errors import NotFoundError, PluginError
+from tieline.errors import NotFoundError, PluginError, RefusedError
 from tieline.records.columns import columns_of
 from tieline.registry import Plugin
 from tieline.services.installation import Installation
@@ -14,8 +14,18 @@ from tieline.store import views as store
 from tieline.store.database import Connection as Transaction
 from tieline.store.view_sql import TAKEN
 from tieline.store.views import Definition, ViewRow
+from tieline.telemetry import get_logger
 
-__all__ = ["ListedView", "MadeViews", "create_views", "drop_views", "list_views"]
+__all__ = [
+    "ListedView",
+    "MadeViews",
+    "create_views",
+    "drop_views",
+    "list_views",
+    "refresh_views",
+]
+
+_log = get_logger(__name__)
 
 State = Literal["current", "stale", "missing", "taken", "orphaned"]
 
@@ -109,6 +119,30 @@ def list_views(installation: Installation) -> list[ListedView]:
         ListedView(row=row, state=_state(installation, row, relation), has_all=has_all)
         for row, relation, has_all in found
     ]
+
+
+def refresh_views(installation: Installation) -> list[str]:
+    """Make those views again whose schemas changed; for workers, when they start.
+
+    A view that cannot be made stays as it is, with a line in the log: no sync
+    has to wait for it.
+
+    Returns:
+        The names of the entities' views that were made again.
+    """
+    made = []
+    for view in list_views(installation):
+        if view.state not in {"stale", "missing"}:
+            continue
+        try:
+            create_views(installation, view.row.provider, view.row.entity)
+        except RefusedError as error:
+            _log.warning(
+                "a view is out of date", view=view.row.name, reason=error.message, next=error.hint
+            )
+        else:
+            made.append(view.row.name)
+    return made
 
 
 def drop_views(

@@ -14,6 +14,7 @@ from tieline.cli.face import installation, json_option, note, print_json
 from tieline.errors import InvalidInputError
 from tieline.queue import QUEUE
 from tieline.services import setup
+from tieline.services.views import refresh_views
 
 __all__ = ["down", "up", "worker"]
 
@@ -36,6 +37,7 @@ def worker(burst: bool, queues: str) -> None:
     if not names:
         raise InvalidInputError("--queues names no queue", hint=f"--queues {QUEUE}")
     with installation(is_service=True) as opened:
+        refresh_views(opened)
         work(opened, queues=names, is_burst=burst)
 
 
@@ -53,6 +55,7 @@ def up() -> None:
         _ = opened.redis
         note(f"  home      {made.home}")
         note(f"  database  {made.database}, schema {made.revision}")
+        refresh_views(opened)
         with _scheduler():
             note("  worker    ready, with a scheduler beside it; Ctrl-C stops both")
             note("  next      in another terminal: tieline connect stripe --name shop")
