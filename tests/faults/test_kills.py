@@ -141,6 +141,19 @@ def test_sigterm_finishes_the_page_gives_the_lease_back_and_leaves(site, shop_sa
     assert_equal_to_the_provider(site, shop_sandbox, run_id)
 
 
+def test_sigterm_does_not_wait_for_a_slow_call(site, shop_sandbox):
+    site.connect(shop_sandbox)
+    run_id = site.ask()
+    leaving = site.start(
+        "worker", TIELINE_FAILPOINTS="sync.fetch.after=sleep:60@4", **ALLOWED, **ALONE
+    )
+    wait_until(lambda: site.state_of(run_id).counts.seen == 300)
+    leaving.terminate()
+    assert leaving.wait(10) == 0
+    site.ok("worker", "--burst", TIELINE_LEASE_S="600")
+    assert_equal_to_the_provider(site, shop_sandbox, run_id)
+
+
 def test_a_flushed_redis_costs_time_and_nothing_else(site, shop_sandbox):
     site.connect(shop_sandbox)
     run_id = site.ask()

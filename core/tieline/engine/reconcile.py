@@ -13,18 +13,19 @@ __all__ = ["mourn", "sweep"]
 _RING_AGAIN = timedelta(seconds=30)
 
 
-def mourn(engine: Engine, owner: str) -> None:
-    """Give back at once what a process held that is known to be dead.
+def mourn(engine: Engine, owner: str, *, has_died: bool = True) -> None:
+    """Give back at once what a process held that is known to be dead, or leaves.
 
     Args:
         engine: The parts.
         owner: Its name, as :func:`~tieline.engine.kit.this_worker` gave it.
+        has_died: It did not leave of its own accord.
 
     Raises:
         DependencyError: The database does not answer; the leases lapse then.
     """
     with engine.database.write() as connection:
-        run_ids = partitions.release_all_of(connection, owner)
+        run_ids = partitions.release_all_of(connection, owner, has_died=has_died)
     for run_id in run_ids:
         ring_for(engine, run_id)
 

@@ -172,6 +172,7 @@ class _Worker(RqWorker):
         functions.stop_on(signal.SIGUSR1)
         functions.stop_on(signal.SIGTERM)
         functions.leave_with_parent()
+        functions.leave_in_time()
 
     def teardown(self) -> None:
         if not self.is_horse:

@@ -357,8 +357,14 @@ def release(connection: Connection, partition_id: str, *, fence: int) -> bool:
     return result.rowcount == 1
 
 
-def release_all_of(connection: Connection, owner: str) -> list[str]:
-    """Give back every lease of one owner; return the runs that they were for."""
+def release_all_of(connection: Connection, owner: str, *, has_died: bool = True) -> list[str]:
+    """Give back every lease of one owner; return the runs that they were for.
+
+    Args:
+        connection: Open write transaction.
+        owner: Whose.
+        has_died: It died on its work, which may be the work's fault: counted.
+    """
     statement = (
         update(partitions)
         .where(partitions.c.lease_owner == owner, partitions.c.state == "running")
@@ -366,7 +372,7 @@ def release_all_of(connection: Connection, owner: str) -> list[str]:
             state="ready",
             lease_owner=None,
             lease_until=None,
-            rescues=partitions.c.rescues + 1,
+            rescues=partitions.c.rescues + int(has_died),
         )
         .returning(partitions.c.run_id)
     )
