@@ -1,7 +1,10 @@
 """The migrations make exactly the tables that the code names."""
 
+import threading
+
 import pytest
 
+from kit import make_bench, names
 from tieline.contract import Secret, SettingsError
 from tieline.store import schema
 from tieline.store.database import open_database
@@ -48,3 +51,28 @@ def test_a_newer_schema_is_refused_too(database):
     with pytest.raises(SettingsError) as caught:
         schema.require_current(database)
     assert caught.value.slug == "schema-newer"
+
+
+def test_a_run_of_the_release_before_goes_on_after_the_upgrade(database_url, tmp_path):
+    bench = make_bench(database_url, tmp_path, read_ahead="0")
+    bench.shelf.put(*names(12))
+    assert bench.sync().state == "succeeded"
+    bench.shelf.put("k0003", "z1", "z2", name="changed")
+    stop = threading.Event()
+    run_id = bench.ask().run.id
+    bench.shelf.faults[bench.shelf.requests + 2] = lambda _shelf, _after: stop.set()
+    assert bench.help(run_id, stop).state == "running"
+    before = bench.stored()
+    bench.installation.raw_database.close()
+
+    schema.downgrade(bench.database, "0001")
+    assert schema.current_revision(bench.database) == "0001"
+    assert schema.upgrade(bench.database) == SCHEMA_REVISION
+    assert schema.drift(bench.database) == []
+
+    assert bench.stored() == before
+    bench.clock.move(60)
+    assert bench.help(run_id).state == "succeeded"
+    assert bench.stored_keys() == sorted(bench.shelf.records)
+    assert bench.sync("items", "incremental").state == "succeeded"
+    bench.installation.close()
