@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from servers import plain_environ
 from tieline.contract import Page, RecordSchema, SettingsError, Whole
 from tieline.errors import InvalidInputError, NotFoundError
 from tieline.services import exports
+from tieline.services.records import all_records
 
 FIELDS = {
     "id": fields.String(required=True),
@@ -295,3 +297,16 @@ from kit import entry_point
 from tieline.registry import found
 found.entry_points = lambda group: [entry_point("shelf", "shelf_plugin")]
 """
+
+
+def test_a_slow_reader_keeps_its_snapshot(postgres_url, tmp_path, monkeypatch):
+    """PostgreSQL takes the locks of silent processes away; an export holds none."""
+    monkeypatch.setattr("tieline.services.records._CHUNK", 2)
+    bench = make_bench(postgres_url, tmp_path, lease_s="1")
+    with closing(bench.installation):
+        bench.shelf.put("a", "b", "c", "d")
+        bench.sync()
+        found = all_records(bench.installation, "shop", "items")
+        first = next(found).record_id
+        time.sleep(6)
+        assert [first, *(record.record_id for record in found)] == ["a", "b", "c", "d"]

@@ -145,6 +145,8 @@ def hold_snapshot(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        # Whoever reads may be slow: nothing is locked that somebody could wait for.
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 def _is(connection_id: str, entity: str, name: str) -> ColumnElement[bool]:
