@@ -190,3 +190,28 @@ def test_a_bug_of_ours_ends_a_run_in_the_end(bench, monkeypatch):
         bench.clock.move((run.due_at - bench.clock.now()).total_seconds())
         run = bench.help(run.id)
     assert (run.state, run.error_code) == ("failed", "bug")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RateLimitedError("429", retry_after=120), PermissionDeniedError("no")],
+    ids=["put-off", "failed"],
+)
+def test_a_worker_that_lost_its_lease_decides_nothing_about_the_run(bench, error):
+    bench.shelf.put(*names(15))
+    run_id = bench.ask().run.id
+    other = second_engine(bench)
+
+    def lose_the_lease_and_meet_an_error(shelf, _after):
+        bench.clock.move(bench.engine.settings.lease_s + 1)
+        set_failpoints("sync.page.after_commit=raise")  # it goes on to hold the lease
+        with pytest.raises(Crash):
+            help_run(other, run_id, threading.Event())
+        raise error
+
+    bench.shelf.faults[bench.shelf.requests + 2] = lose_the_lease_and_meet_an_error
+    late = bench.help(run_id)
+    other.database.close()
+    assert (late.state, late.error_code) == ("running", None)
+    bench.clock.move(bench.engine.settings.lease_s + 1)
+    assert bench.help(run_id).state == "succeeded"

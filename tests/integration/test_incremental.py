@@ -9,7 +9,8 @@ import pytest
 
 from kit import make_bench, names
 from ledger_plugin import refused
-from tieline.contract import PermissionDeniedError
+from tieline.contract import Change, PermissionDeniedError, RateLimitedError
+from tieline.records import rank_of
 from tieline.store import connections, copies
 
 
@@ -95,6 +96,67 @@ def test_a_log_that_does_not_reach_back_is_no_reason_to_lose_a_record(bench):
     assert run.mode == "full"
     assert "reaches back 30 days" in run.reason
     assert payloads(bench) == bench.ledger.rows
+
+
+def test_a_log_that_moved_on_while_the_run_waited_is_not_trusted(bench):
+    """The plan was good when the run was asked for; ``layer 1, seed 930`` lost records by it."""
+    put(bench, *names(5))
+    sync(bench)
+    bench.ledger.hears = False  # by the time it is read, the log has forgotten this
+    bench.ledger.put("forgotten")
+    bench.ledger.remove("k0001")
+    bench.ledger.hears = True
+    asked = bench.ask("rows", "incremental").run
+    assert asked.mode == "incremental"
+    bench.clock.move(31 * 24 * 3600)
+    run = bench.help(asked.id)
+    assert (run.mode, run.state) == ("full", "succeeded")
+    assert "waited for longer than it reaches" in run.reason
+    assert payloads(bench) == bench.ledger.rows
+
+
+def test_a_call_that_waited_for_its_turn_dates_nothing_into_the_future(bench, monkeypatch):
+    """The wait was taken for a clock that is ahead; ``layer 2, seed 79`` missed a change by it."""
+    put(bench, "a", name="one")
+    sync(bench)
+    bench.clock.move(3600)
+    bench.ledger.put("a", name="two")
+    bench.ledger.log[-1] = Change(key="a", at=bench.ledger.now())  # it has to be read
+    bench.clock.move(900)  # and is not seen again
+    told, read = [RateLimitedError("429", retry_after=25)], bench.ledger.changes
+
+    def changes(window, cursor):
+        if told:
+            raise told.pop()
+        return read(window, cursor)
+
+    monkeypatch.setattr(bench.ledger, "changes", changes)
+    bench.sync("rows", "incremental")
+    bench.clock.move(10)
+    bench.ledger.put("a", name="three")
+    bench.clock.move(60)
+    sync(bench)
+    assert payloads(bench) == bench.ledger.rows
+
+
+def test_a_record_that_is_read_again_after_a_wait_has_the_time_of_its_reading(bench, monkeypatch):
+    put(bench, "a", name="one")
+    sync(bench)
+    bench.clock.move(3600)
+    bench.ledger.put("a", name="two")
+    bench.ledger.log[-1] = Change(key="a", at=bench.ledger.now())  # it has to be read
+    told, get, read_at = [RateLimitedError("429", retry_after=25)], bench.ledger.get, []
+
+    def wait_and_get(key):
+        if told:
+            raise told.pop()
+        read_at.append(bench.clock.now())
+        return get(key)
+
+    monkeypatch.setattr(bench.ledger, "get", wait_and_get)
+    bench.sync("rows", "incremental")
+    (stored,) = bench.stored("rows")
+    assert abs(stored.rank - rank_of(read_at[0])) <= 2_000_000
 
 
 def test_an_entity_without_a_log_is_read_whole(bench):

@@ -219,3 +219,29 @@ def test_threads_share_a_transport_and_sockets_are_used_again():
             answers = list(pool.map(call, range(200)))
         assert set(answers) == {(200, 1)}
         assert len(accepted) <= 16
+
+
+def test_the_time_of_sending_is_that_after_the_gates():
+    """What a call waits for its turn would else pass for a provider whose clock is ahead."""
+
+    class SlowGate:
+        is_full = False
+
+        @contextmanager
+        def passing(self, _call):
+            time.sleep(0.2)
+            yield
+
+        def saw(self, _call, _reply):
+            pass
+
+    with serving(answering(http(b"{}"))) as (url, _):
+        way = HttpTransport(
+            connection_id="con_x", origins=[url], gates=[SlowGate()], allows_private=True
+        )
+        assert way.sent_here is None
+        began = time.monotonic()
+        way.send("GET", f"{url}/", headers={})
+        assert way.sent_here is not None
+        assert way.sent_here - began >= 0.2
+        way.close()

@@ -166,6 +166,23 @@ def test_pytest_runs_at_the_top(clone: Clone, tmp_path: Path) -> None:
     assert "arg=tests/unit\narg=-q\n" in done.stdout
 
 
+def test_chaos_takes_the_place_of_tie_where_it_was_called(clone: Clone, tmp_path: Path) -> None:
+    arguments = ["--layer", "2", "--seed", "7", "--json"]
+    process = clone.start("chaos", *arguments, cwd=tmp_path, FAKE_EXIT="1")
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"pid={process.pid} " in out
+    told = [line[4:] for line in out.splitlines() if line.startswith("arg=")]
+    assert told == [str(clone.top / "tests" / "chaos"), *arguments]
+    assert f"cwd={tmp_path}\n" in out
+
+
+def test_the_help_names_every_word_of_tie_itself(clone: Clone) -> None:
+    told = clone.run("--help").stdout
+    for word in ("demo", "test", "check", "bench", "chaos", "lock", "clean"):
+        assert f"./tie {word}" in told
+
+
 def test_what_bends_a_python_does_not_reach_ours(clone: Clone) -> None:
     bent = dict.fromkeys(("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"), "/nonexistent")
     done = clone.run("version", **bent)

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from tieline.clock import Clock
 from tieline.contract import (
@@ -22,8 +22,11 @@ from tieline.contract import (
     RetryLaterError,
 )
 from tieline.failpoints import failpoint
+from tieline.transport import HttpTransport
 
-__all__ = ["MAX_PAGES", "WORTH_WAITING", "FetchedPage", "Fetcher", "retrying"]
+__all__ = ["MAX_PAGES", "WORTH_WAITING", "FetchedPage", "Fetcher", "Timed", "retrying"]
+
+T = TypeVar("T")
 
 MAX_PAGES = 1_000_000
 # The least share of a page's time that has to be waiting before more is done at once.
@@ -40,13 +43,15 @@ class FetchedPage:
 
     Attributes:
         page: As the plugin returned it.
-        read_at: Our time just before the call, aware UTC.
+        read_at: Our time just before the call that was answered, aware UTC.
+        sent_at: Our time when its request left; later, if it had to wait for its turn.
         requests: Calls that were made for it.
         waited_s: Seconds for which nothing was computed for it: the provider's.
     """
 
     page: Page | FeedPage
     read_at: datetime
+    sent_at: datetime
     requests: int
     waited_s: float = 0.0
 
@@ -65,7 +70,7 @@ class Fetcher:
         ahead: How many pages may be fetched, or wait, while one is written; 0: none ever.
         clock: For waits and for ``read_at``.
         wake: Cuts a wait before another try short.
-        count_calls: Says how many requests the connection has sent so far.
+        transport: Says what was sent, and when.
     """
 
     def __init__(
@@ -76,12 +81,12 @@ class Fetcher:
         ahead: int,
         clock: Clock,
         wake: threading.Event,
-        count_calls: Callable[[], int],
+        transport: HttpTransport,
     ) -> None:
-        self._read = read
+        self._read = Timed(read, clock, transport)
         self._cursor = cursor
         self._clock = clock
-        self._count_calls = count_calls
+        self._transport = transport
         self._wake = wake
         self._stop = threading.Event()
         self._is_leaving = False
@@ -163,16 +168,16 @@ class Fetcher:
         for _ in range(MAX_PAGES):
             if not self._wait_for_turn():
                 return
-            calls = self._count_calls()
-            read_at = self._clock.now()
+            calls = self._transport.calls_here
             began, busy = time.monotonic(), time.thread_time()
             failpoint("sync.fetch.before")
             page = retrying(partial(self._read, cursor), self._clock, self._wake)
             failpoint("sync.fetch.after")
             yield FetchedPage(
                 page=page,
-                read_at=read_at,
-                requests=max(1, self._count_calls() - calls),
+                read_at=self._read.read_at,
+                sent_at=self._read.sent_at,
+                requests=max(1, self._transport.calls_here - calls),
                 waited_s=time.monotonic() - began - (time.thread_time() - busy),
             )
             cursor = page.next
@@ -209,7 +214,26 @@ class Fetcher:
                 return
 
 
-T = TypeVar("T")
+class Timed(Generic[T]):
+    """Times each attempt at a call. What went by before the last one says nothing of clocks.
+
+    Attributes:
+        read_at: Our time just before the last attempt, aware UTC.
+        sent_at: Our time when its request left: later, if it had to wait for its turn.
+    """
+
+    def __init__(self, call: Callable[[Any], T], clock: Clock, transport: HttpTransport) -> None:
+        self._call, self._clock, self._transport = call, clock, transport
+        self.read_at = self.sent_at = clock.now()
+
+    def __call__(self, given: Any) -> T:
+        """Make the call."""
+        calls, self.read_at = self._transport.calls_here, self._clock.now()
+        answer = self._call(given)
+        self.sent_at, sent = self.read_at, self._transport.sent_here
+        if sent is not None and self._transport.calls_here == calls + 1:
+            self.sent_at = self._clock.now() - timedelta(seconds=time.monotonic() - sent)
+        return answer
 
 
 def retrying(call: Callable[[], T], clock: Clock, stop: threading.Event) -> T:

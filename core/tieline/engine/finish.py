@@ -117,32 +117,30 @@ def _note_success(engine: Engine, connection: Connection, run: RunRow) -> None:
 
 
 def _sweep(engine: Engine, connection: Connection, run: RunRow, entity: Entity) -> int:
-    """Make tombstones of what a full run did not meet; a verification only names it.
+    """Make tombstones of what a full run did not meet.
 
     Raises:
         RefusedError: That would be more than the set share of the records.
     """
-    if run.mode not in {"full", "verify", "repair"} or entity.deletes in {"flag", "none"}:
+    if run.mode not in {"full", "repair"} or entity.deletes in {"flag", "none"}:
         return 0
     if quarantined.nameless_in(connection, run.id):
         return 0  # one of the missing may be the record that could not be read
     live = record_store.count_live(connection, run.connection_id, run.entity)
     allowed = max(_ALWAYS_ALLOWED, int(live * engine.settings.max_delete_share))
-    is_free = run.allow_deletes or run.mode == "verify"
     unseen = sightings.unseen_keys(
         connection,
         run.connection_id,
         run.entity,
         run_id=run.id,
-        limit=live if is_free else allowed + 1,
+        limit=live if run.allow_deletes else allowed + 1,
     )
     now = engine.clock.now()
-    if run.mode in {"verify", "repair"}:
+    is_held = len(unseen) > allowed and not run.allow_deletes
+    if run.mode == "repair":
         surplus = [findings.Finding(key, "surplus", None) for key in unseen]
-        findings.add(connection, run.id, surplus, now=now)
-    if run.mode == "verify":
-        return 0
-    if len(unseen) > allowed and not is_free:
+        findings.add(connection, run.id, surplus, now=now, is_repaired=not is_held)
+    if is_held:
         raise RefusedError(
             f"the provider no longer has more than {allowed} of {live} records;"
             " nothing was deleted",
@@ -150,12 +148,9 @@ def _sweep(engine: Engine, connection: Connection, run: RunRow, entity: Entity) 
             code="deletes-held",
         )
     rank = None if entity.version else _deletion_rank(connection, run)
-    deleted = record_store.bury(
+    return record_store.bury(
         connection, run.connection_id, run.entity, unseen, rank=rank, run_id=run.id, now=now
     )
-    if run.mode == "repair":
-        findings.mark_repaired(connection, run.id, now=now)
-    return deleted
 
 
 def _deletion_rank(connection: Connection, run: RunRow) -> int:

@@ -16,6 +16,7 @@ from tieline.contract import (
     TielineError,
 )
 from tieline.engine.ask import read_whole, ring_for
+from tieline.engine.confirm import Confirmation
 from tieline.engine.crew import Crew
 from tieline.engine.finish import end, end_in, finish_if_done
 from tieline.engine.kit import Engine, this_worker
@@ -132,6 +133,8 @@ def _work(
         except CannotRead as refused:
             run = _planned_anew(engine, run, refused)
             continue
+        if run.mode == "verify":
+            Confirmation(engine=engine, opened=opened, run=run, entity=entity, stop=stop).settle()
         finish_if_done(engine, run, entity)
         return
 

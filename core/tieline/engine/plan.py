@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tieline.contract import Entity
+from tieline.contract import Entity, Feed
 from tieline.errors import RefusedError
 from tieline.store.connections import EntityState
 
-__all__ = ["MODES", "Part", "RunPlan", "make_plan"]
+__all__ = ["MODES", "Part", "RunPlan", "is_out_of_reach", "make_plan"]
 
 MODES = ("incremental", "full", "window", "verify", "repair")
 _SAFETY = timedelta(hours=1)
@@ -87,10 +87,14 @@ def _why_full(entity: Entity, state: EntityState | None, now: datetime) -> str:
         return "nothing was synced to its end yet, so everything is read"
     if entity.feed.retention is None:
         return ""
-    reach = entity.feed.retention - entity.feed.overlap - _SAFETY
-    if now - state.synced_until > reach:
+    if is_out_of_reach(entity.feed, state.synced_until - entity.feed.overlap, now):
         return (
             f"the log of changes reaches back {entity.feed.retention.days} days and the last"
             f" sync is from {state.synced_until:%Y-%m-%d %H:%M} UTC, so everything is read"
         )
     return ""
+
+
+def is_out_of_reach(feed: Feed, since: datetime, now: datetime) -> bool:
+    """Say whether a log of changes may have forgotten some of what happened since then."""
+    return feed.retention is not None and now - since > feed.retention - _SAFETY

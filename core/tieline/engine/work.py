@@ -24,7 +24,7 @@ from tieline.contract import (
     Window,
 )
 from tieline.engine.blame import blamed
-from tieline.engine.fetch import FetchedPage, Fetcher, retrying
+from tieline.engine.fetch import FetchedPage, Fetcher, Timed, retrying
 from tieline.engine.keeper import Either, LeaseKeeper
 from tieline.engine.kit import Engine
 from tieline.engine.pace import Reading
@@ -140,7 +140,7 @@ class PartitionWork:
             ahead=self.ahead,
             clock=self.engine.clock,
             wake=Either(self.stop, self._keeper.ended),
-            count_calls=lambda: self.opened.transport.calls_here,
+            transport=self.opened.transport,
         )
         with fetcher:
             try:
@@ -213,7 +213,13 @@ class PartitionWork:
             with self.engine.database.read() as connection:
                 at = partitions.last_list_read(connection, self.run.connection_id, self.run.entity)
             read_until = rank_of(at) if at else 0
-        return PageWriter(desk, self.run.connection_id, self.entity, read_until=read_until)
+        return PageWriter(
+            desk,
+            self.run.connection_id,
+            self.entity,
+            read_until=read_until,
+            is_proving=self.run.mode in {"verify", "repair"},
+        )
 
     def _step(self) -> Callable[[str | None], Page | FeedPage]:
         params = PageParams(
@@ -237,7 +243,7 @@ class PartitionWork:
     def _commit(self, writer: PageWriter, fetched: FetchedPage, desk: Desk) -> None:
         page = fetched.page
         as_of = (page.as_of or fetched.read_at).astimezone(UTC)
-        self.skew = as_of - fetched.read_at
+        self.skew = timedelta(0) if page.as_of is None else as_of - fetched.sent_at
         if isinstance(page, FeedPage):
             self._require_reach()
             draft = writer.draft_changes(page.changes)
@@ -265,10 +271,10 @@ class PartitionWork:
 
     def _settle(self, writer: PageWriter, draft: Draft, keys: Sequence[str]) -> int:
         """Read again what nobody can judge; return how many calls that took."""
+        get = Timed(self._get, self.engine.clock, self.opened.transport)
         for key in keys:
-            at = self.engine.clock.now() + self.skew
-            record = retrying(partial(self._get, key), self.engine.clock, self.stop)
-            writer.settle(draft, key, record, rank=rank_of(at))
+            record = retrying(partial(get, key), self.engine.clock, self.stop)
+            writer.settle(draft, key, record, rank=rank_of(get.sent_at + self.skew))
             self._check_lease()
             self._keeper.moved()
         return len(keys)
@@ -347,10 +353,14 @@ class PartitionWork:
         self, connection: Connection, writer: PageWriter, plan: Plan, now: datetime
     ) -> Counts:
         if self.run.mode in {"verify", "repair"}:
-            findings.add(connection, self.run.id, _findings(plan), now=now)
+            is_repaired = self.run.mode == "repair"
+            found = _findings(plan)
+            findings.add(connection, self.run.id, found, now=now, is_repaired=is_repaired)
         if self.run.mode == "verify":
+            writer.quarantine_alone(connection, plan, run_id=self.run.id, now=now)
             self._note_sightings(connection, plan.keys)
-            return Counts(seen=plan.counts.seen, unchanged=plan.counts.seen)
+            seen, bad = plan.counts.seen, plan.counts.quarantined
+            return Counts(seen=seen, unchanged=seen - bad, quarantined=bad)
         written = writer.write(connection, plan, run_id=self.run.id, now=now)
         self._note_sightings(connection, written.met)
         return written.counts
@@ -360,7 +370,8 @@ class PartitionWork:
         if counts.quarantined > max(_ALWAYS_ALLOWED, share * counts.seen):
             raise RefusedError(
                 f"{counts.quarantined} of {counts.seen} records could not be used; the run stopped",
-                hint="look at them: tieline records quarantine list; then sync again",
+                hint=f"look at them: tieline records quarantine list {self.run.connection_name};"
+                " then sync again",
                 code="quarantine-share",
             )
 

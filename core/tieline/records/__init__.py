@@ -1,8 +1,8 @@
 """Records: one form, one order, one way to be written."""
 
-from tieline.records.canonical import canonical, restore
+from tieline.records.canonical import canonical, holds, raw_text, read_raw, restore
 from tieline.records.order import Copy, Known, Order, Verdict
-from tieline.records.page import Draft, PageWriter, Plan, Written, rank_of
+from tieline.records.page import Draft, PageWriter, Plan, Written, rank_of, record_key
 
 __all__ = [
     "Copy",
@@ -14,6 +14,10 @@ __all__ = [
     "Verdict",
     "Written",
     "canonical",
+    "holds",
     "rank_of",
+    "raw_text",
+    "read_raw",
+    "record_key",
     "restore",
 ]

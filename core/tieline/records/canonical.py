@@ -10,17 +10,35 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
 
-from tieline.contract import InvalidRecordError, NotFinite
+from tieline.contract import (
+    InvalidRecordError,
+    NotFinite,
+    ProviderUnavailableError,
+    parse_json,
+)
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "Canonical", "canonical", "raw_text", "restore"]
+__all__ = [
+    "APPROXIMATE",
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "Canonical",
+    "canonical",
+    "holds",
+    "raw_text",
+    "read_raw",
+    "restore",
+]
 
 MAX_DEPTH = 100
 MAX_BYTES = 16_000_000
+APPROXIMATE = "tieline-approximation"
+"""Stands around a raw text that is not exactly what came."""
 _ESCAPE = "␛"
 _HOSTILE = re.compile("[\x00␛\ud800-\udfff]")
 _ESCAPED = re.compile("␛(?:(0)|(␛)|u([0-9a-f]{4}))")
@@ -73,13 +91,82 @@ def restore(payload: str, *, is_escaped: bool) -> str:
     return json.dumps(_map_texts(json.loads(payload), _unescape), separators=(",", ":"))
 
 
-def raw_text(value: object) -> bytes:
-    """Write any parsed value for the quarantine; what JSON has not becomes text."""
+def holds(payload: str, copy: bytes) -> bool:
+    """Say whether a stored payload is the content of a canonical text.
+
+    A database may write the same content in other words: ``jsonb`` sorts keys
+    its own way and makes ``1e22`` a number of 23 digits.
+
+    Args:
+        payload: JSON as the database gives it back.
+        copy: Canonical JSON, escaped as the payload is.
+    """
+    if payload.encode("utf-8", "surrogatepass") == copy:
+        return True
     try:
-        text = json.dumps(value, default=repr, ensure_ascii=True, separators=(",", ":"))
-    except (RecursionError, ValueError):
-        text = json.dumps(f"a {type(value).__name__} that cannot be written")
-    return text.encode()
+        return _is_equal(_exact(payload), _exact(copy.decode()))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _exact(text: str) -> Any:
+    return json.loads(text, parse_int=Decimal, parse_float=Decimal)
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Compare without taking ``true`` for 1."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(
+            _is_equal(item, other[key]) for key, item in one.items()
+        )
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_is_equal, one, other))
+    return bool(one == other)
+
+
+def raw_text(value: object) -> bytes:
+    """Write any parsed value for the quarantine, as JSON in ASCII.
+
+    What JSON has not becomes text, and the whole is then put into an object
+    with the one key :data:`APPROXIMATE`: it tells people what came, and
+    :func:`read_raw` never takes it for the record.
+    """
+    try:
+        text = json.dumps(value, default=repr, separators=(",", ":"), allow_nan=False)
+        if json.loads(text) == value:
+            return text.encode()
+    except (RecursionError, ValueError, TypeError):
+        text = _last_resort(value)
+    return f"{{{json.dumps(APPROXIMATE)}:{text}}}".encode()
+
+
+def read_raw(raw: bytes) -> Any:
+    """Read what :func:`raw_text` wrote, if it is exactly what the provider sent.
+
+    Raises:
+        InvalidRecordError: It is not; the provider has to be asked.
+    """
+    try:
+        value = parse_json(raw)
+        is_exact = raw_text(value) == raw
+    except ProviderUnavailableError:
+        value, is_exact = None, False
+    if is_exact and not (isinstance(value, dict) and list(value) == [APPROXIMATE]):
+        return value
+    raise InvalidRecordError(
+        "it holds what JSON text cannot keep (NaN, an infinite or endless number, or too many"
+        " levels), so the stored text is not exactly what the provider sent",
+        code="raw-not-exact",
+    )
+
+
+def _last_resort(value: object) -> str:
+    try:
+        return json.dumps(repr(value))
+    except (RecursionError, ValueError, TypeError):
+        return json.dumps(f"a {type(value).__name__} that cannot be written")
 
 
 def _canonical_slowly(record: Mapping[str, Any]) -> tuple[bytes, bool]:
@@ -100,6 +187,10 @@ def _canonical_slowly(record: Mapping[str, Any]) -> tuple[bytes, bool]:
     except ValueError:
         raise InvalidRecordError(
             "the record holds a number that cannot be written", code="record-not-finite"
+        ) from None
+    except TypeError:
+        raise InvalidRecordError(
+            "the record holds a value that JSON has not", code="record-not-json"
         ) from None
     return text.encode(), is_hostile
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tieline.contract import Change, Entity, InvalidRecordError, Page, Record
 from tieline.errors import Overtaken
-from tieline.records.canonical import canonical, raw_text
+from tieline.records.canonical import canonical, holds, raw_text
 from tieline.records.check import RecordCheck
 from tieline.records.order import Copy, Known, Order, Verdict, gone
 from tieline.store import copies as history
@@ -22,6 +22,7 @@ from tieline.store.database import Connection, Database, Desk
 from tieline.store.quarantined import BadRecord
 from tieline.store.records import NewRecord
 from tieline.store.rows import Counts
+from tieline.telemetry import tellable
 
 __all__ = ["Draft", "PageWriter", "Plan", "Written", "rank_of", "record_key"]
 
@@ -147,15 +148,24 @@ class PageWriter:
         connection_id: The connection.
         entity: The entity's declaration.
         read_until: Rank of the last list read before, for copies from events.
+        is_proving: Stored hashes are not trusted: each copy is compared with
+            the payload that stands.
     """
 
     def __init__(
-        self, database: Database | Desk, connection_id: str, entity: Entity, *, read_until: int = 0
+        self,
+        database: Database | Desk,
+        connection_id: str,
+        entity: Entity,
+        *,
+        read_until: int = 0,
+        is_proving: bool = False,
     ) -> None:
         self._database = database
         self._connection_id = connection_id
         self._entity = entity
         self._read_until = read_until
+        self._is_proving = is_proving
         self._check = RecordCheck(entity.schema)
         self._shapes: Counter[tuple[str, ...]] = Counter()
         self._has_quarantined, self._expects_new = database.transact(self._look, is_read=True)
@@ -163,7 +173,8 @@ class PageWriter:
     def _look(self, connection: Connection) -> tuple[bool, bool]:
         of = (self._connection_id, self._entity.name)
         # While all is new, asking what is known of it is a read for nothing.
-        return quarantined.has_quarantined(connection, *of), store.is_empty(connection, *of)
+        expects_new = not self._is_proving and store.is_empty(connection, *of)
+        return quarantined.has_quarantined(connection, *of), expects_new
 
     def draft_page(self, page: Page, *, rank: int, source: str = "list") -> Draft:
         """Hash the records of a list page.
@@ -244,6 +255,7 @@ class PageWriter:
         """
         copies = draft.copies
         known = _NOTHING if self._expects_new else self._known(list(copies))
+        proven = self._proven(copies, known) if self._is_proving else known
         order = Order(
             is_versioned=self._entity.version is not None,
             can_ask=self._entity.get is not None,
@@ -260,7 +272,9 @@ class PageWriter:
             copy, record = copies[key]
             stored = known.get(key)
             verdict = (
-                Verdict.WRITE if stored is None else order.judge(stored, copy, draft.asked.get(key))
+                Verdict.WRITE
+                if stored is None
+                else order.judge(proven[key], copy, draft.asked.get(key))
             )
             if stored is not None and verdict in {Verdict.WRITE, Verdict.NOTE}:
                 plan.based_on[key] = stored
@@ -268,7 +282,7 @@ class PageWriter:
                 self._accept(plan, copy, record, stored)
             elif verdict is not Verdict.SAME:
                 plan.put_aside(copy, verdict)
-        draft.asked |= {key: known.get(key) for key in plan.asks}
+        draft.asked |= {key: proven.get(key) for key in plan.asks}
         plan.keys = [*copies, *(each.record_id for each in plan.bad if each.record_id)]
         return plan
 
@@ -324,6 +338,13 @@ class PageWriter:
         written = {row.record_id for row in plan.new}
         return Written(plan.counts, [key for key in plan.keys if key not in written])
 
+    def quarantine_alone(
+        self, connection: Connection, plan: Plan, *, run_id: str, now: datetime
+    ) -> None:
+        """Keep a page's bad records and leave everything else as it is."""
+        of = (self._connection_id, self._entity.name)
+        quarantined.add_quarantined(connection, *of, plan.bad, run_id=run_id, now=now)
+
     @property
     def has_shapes(self) -> bool:
         """Whether :meth:`flush_drift` has anything to add."""
@@ -352,6 +373,29 @@ class PageWriter:
 
         rows = self._database.transact(read, is_read=True)
         return {row[0]: Known(*row[1:]) for row in rows}
+
+    def _proven(
+        self, copies: Mapping[str, tuple[Copy, Record | None]], known: Mapping[str, Known]
+    ) -> Mapping[str, Known]:
+        """Take the hash away from what stands and is not what its hash says."""
+        keys = [
+            key
+            for key, stored in known.items()
+            if stored.digest == copies[key][0].digest and not stored.is_deleted
+        ]
+
+        def read(connection: Connection) -> Sequence[tuple[str, str, int, str, bool]]:
+            return store.read_payloads(connection, self._connection_id, self._entity.name, keys)
+
+        rows = self._database.transact(read, is_read=True) if keys else ()
+        altered = {}
+        for key, digest, revision, payload, is_escaped in rows:
+            stored, copy = known[key], copies[key][0]
+            is_unmoved = (digest, revision) == (stored.digest, stored.revision)
+            is_held = bool(is_escaped) == copy.is_escaped and holds(payload, copy.text)
+            if is_unmoved and not is_held:
+                altered[key] = stored._replace(digest="")
+        return {**known, **altered}
 
     def _tombstone(self, copy: Copy, stored: Known | None) -> Copy:
         """Give a deletion the least text that a row needs, and the rank that it may have."""
@@ -382,9 +426,10 @@ class PageWriter:
             key = None
         return BadRecord(
             record_id=key,
-            fingerprint=blake2b(raw, digest_size=16).hexdigest(),
+            # What cannot be written looks alike; its key tells two of them apart.
+            fingerprint=blake2b(raw, digest_size=16, key=(key or "").encode()[:64]).hexdigest(),
             reason_code=error.slug,
-            reason=error.message,
+            reason=tellable(error.message),
             raw=raw,
             rank=rank,
         )

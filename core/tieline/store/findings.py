@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
-from tieline.store.rows import plain
-from tieline.store.tables import findings
+from tieline.store.rows import RunRow, plain
+from tieline.store.tables import findings, records, runs
 
-__all__ = ["Finding", "add", "count", "list_findings", "mark_repaired"]
+__all__ = [
+    "Finding",
+    "add",
+    "all_found",
+    "count",
+    "drop",
+    "drop_written_since",
+    "list_findings",
+]
+
+
+_CHUNK = 500
 
 
 class Finding(NamedTuple):
@@ -36,13 +47,29 @@ def add(
     found: Sequence[Finding],
     *,
     now: datetime,
+    is_repaired: bool = False,
 ) -> None:
-    """Keep findings; the same record twice is one."""
+    """Keep findings; the same record twice is one.
+
+    Args:
+        connection: Open write transaction.
+        run_id: The run that found them.
+        found: What it found.
+        now: Aware UTC.
+        is_repaired: Whether the same transaction mends them.
+    """
     if not found:
         return
     insert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
     rows = [
-        {"run_id": run_id, "record_id": key, "kind": kind, "theirs": theirs, "found_at": now}
+        {
+            "run_id": run_id,
+            "record_id": key,
+            "kind": kind,
+            "theirs": theirs,
+            "found_at": now,
+            "repaired_at": now if is_repaired else None,
+        }
         for key, kind, theirs in found
     ]
     connection.execute(insert_into(findings).on_conflict_do_nothing(), rows)
@@ -59,9 +86,35 @@ def count(connection: Connection, run_id: str) -> dict[str, int]:
     return {kind: found.get(kind, 0) for kind in ("missing", "stale", "surplus")}
 
 
-def mark_repaired(connection: Connection, run_id: str, *, now: datetime) -> None:
-    """Note that all that a run found has been mended."""
-    connection.execute(update(findings).where(findings.c.run_id == run_id).values(repaired_at=now))
+def all_found(connection: Connection, run_id: str) -> list[Finding]:
+    """Read all that a run found, by key."""
+    of = findings.c
+    statement = select(of.record_id, of.kind, of.theirs).where(of.run_id == run_id)
+    return [Finding(*row) for row in connection.execute(statement.order_by(of.record_id))]
+
+
+def drop(connection: Connection, run_id: str, keys: Sequence[str]) -> None:
+    """Forget findings of a run."""
+    for start in range(0, len(keys), _CHUNK):
+        connection.execute(
+            delete(findings).where(
+                findings.c.run_id == run_id,
+                findings.c.record_id.in_(keys[start : start + _CHUNK]),
+            )
+        )
+
+
+def drop_written_since(connection: Connection, run: RunRow) -> None:
+    """Forget findings whose record we changed after their run began."""
+    began = select(runs.c.start_position).where(runs.c.id == run.id).scalar_subquery()
+    written = select(records.c.record_id).where(
+        records.c.connection_id == run.connection_id,
+        records.c.entity == run.entity,
+        records.c.position > began,
+    )
+    connection.execute(
+        delete(findings).where(findings.c.run_id == run.id, findings.c.record_id.in_(written))
+    )
 
 
 def list_findings(connection: Connection, run_id: str, *, limit: int) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ __all__ = [
     "drop_all",
     "earliest_as_of",
     "last_list_read",
+    "last_list_run",
     "read_partition",
     "release",
     "release_all_of",
@@ -312,6 +313,25 @@ def last_list_read(connection: Connection, connection_id: str, entity: str) -> d
     )
     statement = select(func.max(at, type_=at.type)).where(
         partitions.c.run_id.in_(recent), partitions.c.source == "list"
+    )
+    return connection.execute(statement).scalar()
+
+
+def last_list_run(connection: Connection, connection_id: str, entity: str) -> str | None:
+    """Return the last run that committed a page of an entity's list."""
+    statement = (
+        select(runs.c.id)
+        .where(
+            runs.c.connection_id == connection_id,
+            runs.c.entity == entity,
+            exists().where(
+                partitions.c.run_id == runs.c.id,
+                partitions.c.source == "list",
+                partitions.c.pages > 0,
+            ),
+        )
+        .order_by(runs.c.created_at.desc(), runs.c.id)
+        .limit(1)
     )
     return connection.execute(statement).scalar()
 

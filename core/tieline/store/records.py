@@ -40,6 +40,7 @@ __all__ = [
     "is_empty",
     "move_ranks",
     "read_known",
+    "read_payloads",
     "read_record",
     "read_records",
     "take_positions",
@@ -142,6 +143,25 @@ def read_known(
     given = (connection_id, entity, wanted)
     found: list[tuple[str, str, int, bool, int]] = run_plain(
         connection, statement, given
+    ).fetchall()
+    return found
+
+
+def read_payloads(
+    connection: Connection, connection_id: str, entity: str, keys: Sequence[str]
+) -> Sequence[tuple[str, str, int, str, bool]]:
+    """Read the payloads that stand of some records, to compare them themselves.
+
+    Returns:
+        Key, hash, revision, payload as JSON text, and whether it is escaped, of each.
+    """
+    is_postgresql = connection.dialect.name == "postgresql"
+    wanted = list(keys) if is_postgresql else orjson.dumps(keys).decode()
+    statement = _KNOWN[connection.dialect.name].replace(
+        "rank, deleted_at IS NOT NULL, revision", "revision, CAST(payload AS TEXT), is_escaped"
+    )
+    found: list[tuple[str, str, int, str, bool]] = run_plain(
+        connection, statement, (connection_id, entity, wanted)
     ).fetchall()
     return found
 

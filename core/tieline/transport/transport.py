@@ -144,6 +144,12 @@ class HttpTransport:
         return calls
 
     @property
+    def sent_here(self) -> float | None:
+        """When this thread last sent a request, past all gates, monotonic; None: never."""
+        sent: float | None = getattr(self._here, "sent", None)
+        return sent
+
+    @property
     def is_full(self) -> bool:
         """Whether calls have to wait at one of the gates."""
         return any(gate.is_full for gate in self._gates)
@@ -173,7 +179,7 @@ class HttpTransport:
         self, call: Call, url: str, headers: dict[str, str], content: bytes | None
     ) -> Reply:
         began = time.monotonic()
-        self._here.calls = self.calls_here + 1
+        self._here.calls, self._here.sent = self.calls_here + 1, began
         try:
             request = _request(call.method, url, headers, content)
             with deadline(self._limits.deadline_s):
