@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tieline.contract import InvalidRecordError, ProviderUnavailableError, parse_json
-from tieline.records.canonical import canonical, raw_text, restore
+from tieline.records.canonical import APPROXIMATE, canonical, holds, raw_text, read_raw, restore
 
 
 def deep(depth: int) -> str:
@@ -175,3 +175,42 @@ def test_different_content_has_a_different_digest(one, other):
 )
 def test_an_escaped_text_and_one_that_looks_like_it_differ(one, other):
     assert canonical({"x": one}).digest != canonical({"x": other}).digest
+
+
+@given(RECORD)
+def test_a_raw_text_is_read_back_exactly_or_not_at_all(record):
+    raw = raw_text(record)
+    if APPROXIMATE not in raw.decode():
+        assert read_raw(raw) == record
+    else:
+        with pytest.raises(InvalidRecordError):
+            read_raw(raw)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), {1}, b"x", {1: 2}, 10**5000],
+    ids=["NaN", "set", "bytes", "number as key", "endless"],
+)
+def test_what_json_cannot_say_is_told_and_never_read_back(value):
+    raw = raw_text({"id": "a", "x": value})
+    json.loads(raw)
+    with pytest.raises(InvalidRecordError) as caught:
+        read_raw(raw)
+    assert caught.value.slug == "raw-not-exact"
+
+
+SAME = {
+    "other words": ('{"b": 1.0, "a": 10000000000000000000000}', '{"a":1e22,"b":1}', True),
+    "true is not 1": ("[true]", "[1]", False),
+    "text is not a number": ('["1"]', "[1]", False),
+    "one more": ("[1,2]", "[1]", False),
+    "another key": ('{"a":1}', '{"b":1}', False),
+    "no JSON": ("{", "{}", False),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_a_payload_is_compared_by_what_it_says(case):
+    payload, copy, is_same = SAME[case]
+    assert holds(payload, copy.encode()) is is_same

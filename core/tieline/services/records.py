@@ -13,7 +13,7 @@ from tieline.errors import NotFoundError
 from tieline.records import restore
 from tieline.services.connect import get_connection
 from tieline.services.installation import Installation
-from tieline.store import consumers, quarantined
+from tieline.store import consumers, drift
 from tieline.store import records as store
 from tieline.store.records import StoredRecord
 
@@ -21,7 +21,7 @@ __all__ = [
     "all_records",
     "export_records",
     "get_record",
-    "list_quarantine",
+    "list_drift",
     "list_records",
     "record_line",
     "restored",
@@ -118,13 +118,28 @@ def all_records(
             after = found[-1].position
 
 
-def list_quarantine(
-    installation: Installation, connection: str, entity: str | None = None, *, limit: int = 100
+def list_drift(
+    installation: Installation, connection: str, entity: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return quarantined records, the last seen first."""
+    """Return the fields that a schema does not name, or names in vain.
+
+    Returns:
+        Of each: ``entity``, ``field``, ``kind`` (``unknown`` or ``missing``),
+        ``records``, in how many written copies it was so, ``first_seen_at``,
+        ``seen_at`` and ``run_id``, the run that met it last.
+
+    Raises:
+        NotFoundError: No such connection or entity.
+    """
     row = get_connection(installation, connection)
+    if entity is not None:
+        installation.registry.get(row.provider).entity(entity)
     with installation.database.read() as transaction:
-        return quarantined.list_quarantined(transaction, row.id, entity, limit=limit)
+        found = drift.list_drift(transaction, row.id, entity)
+    return [{name: each[name] for name in _DRIFT} for each in found]
+
+
+_DRIFT = ("entity", "field", "kind", "records", "first_seen_at", "seen_at", "run_id")
 
 
 def record_line(record: StoredRecord) -> bytes:

@@ -9,7 +9,9 @@ from typing import Any
 import orjson
 import rich_click as click
 
+from tieline.cli.commands.explain import drift, explain
 from tieline.cli.commands.feed import consumers, follow
+from tieline.cli.commands.quarantine import quarantine
 from tieline.cli.face import (
     ago,
     installation,
@@ -40,7 +42,7 @@ def _facts(record: StoredRecord) -> dict[str, Any]:
 
 @click.group()
 def records() -> None:
-    """List, show and export records; follow their changes."""
+    """List, show, export and explain records; follow their changes."""
 
 
 @records.command("list")
@@ -161,23 +163,6 @@ def export(
 
 records.add_command(follow)
 records.add_command(consumers)
-
-
-@records.command()
-@click.argument("connection")
-@click.argument("entity", required=False)
-@click.option("--limit", default=50, type=click.IntRange(1, 1000), help="The most to list.")
-@json_option
-def quarantine(connection: str, entity: str | None, limit: int, as_json: bool) -> None:
-    """List records that could not be used, with the reason."""
-    with installation() as opened:
-        found = service.list_quarantine(opened, connection, entity, limit=limit)
-    if as_json:
-        for row in found:
-            row["raw"] = row["raw"].decode()
-        print_json({"quarantine": found})
-        return
-    print_table(
-        ("ID", "ENTITY", "RECORD", "REASON"),
-        ((row["id"], row["entity"], row["record_id"], row["reason"]) for row in found),
-    )
+records.add_command(quarantine)
+records.add_command(drift)
+records.add_command(explain)
