@@ -225,3 +225,7 @@ def test_reading_notes_how_far_it_came_and_leaves_the_rest_to_others():
     reading.meet(stamped(8))
     assert (reading.is_ordered, reading.reached_at) == (False, None)
     assert not reading.has_passed(day(5))
+    for odd in ((9, 3, 7), (9, 10, 7)):
+        reading = Reading(NEWEST, part())
+        reading.meet(stamped(*odd))
+        assert not reading.is_ordered

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
+from operator import ge, le
 
 from tieline.contract import Record, Windows
 from tieline.store.rows import PartitionRow
@@ -35,7 +37,7 @@ class Reading:
             return
         forward = self._windows.order == "oldest first"
         began = self.reached_at
-        for record in records:
+        for record in _ends(self._windows, records, forward=forward):
             time = self._windows.time_of(record)
             if time is None:
                 continue
@@ -69,6 +71,19 @@ class Reading:
         if self._windows.order == "oldest first":
             return self.reached_at >= split_at
         return self.reached_at < split_at
+
+
+def _ends(windows: Windows, records: Sequence[Record], *, forward: bool) -> Sequence[Record]:
+    """Leave out what lies between the first and the last of a page that is in order."""
+    try:
+        times = [record[windows.field] for record in records]
+    except (KeyError, TypeError):
+        return records
+    is_plain = windows.epoch and len(times) > 2 and set(map(type, times)) == {int}
+    in_order = le if forward else ge
+    if is_plain and all(map(in_order, times, islice(times, 1, None))):
+        return (records[0], records[-1])
+    return records
 
 
 def best_cut(
