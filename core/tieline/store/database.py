@@ -278,7 +278,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "busy_timeout=30000",
-        "cache_size=-32000",
+        "cache_size=-8000",
         "wal_autocheckpoint=4000",
         "foreign_keys=ON",
     ):
