@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -16,6 +17,7 @@ from tieline.contract import Windows
 from tieline.engine import help_run
 from tieline.engine.pace import Reading, best_cut
 from tieline.errors import RefusedError
+from tieline.services.verify import read_outcome
 from tieline.store import connections
 from tieline.store.rows import Counts, PartitionRow
 
@@ -62,6 +64,18 @@ def test_idle_hands_cut_a_long_window_up_and_nothing_is_missed(bench):
     assert (run.counts.created, run.counts.updated) == (300, 0)
     assert run.counts.seen == run.counts.created + run.counts.unchanged
     assert run.counts.requests <= bench.ledger.count("list") <= run.counts.requests + 1
+
+
+def test_the_windows_of_a_verification_lie_side_by_side(bench):
+    fill(bench.ledger, 300)
+    bench.sync("rows", "full")
+    run = bench.sync("rows", "verify")
+    windows = read_outcome(bench.installation, run.id, limit=10).windows
+    assert len(windows) >= 4
+    assert (windows[0].since, windows[-1].until) == (None, None)
+    for before, after in pairwise(windows):
+        assert before.until == after.since
+    assert sum(window.records for window in windows) == run.counts.seen
 
 
 def test_two_processes_help_the_same_run(bench):

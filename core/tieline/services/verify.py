@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tieline.contract import TielineError
 from tieline.engine import Asked
 from tieline.errors import InvalidInputError, RefusedError
 from tieline.services.installation import Installation
 from tieline.services.syncs import get_run, start_sync
 from tieline.store import findings, partitions, records
-from tieline.store.rows import RunRow
+from tieline.store.rows import PartitionRow, RunRow
 
 __all__ = ["Outcome", "WindowCount", "read_outcome", "start_verify"]
 
@@ -110,16 +111,8 @@ def read_outcome(installation: Installation, run_id: str, *, limit: int = 100) -
         counts = findings.count(transaction, run.id)
         found = findings.list_findings(transaction, run.id, limit=limit)
         ours = records.count_live(transaction, run.connection_id, run.entity)
-    windows = [
-        WindowCount(
-            since=part.window_start,
-            until=part.window_end,
-            records=part.counts.seen,
-            is_done=part.state == "done",
-        )
-        for part in parts
-        if part.state != "dropped"
-    ]
+    is_newest_first = _is_newest_first(installation, run)
+    windows = [_counted(part, is_newest_first) for part in parts if part.state != "dropped"]
     return Outcome(
         run=run,
         windows=tuple(sorted(windows, key=lambda each: (each.since is not None, each.since))),
@@ -130,4 +123,24 @@ def read_outcome(installation: Installation, run_id: str, *, limit: int = 100) -
             {name: each[name] for name in ("record_id", "kind", "found_at", "repaired_at")}
             for each in found
         ),
+    )
+
+
+def _is_newest_first(installation: Installation, run: RunRow) -> bool:
+    try:
+        windows = installation.registry.get(run.provider).entity(run.entity).windows
+    except TielineError:  # what was found is shown even if the plugin is broken by now
+        return False
+    return windows is not None and windows.order == "newest first"
+
+
+def _counted(part: PartitionRow, is_newest_first: bool) -> WindowCount:
+    """Count one window, without what was cut off from it for another hand."""
+    since, until = part.window_start, part.window_end
+    if part.split_at is not None and is_newest_first:
+        since = part.split_at
+    elif part.split_at is not None:
+        until = part.split_at
+    return WindowCount(
+        since=since, until=until, records=part.counts.seen, is_done=part.state == "done"
     )
