@@ -19,6 +19,7 @@ from tieline.telemetry import get_logger
 __all__ = ["Asked", "ask_run", "plan_run", "read_whole", "ring_for"]
 
 _log = get_logger(__name__)
+_MOST_TRIES = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +64,9 @@ def ask_run(
 
     Raises:
         RefusedError: A window was asked for, and the entity has none.
+        DependencyError: The database does not answer.
     """
-    while True:
+    for _ in range(_MOST_TRIES):
 
         def work(connection: Connection) -> str | None:
             return plan_run(
@@ -89,6 +91,11 @@ def ask_run(
                 run = runs.get_run(connection, run_id)
         if run is not None:  # else the active one ended in the meantime: ask once more
             return Asked(run=run, is_new=run_id is not None)
+    raise DependencyError(
+        "runs of this entity begin and end faster than they can be asked for",
+        hint="ask again",
+        code="run-racing",
+    )
 
 
 def plan_run(
