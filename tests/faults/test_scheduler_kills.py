@@ -114,9 +114,17 @@ def postgres_site(postgres_url, redis_url, tmp_path):
     made.close()
 
 
-def test_a_scheduler_frozen_inside_a_tick_holds_up_that_one_alone(postgres_site, shop_sandbox):
+@pytest.fixture
+def patient_site(postgres_url, redis_url, tmp_path):
+    """A site whose PostgreSQL leaves a silent transaction alone for longer than the test takes."""
+    made = make_site(tmp_path / "site", postgres_url, redis_url, lease_s="300", sweep_s="0.2")
+    yield made
+    made.close()
+
+
+def test_a_scheduler_frozen_inside_a_tick_holds_up_that_one_alone(patient_site, shop_sandbox):
     """On SQLite it would hold up every writer, as any process frozen in a transaction does."""
-    site = postgres_site
+    site = patient_site
     ids = add_schedules(site, shop_sandbox, 6)
     make_due(site)
     frozen = site.start("scheduler", TIELINE_FAILPOINTS=f"{POINTS[0]}=stop@3", **ALLOWED)
