@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 from tieline.contract.errors import SettingsError
@@ -71,6 +72,10 @@ def _pass(name: str) -> None:
     if action.startswith("sleep:"):
         time.sleep(float(action.removeprefix("sleep:")))
         return
+    if action == "stop":
+        # Sent to the process, another thread may take it, and this one would pass meanwhile.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        return
     if action == "killall":
         os.kill(os.getppid(), signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGSTOP if action == "stop" else signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
