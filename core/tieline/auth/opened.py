@@ -9,13 +9,13 @@ from typing import Any
 
 from tieline.contract import (
     Account,
+    Auth,
     Connection,
     Credential,
     NeedsReauthError,
     ProviderError,
     RateLimitPolicy,
 )
-from tieline.contract.declarations import Auth
 from tieline.errors import NotFoundError
 from tieline.registry import Plugin, Registry
 from tieline.settings import Settings

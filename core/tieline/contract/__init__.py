@@ -7,7 +7,6 @@ step; the engine decides when, how often, how fast and what to store. See
 
 from tieline.contract.declarations import (
     ApiKey,
-    Auth,
     Basic,
     Deletes,
     Direction,
@@ -15,7 +14,6 @@ from tieline.contract.declarations import (
     EventAction,
     Feed,
     FeedStep,
-    OAuth2,
     Observation,
     PageStep,
     Provider,
@@ -52,6 +50,7 @@ from tieline.contract.hookspecs import (
     hookspec,
 )
 from tieline.contract.jsontext import NotFinite, parse_json
+from tieline.contract.oauth import Auth, OAuth2, Revocation
 from tieline.contract.pages import after_last_key, by_cursor, page_of
 from tieline.contract.schema import RecordSchema, Whole
 from tieline.contract.values import (
@@ -119,6 +118,7 @@ __all__ = [
     "Reply",
     "RequestRejectedError",
     "RetryLaterError",
+    "Revocation",
     "Scheme",
     "Secret",
     "SettingsError",

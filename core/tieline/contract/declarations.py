@@ -20,7 +20,6 @@ from tieline.contract.values import Account, FeedPage, Page, PageParams, Record
 
 __all__ = [
     "ApiKey",
-    "Auth",
     "Basic",
     "Deletes",
     "Direction",
@@ -30,7 +29,6 @@ __all__ = [
     "FeedStep",
     "Identify",
     "NewClient",
-    "OAuth2",
     "Observation",
     "PageStep",
     "Provider",
@@ -67,14 +65,24 @@ def _require_name(value: str, what: str) -> None:
         raise ValueError(f"{what} {value!r}: lower case letters, digits and _ only, at most 40")
 
 
-def _require_origin(url: str, what: str) -> None:
+def require_origin(url: str, what: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or url.endswith("/"):
         raise ValueError(f"{what} {url!r}: an http(s) address without a trailing slash")
     _ = parts.port  # ValueError for one beyond 65,535
 
 
-def _require_callable(value: object, what: str, *, or_none: bool = False) -> None:
+def _is_origin_of(pattern: str, url: str) -> bool:
+    """Compare origins; a star in the pattern stands for one name."""
+    if "//*." not in pattern:
+        return url == pattern or url.startswith(f"{pattern}/")
+    head, tail = pattern.split("*.", 1)
+    name, dot, rest = url.removeprefix(head).partition(".")
+    is_name = re.fullmatch(r"[A-Za-z0-9-]{1,63}", name) is not None
+    return url.startswith(head) and is_name and bool(dot) and rest.partition("/")[0] == tail
+
+
+def require_callable(value: object, what: str, *, or_none: bool = False) -> None:
     if value is None and or_none:
         return
     if not callable(value):
@@ -91,7 +99,9 @@ class Provider:
         contract: Version of the contract that the plugin was written for.
         environments: Base address per environment, the default one first,
             without trailing slashes.
-        hosts: Further origins that the SDK may call (sign-in, files).
+        hosts: Further origins that the SDK may call (sign-in, files), or that
+            an account's own base address may have: ``https://*.example.com``
+            stands for one name in place of the star.
         api_version: The version of the provider's API that the plugin pins;
             empty where the provider has none.
         settings: Schema of what a connection may set; None for nothing.
@@ -113,10 +123,19 @@ class Provider:
             raise ValueError("Provider.environments: at least one is needed")
         for name, url in self.environments.items():
             _require_name(name, "Provider.environments")
-            _require_origin(url, f"Provider.environments[{name!r}]")
+            require_origin(url, f"Provider.environments[{name!r}]")
         for url in self.hosts:
-            _require_origin(url, "Provider.hosts")
+            require_origin(url.replace("//*.", "//any.", 1), "Provider.hosts")
+            if "*" in url.replace("//*.", "", 1):
+                raise ValueError(
+                    f"Provider.hosts {url!r}: a star may stand for the first name only"
+                )
         object.__setattr__(self, "environments", MappingProxyType(dict(self.environments)))
+
+    def owns(self, url: str) -> bool:
+        """Say whether an address, without its path, is one of the provider's own."""
+        own = (*self.environments.values(), *self.hosts)
+        return any(_is_origin_of(pattern, url) for pattern in own)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +150,8 @@ class ApiKey:
             provider, in words that do not repeat it; None if it can be.
         environment: ``(text) -> environment`` where the key tells it; None
             where it does not.
+        base_url: ``(text) -> address`` where the key tells at which of the
+            provider's hosts the account is; None where it does not.
         where: Address of the page where people find their key.
     """
 
@@ -138,19 +159,23 @@ class ApiKey:
     field: str = "api_key"
     refuse: Callable[[str], str | None] | None = None
     environment: Callable[[str], str | None] | None = None
+    base_url: Callable[[str], str | None] | None = None
     where: str = ""
     kind: Literal["api_key"] = "api_key"
 
     def __post_init__(self) -> None:
-        _require_callable(self.identify, "ApiKey.identify")
+        require_callable(self.identify, "ApiKey.identify")
         _require_name(self.field, "ApiKey.field")
-        _require_callable(self.refuse, "ApiKey.refuse", or_none=True)
-        _require_callable(self.environment, "ApiKey.environment", or_none=True)
+        require_callable(self.refuse, "ApiKey.refuse", or_none=True)
+        require_callable(self.environment, "ApiKey.environment", or_none=True)
+        require_callable(self.base_url, "ApiKey.base_url", or_none=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Basic:
     """The provider takes a user name and a password.
+
+    The credential's fields are ``username`` and ``password``.
 
     Attributes:
         identify: As for :class:`ApiKey`.
@@ -162,53 +187,7 @@ class Basic:
     kind: Literal["basic"] = "basic"
 
     def __post_init__(self) -> None:
-        _require_callable(self.identify, "Basic.identify")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OAuth2:
-    """The provider takes OAuth 2 with an authorization code.
-
-    Attributes:
-        identify: As for :class:`ApiKey`.
-        authorize_url: Where the browser is sent.
-        token_url: Where codes and refresh tokens are exchanged.
-        revoke_url: Where access is given back; empty where there is none.
-        scopes: Asked for by default.
-        pkce: The provider takes PKCE with S256.
-        issuer: Expected ``iss`` of the answer; empty where none is given.
-        client_auth: How the application names itself at ``token_url``.
-        access_lifetime: How long an access token lives; None: for ever.
-        refresh_lifetime: How long a refresh token lives; None: for ever.
-        rotates: Each refresh gives a new refresh token and ends the old one.
-        extra: Fixed parameters of the authorize address.
-        where: Address of the page where applications are registered.
-    """
-
-    identify: Identify
-    authorize_url: str
-    token_url: str
-    revoke_url: str = ""
-    scopes: Sequence[str] = ()
-    pkce: bool = False
-    issuer: str = ""
-    client_auth: Literal["basic", "body"] = "basic"
-    access_lifetime: timedelta | None = None
-    refresh_lifetime: timedelta | None = None
-    rotates: bool = False
-    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    where: str = ""
-    kind: Literal["oauth2"] = "oauth2"
-
-    def __post_init__(self) -> None:
-        _require_callable(self.identify, "OAuth2.identify")
-        for name in ("authorize_url", "token_url", "revoke_url"):
-            url = getattr(self, name)
-            if url or name != "revoke_url":
-                _require_origin(url.partition("?")[0].rstrip("/"), f"OAuth2.{name}")
-
-
-Auth = ApiKey | Basic | OAuth2
+        require_callable(self.identify, "Basic.identify")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -272,7 +251,7 @@ class Feed:
     overlap: timedelta = timedelta(minutes=10)
 
     def __post_init__(self) -> None:
-        _require_callable(self.page, "Feed.page")
+        require_callable(self.page, "Feed.page")
         if self.overlap < timedelta(0):
             raise ValueError("Feed.overlap must not be less than nothing")
         if self.retention is not None and self.overlap >= self.retention:
@@ -297,7 +276,7 @@ class Write:
 
     def __post_init__(self) -> None:
         for name in ("create", "update", "delete"):
-            _require_callable(getattr(self, name), f"Write.{name}", or_none=True)
+            require_callable(getattr(self, name), f"Write.{name}", or_none=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -346,11 +325,11 @@ class Entity:
             raise TypeError(f"Entity({self.name!r}).schema must be a marshmallow Schema instance")
         if self.schema.unknown != "exclude":
             raise ValueError(f"Entity({self.name!r}).schema must have unknown = EXCLUDE")
-        _require_callable(self.page, f"Entity({self.name!r}).page")
+        require_callable(self.page, f"Entity({self.name!r}).page")
         if not isinstance(self.key, str) or not self.key:
             raise ValueError(f"Entity({self.name!r}).key must name a field")
         for name in ("get", "version"):
-            _require_callable(getattr(self, name), f"Entity({self.name!r}).{name}", or_none=True)
+            require_callable(getattr(self, name), f"Entity({self.name!r}).{name}", or_none=True)
         if self.deletes not in get_args(Deletes):
             raise ValueError(f"Entity({self.name!r}).deletes: one of {get_args(Deletes)}")
         if odd := set(self.events.values()) - set(get_args(EventAction)):

@@ -16,8 +16,9 @@ from typing import Any
 
 import pluggy
 
-from tieline.contract.declarations import Auth, Entity, Observation, Provider, RateLimitPolicy
+from tieline.contract.declarations import Entity, Observation, Provider, RateLimitPolicy
 from tieline.contract.errors import ProviderError
+from tieline.contract.oauth import Auth
 from tieline.contract.values import Connection, Credential, Reply, Transport
 from tieline.contract.webhooks import Webhooks
 
@@ -69,6 +70,7 @@ def tieline_client(connection: Connection, credential: Credential, transport: Tr
     Args:
         connection: The connection that is being opened.
         credential: Its secrets, by the names that the auth declaration gave.
+            Read them at each call: tokens are renewed while the client lives.
         transport: The only way to the network.
 
     Returns:
@@ -86,7 +88,8 @@ def tieline_entities() -> Sequence[Entity]:  # type: ignore[empty-body]
     Called once, when the plugin is loaded.
 
     Returns:
-        At least one entity, their names unique.
+        The entities, their names unique; none for a provider that can be
+        connected and has nothing to sync yet.
     """
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 __all__ = [
     "Account",
@@ -70,18 +71,29 @@ class Credential(Mapping[str, Secret]):
 
     Its fields are the ones that the provider's auth declaration names. It
     lives as long as the client that was made with it and prints as its field
-    names alone.
+    names alone. Where tokens end before the client does, the core renews
+    them: read a field at each call, and keep no copy.
 
     Args:
         fields: Field name to text.
+        renewed: Asked before each look: all fields anew, or None while those
+            at hand are good. It may take as long as a call to the provider,
+            and raise what a call raises.
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_renewed")
 
-    def __init__(self, fields: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        fields: Mapping[str, str],
+        renewed: Callable[[], Mapping[str, str] | None] | None = None,
+    ) -> None:
         self._fields = {name: Secret(text) for name, text in fields.items()}
+        self._renewed = renewed
 
     def __getitem__(self, name: str) -> Secret:
+        if self._renewed and (fields := self._renewed()) is not None:
+            self._fields = {name: Secret(text) for name, text in fields.items()}
         return self._fields[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -115,10 +127,16 @@ class Account:
         id: The provider's id of the account; None where the credential may
             not read it.
         name: What people call it; empty if unknown.
+        base_url: Where the account's API is, if the provider has it at a host
+            of its own; it must be one of the provider's. Empty: where it was
+            asked.
+        scopes: The rights that the credential has, as far as it can be asked.
     """
 
     id: str | None = None
     name: str = ""
+    base_url: str = ""
+    scopes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +151,9 @@ class Connection:
         base_url: Where the provider's API is, without a trailing slash.
         account: Whose account it is, as found at connect time.
         settings: The connection's own settings, loaded by the provider's schema.
+        auth: Kind of the auth declaration it was connected by.
+        is_redirected: The base address is not the provider's own: a sandbox,
+            or a proxy. All addresses are called there then.
     """
 
     id: str
@@ -142,6 +163,25 @@ class Connection:
     base_url: str
     account: Account = field(default_factory=Account)
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    auth: str = ""
+    is_redirected: bool = False
+
+    def address(self, url: str) -> str:
+        """Say where one of the provider's addresses is called.
+
+        Args:
+            url: An absolute address, or a path at the base address.
+
+        Returns:
+            The address itself; where the base address is not the provider's
+            own, its path and query at the base address.
+        """
+        if url.startswith("/"):
+            return f"{self.base_url}{url}"
+        if not self.is_redirected:
+            return url
+        parts = urlsplit(url)
+        return f"{self.base_url}{parts.path}{'?' if parts.query else ''}{parts.query}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from tieline.contract import (
     PROJECT,
     REQUIRED,
     ApiKey,
+    Auth,
     Basic,
     Connection,
     Entity,
@@ -26,7 +27,6 @@ from tieline.contract import (
     Webhooks,
     hookspecs,
 )
-from tieline.contract.declarations import Auth
 from tieline.errors import (
     ContractVersionError,
     DeclarationError,
@@ -127,9 +127,8 @@ def load_plugin(found: Found) -> Plugin:
     provider = _ask(found, hook, "tieline_provider", Provider)
     _check_provider(found, provider)
     auth = _some(found, "tieline_auth", _ask(found, hook, "tieline_auth", object), _AUTH)
-    entities = _some(
-        found, "tieline_entities", _ask(found, hook, "tieline_entities", object), (Entity,)
-    )
+    listed = _ask(found, hook, "tieline_entities", object)
+    entities = [] if listed == [] else _some(found, "tieline_entities", listed, (Entity,))
     return Plugin(
         found=found,
         provider=provider,

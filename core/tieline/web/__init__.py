@@ -1,0 +1,1 @@
+"""HTTP: where browsers come back from a provider's consent page."""
