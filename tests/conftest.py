@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from servers import (
     Postgres,
@@ -19,6 +20,10 @@ from servers import (
     start_postgres,
     wait_until,
 )
+
+# The same examples at every run: what is found by chance becomes an example of its own.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.load_profile("suite")
 
 # Read before any test's environment is cleaned.
 GIVEN_POSTGRES = os.environ.get("TIELINE_TEST_PG_URL", "")

@@ -346,13 +346,18 @@ class Siege:
         )
         for hand in [one for one in self.force.hands if one is not spare]:
             self._strike(hand, "timer, all but a spare", horse=True, worker=True)
+        # On a slow machine the others may have ended every run while the spare was starting.
+        self._wait("no run for the spare", self._has_asked, _AGAIN_S)
         began, before = time.monotonic(), dict(self._progress)
         self._wait("the spare did not take over", lambda: self._has_moved(before), _AGAIN_S)
         self.spare_s.append(time.monotonic() - began)
 
     def _has_work(self) -> bool:
-        self._keep_busy()
         self._keep_staffed()
+        return self._has_asked()
+
+    def _has_asked(self) -> bool:
+        self._keep_busy()
         return bool(self._progress)
 
     def _has_moved(self, before: dict[str, int]) -> bool:

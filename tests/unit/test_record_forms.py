@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from marshmallow import fields
 
@@ -87,6 +87,9 @@ VALUES = (
 )
 
 
+@example({"id": "x", "count": float("inf")})
+@example({"id": "x", "count": float("nan")})
+@example({"id": "x", "count": 1e300})
 @given(st.dictionaries(st.sampled_from(["id", "count", "flag", "info", "other"]), VALUES))
 def test_the_quick_check_agrees_with_marshmallow(record):
     check = RecordCheck(Thing())

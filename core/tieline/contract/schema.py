@@ -11,9 +11,10 @@ class Whole(fields.Integer):
     """A whole number, written ``7`` or ``7.0``; text and fractions are refused."""
 
     def _validated(self, value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not is_whole:
             raise self.make_error("invalid")
-        return int(value)
+        return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 class RecordSchema(Schema):
