@@ -20,7 +20,8 @@ from pathlib import Path
 from tieline.clock import SystemClock
 from tieline.contract import Secret
 from tieline.records import canonical
-from tieline.services.connect import connect_api_key, get_connection
+from tieline.services.connect import connect_api_key
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import records as store
 from tieline.store.database import Database

@@ -97,7 +97,13 @@ def make_bench(database_url: str, home: Path, *, provider: str = "shelf", **sett
     engine = Engine(
         database=installation.database,
         registry=registry,
-        opener=Opener(installation.database, registry, installation.vault, installation.settings),
+        opener=Opener(
+            installation.database,
+            registry,
+            installation.vault,
+            installation.settings,
+            clock=clock,
+        ),
         clock=clock,
         settings=installation.settings,
         ring=lambda run_id, number: rung.append(run_id),
@@ -120,7 +126,9 @@ def second_engine(bench: Bench) -> Engine:
     """Make the engine of another process on the same database."""
     settings = bench.engine.settings
     database = open_database(bench.installation.database_url)
-    opener = Opener(database, bench.engine.registry, bench.installation.vault, settings)
+    opener = Opener(
+        database, bench.engine.registry, bench.installation.vault, settings, clock=bench.clock
+    )
     return Engine(
         database=database,
         registry=bench.engine.registry,

@@ -28,6 +28,9 @@ NAMES = frozenset(
         "sync.page.after_commit",
         "sync.finish.before_commit",
         "sync.finish.after_commit",
+        "auth.refresh.before_call",
+        "auth.refresh.after_reply",
+        "auth.refresh.after_commit",
         "schedule.tick.before_commit",
         "schedule.tick.after_commit",
     }

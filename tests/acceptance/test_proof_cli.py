@@ -14,7 +14,7 @@ import servers
 from site_of import make_site
 from tieline.contract import Page
 from tieline.records import PageWriter
-from tieline.services.connect import get_connection
+from tieline.services.connections import get_connection
 from tieline.store.tables import records
 
 QUARANTINE = ("records", "quarantine")

@@ -102,13 +102,13 @@ class Ground:
             for table in reversed(metadata.sorted_tables):
                 if table.name not in _KEPT:
                     connection.exec_driver_sql(f"DELETE FROM {table.name}")
-            connection.exec_driver_sql("UPDATE connections SET state = 'active'")
+            connection.exec_driver_sql("UPDATE connections SET state = 'ok'")
 
 
 def make_engine(installation: Installation, ring: Callable[[str, int], None]) -> Engine:
     """Put an engine without a throttle into an installation."""
     made = installation
-    opener = Opener(made.database, made.registry, made.vault, made.settings)
+    opener = Opener(made.database, made.registry, made.vault, made.settings, clock=made.clock)
     engine = Engine(
         database=made.database,
         registry=made.registry,

@@ -9,7 +9,7 @@ import pytest
 from kit import make_bench, names
 from tieline.contract import Page
 from tieline.errors import InvalidInputError, NotFoundError, RefusedError
-from tieline.services import connect
+from tieline.services import connections as connect
 from tieline.services import feed as service
 from tieline.services.records import all_records, export_records
 from tieline.store import connections, log

@@ -311,13 +311,13 @@ def test_a_schedule_is_parked_while_its_connection_needs_authorisation(bench):
     schedule = put(bench)
     with bench.database.write() as transaction:
         connections.refuse_credential(
-            transaction, bench.connection_id, generation=None, now=bench.clock.now()
+            transaction, bench.connection_id, generation=None, words="no", now=bench.clock.now()
         )
     for _ in range(5):
         assert tick(bench.engine) == 0
         bench.clock.move(900)
     parked = state_of(bench)
-    assert (parked.state, parked.hint) == ("parked", "tieline connect shelf --name shop --replace")
+    assert (parked.state, parked.hint) == ("parked", "tieline connections reauth shop")
     assert "authorisation" in parked.reason
     with bench.database.read() as transaction:
         assert schedules.next_due_at(transaction) is None  # nobody is kept awake by it

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -98,9 +100,7 @@ def say_in_a_group_of_exceptions(canary: str) -> None:
 
 
 def say_as_a_library(canary: str) -> None:
-    foreign = logging.getLogger("foreign")
-    foreign.setLevel(logging.DEBUG)
-    foreign.debug("said Authorization: Bearer %s", canary)
+    logging.getLogger("foreign").warning("said Authorization: Bearer %s", canary)
 
 
 def say_as_a_library_by_name(canary: str) -> None:
@@ -199,6 +199,136 @@ def test_lines_below_the_level_and_chatter_of_libraries_stay_out(logged):
     logging.getLogger("a.library").info("theirs below")
     get_logger("tieline.test").info("ours")
     assert [json.loads(line)["event"] for line in logged().splitlines()] == ["ours"]
+
+
+CHATTY = [
+    "boto3.resources.action",
+    "botocore.auth",
+    "httpcore.http11",
+    "httpx",
+    "requests_oauthlib.oauth2_session",
+    "rq.worker",
+    "stripe",
+    "tieline_stripe",
+    "urllib3.connectionpool",
+]
+
+
+@pytest.fixture(params=CHATTY)
+def chatty(request):
+    logger = logging.getLogger(request.param)
+    level = logger.level
+    yield logger
+    logger.setLevel(level)
+
+
+def test_a_library_that_was_set_to_debug_is_heard_from_warnings_on(logged, chatty):
+    configure_logging("debug", "json")
+    chatty.setLevel(logging.DEBUG)
+    logging.getLogger().setLevel(logging.DEBUG)
+    chatty.debug("GET https://api.example.com/?token=unknown-to-us")
+    chatty.info("Found credentials in shared credentials file")
+    chatty.warning("retrying")
+    assert [json.loads(line)["event"] for line in logged().splitlines()] == ["retrying"]
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_traceback_shows_no_local_variable(logged, style):
+    configure_logging("debug", style)
+    _ = held = "CANARY-unknown-to-us"
+    try:
+        len(None, held[:3])
+    except TypeError:
+        get_logger("tieline.test").exception("said")
+        logging.getLogger("foreign").exception("said")
+    text = logged()
+    assert text.count("Traceback") == 2
+    assert "CANARY" not in text
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_short_secrets_are_hidden_by_name_however_deep(logged, style):
+    configure_logging("debug", style)
+    get_logger("tieline.test").info(
+        "said", note={"api_key": "k1!", "of": [{"password": "k2!"}]}, sent='{"access_token": "k3!"}'
+    )
+    logging.getLogger("foreign").warning("said ?code=k4!&x=1 to https://me:k5!@host/")
+    text = logged()
+    assert text.count("said") == 2
+    assert [key for key in ("k1!", "k2!", "k3!", "k4!", "k5!") if key in text] == []
+
+
+def print_as_a_library(canary: str) -> None:
+    print(f"said {canary}", file=sys.stderr)
+
+
+def die_in_a_thread(canary: str) -> None:
+    def die() -> None:
+        raise RuntimeError(f"said {canary}")
+
+    # pytest puts a hook of its own there.
+    before, threading.excepthook = threading.excepthook, threading.__excepthook__
+    try:
+        thread = threading.Thread(target=die)
+        thread.start()
+        thread.join()
+    finally:
+        threading.excepthook = before
+
+
+def die_in_the_main_thread(canary: str) -> None:
+    try:
+        raise RuntimeError(f"said {canary}")  # noqa: TRY301 - as it would be uncaught
+    except RuntimeError as error:
+        sys.__excepthook__(type(error), error, error.__traceback__)
+
+
+PAST_THE_LOGS = [print_as_a_library, die_in_a_thread, die_in_the_main_thread]
+
+
+@pytest.mark.parametrize("say", PAST_THE_LOGS, ids=lambda say: say.__name__)
+def test_what_goes_to_stderr_past_the_logs_shows_no_known_secret(logged, say):
+    remember(CANARIES["plain"])
+    configure_logging("debug", "json")
+    say(CANARIES["plain"])
+    text = logged()
+    assert "said [redacted]" in text
+    assert CANARIES["plain"] not in text
+
+
+def test_what_people_have_to_copy_stays_whole_on_stderr(logged):
+    configure_logging("debug", "json")
+    address = "https://connect.example.com/authorize?client_id=me&state=Zm9v&code_challenge=YmFy"
+    print(address, file=sys.stderr)
+    assert logged() == f"{address}\n"
+
+
+def test_to_configure_twice_changes_nothing(logged):
+    configure_logging("debug", "json")
+    configure_logging("debug", "json")
+    get_logger("tieline.test").info("ours")
+    assert not hasattr(sys.stderr.stream, "stream")
+    assert len(logged().splitlines()) == 1
+
+
+UNCONFIGURED = """
+from tieline.telemetry import get_logger, remember
+
+key = "sk_test_CANARY77aa21"
+remember(key)
+try:
+    raise ValueError(key)
+except ValueError:
+    get_logger("of.others").warning(f"said {key}", note=key, api_key="k1!", exc_info=True)
+"""
+
+
+def test_before_anything_is_configured_a_warning_shows_no_secret():
+    done = subprocess.run([sys.executable, "-c", UNCONFIGURED], capture_output=True, text=True)
+    assert "said [redacted]" in done.stderr
+    assert "ValueError: [redacted]" in done.stderr
+    assert "CANARY" not in done.stderr
+    assert "k1!" not in done.stderr
 
 
 def test_what_is_short_spoils_no_words():

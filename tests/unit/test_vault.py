@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 from base64 import b64decode, b64encode
 from random import Random
 
 import orjson
 import pytest
 
-from tieline.contract import Secret, SettingsError
+from tieline.contract import Secret
 from tieline.errors import KeyUnavailableError, SealBrokenError, VaultError
-from tieline.vault import Context, LocalKeyRing, Vault, create_key_file, read_keys
+from tieline.vault import Context, LocalKeyRing, Vault
 
 CANARY = "sk_test_CANARY03be9a"
 HERE = Context(connection_id="con_a", field="api_key")
@@ -182,88 +181,95 @@ def test_of_several_keys_the_first_seals_and_all_open():
         Vault(LocalKeyRing(keys[1:])).open(sealed, HERE)
 
 
-def test_a_key_file_is_for_its_owner_s_eyes_under_any_umask(tmp_path):
-    before = os.umask(0)
-    try:
-        assert create_key_file(tmp_path / "keys" / "local.key")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "keys" / "local.key").stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
+CONTEXTS = [Context(connection_id="con_a", field=field) for field in ("access", "refresh")]
 
 
-def test_a_key_file_that_is_there_stays(tmp_path):
-    path = tmp_path / "local.key"
-    path.write_text("somebody's")
-    assert create_key_file(path) is False
-    assert path.read_text() == "somebody's"
-    assert list(tmp_path.iterdir()) == [path]
+class Counting(LocalKeyRing):
+    """Counts how often it is asked, and may change its key meanwhile."""
+
+    def __init__(self, *keys: bytes, calm_after: int = 0) -> None:
+        super().__init__(keys)
+        self.asked = 0
+        self._calm_after = calm_after
+
+    def new_data_key(self, context):
+        self.asked += 1
+        self.current_id = list(self._keys)[self.asked % 2 if self.asked <= self._calm_after else 0]
+        return super().new_data_key(context)
 
 
-def test_eight_threads_make_one_key_file(tmp_path):
-    for turn in range(20):
-        path = tmp_path / f"{turn}.key"
-        start = threading.Barrier(8)
-        made: list[object] = []
-
-        def make(path=path, start=start, made=made) -> None:
-            start.wait()
-            try:
-                made.append(create_key_file(path))
-            except OSError as error:
-                made.append(type(error).__name__)
-
-        threads = [threading.Thread(target=make) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(made, key=str) == [False] * 7 + [True]
-        assert len(read_keys(Secret(""), path)) == 1
+def test_what_was_prepared_is_sealed_without_asking_the_key_provider_again():
+    keys = Counting(KEY)
+    vault = Vault(keys)
+    sealer = vault.prepare(*CONTEXTS)
+    asked = keys.asked
+    sealed = [sealer.seal(Secret(context.field), context) for context in CONTEXTS]
+    assert keys.asked == asked == 2
+    assert [vault.open(*pair).reveal() for pair in zip(sealed, CONTEXTS, strict=True)] == [
+        "access",
+        "refresh",
+    ]
+    assert {orjson.loads(text)["kid"] for text in sealed} == {sealer.key_id}
 
 
-def test_what_a_killed_process_left_does_not_stop_the_next_of_the_same_number(tmp_path):
-    """In a container, every start has the same process number."""
-    path = tmp_path / "local.key"
-    path.with_name(f".{path.name}.{os.getpid()}").write_text("")
-    assert create_key_file(path) is True
+def test_a_sealer_seals_for_nothing_that_it_was_not_prepared_for(vault):
+    with pytest.raises(VaultError):
+        vault.prepare(CONTEXTS[0]).seal(Secret(CANARY), CONTEXTS[1])
 
 
-BAD_KEYS = {
-    "too short": b64encode(b"k" * 31).decode(),
-    "too long": b64encode(b"k" * 33).decode(),
-    "hex": "6b" * 32,
-    "no base64": "!" * 44,
-    "not ascii": "ключ" * 11,
-    "cut": b64encode(b"k" * 32).decode()[:-2],
-    "a good one and a bad one": f"{b64encode(b'k' * 32).decode()},{b64encode(b'q' * 30).decode()}",
-    "an empty one at the end": f"{b64encode(b'k' * 32).decode()},",
-}
+def test_a_transaction_that_is_repeated_seals_again_under_another_nonce(vault):
+    sealer = vault.prepare(HERE)
+    one, other = (orjson.loads(sealer.seal(Secret(CANARY), HERE)) for _ in range(2))
+    assert one["n"] != other["n"]
+    assert vault.open(orjson.dumps(other).decode(), HERE).reveal() == CANARY
 
 
-@pytest.mark.parametrize("source", ["setting", "file"])
-@pytest.mark.parametrize("case", BAD_KEYS)
-def test_a_bad_key_is_refused_and_not_shown(tmp_path, case, source):
-    path = tmp_path / "local.key"
-    text = BAD_KEYS[case]
-    if source == "file":
-        path.write_text(text.replace(",", "\n") + ("\nx" if text.endswith(",") else ""), "utf-8")
-    with pytest.raises(SettingsError) as caught:
-        read_keys(Secret(text if source == "setting" else ""), path)
-    shown = f"{caught.value.message} {caught.value.hint} {caught.value!r}"
-    assert all(part not in shown for part in text.split(",") if part)
-    assert caught.value.__cause__ is None
+@pytest.mark.parametrize("calm_after", [0, 2, 4])
+def test_all_fields_of_a_credential_are_prepared_under_one_key(calm_after):
+    """A rotation may come between two of them."""
+    vault = Vault(Counting(KEY, KEY[::-1], calm_after=calm_after))
+    sealer = vault.prepare(*CONTEXTS)
+    sealed = [sealer.seal(Secret(CANARY), context) for context in CONTEXTS]
+    assert {orjson.loads(text)["kid"] for text in sealed} == {sealer.key_id}
 
 
-def test_the_setting_comes_before_the_file_and_neither_is_nothing(tmp_path):
-    path = tmp_path / "local.key"
-    assert read_keys(Secret(""), path) == []
-    create_key_file(path)
-    given = f" {b64encode(KEY).decode()} , {b64encode(KEY[::-1]).decode()}"
-    assert read_keys(Secret(given), path) == [KEY, KEY[::-1]]
+def test_a_key_that_never_comes_to_rest_seals_nothing():
+    with pytest.raises(KeyUnavailableError):
+        Vault(Counting(KEY, KEY[::-1], calm_after=1000)).prepare(*CONTEXTS)
 
 
-def test_a_key_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(SettingsError) as caught:
-        read_keys(Secret(""), tmp_path)
-    assert str(tmp_path) in caught.value.message
+def test_a_sealer_shows_no_key(vault):
+    sealer = vault.prepare(HERE)
+    [(data_key, _)] = sealer._data_keys.values()
+    for shown in (repr(sealer), str(sealer)):
+        assert repr(data_key) not in shown
+
+
+class Elsewhere(LocalKeyRing):
+    """A key provider of another kind."""
+
+    kind = "elsewhere"
+
+
+def test_what_another_provider_sealed_opens_where_it_is_named_and_only_there():
+    old, new = Elsewhere([KEY]), LocalKeyRing([KEY[::-1]])
+    sealed, _ = Vault(old).seal(Secret(CANARY), HERE)
+    both = Vault(new, others=[old])
+    assert both.open(sealed, HERE).reveal() == CANARY
+    assert orjson.loads(both.seal(Secret(CANARY), HERE)[0])["kp"] == both.kind == "local"
+    with pytest.raises(SealBrokenError):
+        Vault(new).open(sealed, HERE)
+
+
+def test_a_long_key_id_is_stored_by_its_end_and_kept_whole_in_the_sealed_text():
+    """Of the column's 80 characters ARNs of GovCloud and China need more."""
+    arn = f"arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/{'0' * 36}"
+
+    class Far(LocalKeyRing):
+        def new_data_key(self, context):
+            return (arn, *super().new_data_key(context)[1:])
+
+    sealed, key_id = Vault(Far([KEY])).seal(Secret(CANARY), HERE)
+    assert len(arn) > 80
+    assert key_id == arn[-80:]
+    assert orjson.loads(sealed)["kid"] == arn

@@ -4,30 +4,69 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from tieline.auth.application import application_of
+from tieline.auth.refresh import Held, Refresher
+from tieline.auth.tokens import TokenEndpoint
+from tieline.clock import Clock
 from tieline.contract import (
     Account,
     Auth,
     Connection,
     Credential,
-    NeedsReauthError,
+    OAuth2,
     ProviderError,
     RateLimitPolicy,
 )
-from tieline.errors import NotFoundError
+from tieline.errors import PluginError
 from tieline.registry import Plugin, Registry
 from tieline.settings import Settings
-from tieline.store import connections as store
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Database
 from tieline.telemetry import remember
 from tieline.throttle import policy_of
 from tieline.transport import Gate, HttpTransport, Limits
-from tieline.vault import Context, Vault
+from tieline.vault import Vault
 
-__all__ = ["NewGate", "OpenConnection", "Opener"]
+__all__ = ["NewGate", "OpenConnection", "Opener", "auth_of", "connection_of"]
+
+_LOOK_AGAIN_S = 60.0
+
+
+def _nobody(_origin: str) -> bool:
+    return False
+
+
+def auth_of(plugin: Plugin, kind: str) -> Auth:
+    """Return the declaration by which a connection was made.
+
+    Raises:
+        PluginError: The plugin no longer has it.
+    """
+    for auth in plugin.auth:
+        if auth.kind == kind:
+            return auth
+    raise PluginError(
+        f"{plugin.found.distribution} no longer connects by {kind}", hint="connect it another way"
+    )
+
+
+def connection_of(row: ConnectionRow, plugin: Plugin) -> Connection:
+    """Return a connection as plugins are handed it."""
+    return Connection(
+        id=row.id,
+        name=row.name,
+        provider=row.provider,
+        environment=row.environment,
+        base_url=row.base_url,
+        account=Account(id=row.account_id, name=row.account_name),
+        settings=row.settings,
+        auth=row.auth_kind,
+        is_redirected=not plugin.provider.owns(row.base_url),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,16 +78,22 @@ class OpenConnection:
         plugin: The provider's plugin.
         client: What the plugin made.
         transport: What the client goes over.
-        generation: Which credential it was opened with; each new one counts on.
         most_at_once: Requests that may be in flight; None: as many as you like.
+        watch: Renews the credential while the client lives; None for one that
+            was at hand.
     """
 
     connection: Connection
     plugin: Plugin
     client: Any
     transport: HttpTransport
-    generation: int | None = None
     most_at_once: int | None = None
+    watch: _Watch | None = None
+
+    @property
+    def generation(self) -> int | None:
+        """Which credential it uses now; each new one counts on."""
+        return self.watch.generation if self.watch else None
 
     @property
     def is_full(self) -> bool:
@@ -78,6 +123,55 @@ NewGate = Callable[[Connection, RateLimitPolicy, threading.Event | None], Gate]
 """Makes what every call of a connection must pass; the event cuts its waits short."""
 
 
+class _Watch:
+    """Looks after the credential of one open connection; threads share it.
+
+    Args:
+        refresher: Has the tokens renewed.
+        held: The credential as it was opened.
+        complete: Adds what is not of the connection itself.
+        clock: For when to look again.
+    """
+
+    def __init__(
+        self,
+        refresher: Refresher,
+        held: Held,
+        complete: Callable[[Held], Mapping[str, str]],
+        clock: Clock,
+    ) -> None:
+        self._refresher = refresher
+        self._complete = complete
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._id = held.row.id
+        self.generation = held.generation
+        self._look_at = self._next_look(held)
+
+    def renewed(self) -> Mapping[str, str] | None:
+        """Return all fields anew, or None while those at hand are good.
+
+        Raises:
+            ProviderError: They are over, and there are no new ones.
+        """
+        if self._clock.monotonic() < self._look_at:
+            return None
+        with self._lock:
+            if self._clock.monotonic() < self._look_at:
+                return None
+            held = self._refresher.hold(self._id)
+            self._look_at = self._next_look(held)
+            self.generation = held.generation
+            return self._complete(held)
+
+    def _next_look(self, held: Held) -> float:
+        """Look when the tokens are due, and before that for those that another process got."""
+        if held.ends_at is None:
+            return float("inf")
+        left = (held.ends_at - self._clock.now()) / timedelta(seconds=1)
+        return self._clock.monotonic() + min(max(left, 1.0), _LOOK_AGAIN_S)
+
+
 class Opener:
     """Opens connections for workers and for ``tieline connect``.
 
@@ -85,7 +179,8 @@ class Opener:
         database: Where connections are.
         registry: The plugins.
         vault: Opens credentials.
-        settings: For the limits of a call.
+        settings: For the limits of a call, and the applications.
+        clock: For when tokens end.
         new_gate: Makes the throttle of a connection; None for none.
     """
 
@@ -96,69 +191,113 @@ class Opener:
         vault: Vault,
         settings: Settings,
         *,
+        clock: Clock,
         new_gate: NewGate | None = None,
     ) -> None:
         self._new_gate = new_gate
-        self._database = database
         self._registry = registry
-        self._vault = vault
         self._settings = settings
+        self._clock = clock
+        self.refresher = Refresher(
+            database, vault, clock, self._endpoint, call_s=settings.token_deadline_s
+        )
 
-    def open(self, connection_id: str, *, stop: threading.Event | None = None) -> OpenConnection:
-        """Open a stored connection.
+    def open(
+        self,
+        connection_id: str,
+        *,
+        stop: threading.Event | None = None,
+        deadline_s: float | None = None,
+    ) -> OpenConnection:
+        """Open a stored connection, its tokens renewed if that is due.
 
         Args:
             connection_id: The connection.
             stop: Cuts waits for the provider's limits short.
+            deadline_s: Longest time of a call in seconds; None for the setting.
 
         Raises:
             NotFoundError: There is no such connection, or its provider is gone.
             PluginError: The provider's plugin is broken.
             VaultError: The credential cannot be opened.
             NeedsReauthError: It was refused before and nobody connected again.
+            RetryLaterError: Its tokens are over, and there are no new ones now.
             SettingsError: A setting of the connection is missing or wrong.
         """
-        with self._database.read() as connection:
-            row = store.find_connection(connection, connection_id)
-            sealed, generation = store.read_sealed(connection, connection_id)
-        if row is None:
-            raise NotFoundError(f"there is no connection {connection_id!r}")
-        if row.state == "needs_reauth":
-            raise NeedsReauthError(
-                f"the connection {row.name!r} has to be connected again",
-                hint=f"tieline connect {row.provider} --name {row.name} --replace",
-            )
-        fields = {
-            field: self._vault.open(text, Context(connection_id=row.id, field=field)).reveal()
-            for field, text in sealed.items()
-        }
-        return replace(self.open_with(row, fields, stop=stop), generation=generation)
+        held = self.refresher.hold(connection_id, stop=stop)
+        watch = _Watch(self.refresher, held, self._complete, self._clock)
+        fields = self._complete(held)
+        return self._open(held.row, fields, stop=stop, watch=watch, deadline_s=deadline_s)
 
-    def open_with(
+    def renew_refused(self, connection_id: str, generation: int | None) -> bool:
+        """Have a credential renewed that the provider refused; say whether there is a new one.
+
+        Raises:
+            ProviderError: The grant is gone, or there are no new tokens now.
+        """
+        if generation is None:
+            return False
+        return self.refresher.hold(connection_id, refused=generation).generation != generation
+
+    def open_with(self, row: ConnectionRow, fields: Mapping[str, str]) -> OpenConnection:
+        """Open a connection, stored or not, with a credential that is at hand."""
+        held = Held(row=row, fields=fields, generation=None, ends_at=None)
+        return self._open(row, self._complete(held))
+
+    def endpoint(self, row: ConnectionRow, oauth: OAuth2) -> TokenEndpoint:
+        """Return the token endpoint of a connection, stored or not.
+
+        Raises:
+            SettingsError: No application is set for the provider.
+        """
+        plugin = self._registry.get(row.provider)
+        return TokenEndpoint(
+            plugin.provider.title,
+            oauth,
+            connection_of(row, plugin),
+            application_of(self._settings, plugin, oauth),
+            call_s=self._settings.token_deadline_s,
+        )
+
+    def _endpoint(self, row: ConnectionRow) -> tuple[OAuth2, TokenEndpoint]:
+        auth = auth_of(self._registry.get(row.provider), row.auth_kind)
+        if not isinstance(auth, OAuth2):
+            raise PluginError(f"{row.name} was not connected by OAuth 2")
+        return auth, self.endpoint(row, auth)
+
+    def _complete(self, held: Held) -> Mapping[str, str]:
+        """Add the application's own secrets, which some providers want in each call."""
+        fields = dict(held.fields)
+        if held.row.auth_kind == "oauth2":
+            plugin = self._registry.get(held.row.provider)
+            auth = auth_of(plugin, "oauth2")
+            assert isinstance(auth, OAuth2)
+            application = application_of(self._settings, plugin, auth)
+            fields["client_id"] = application.client_id
+            fields["client_secret"] = application.client_secret.reveal()
+        for name, text in fields.items():
+            if name != "client_id":
+                remember(text)
+        return fields
+
+    def _open(
         self,
         row: ConnectionRow,
         fields: Mapping[str, str],
         *,
         stop: threading.Event | None = None,
+        watch: _Watch | None = None,
+        deadline_s: float | None = None,
     ) -> OpenConnection:
-        """Open a connection with a credential that is at hand."""
         plugin = self._registry.get(row.provider)
-        for text in fields.values():
-            remember(text)
-        connection = Connection(
-            id=row.id,
-            name=row.name,
-            provider=row.provider,
-            environment=row.environment,
-            base_url=row.base_url,
-            account=Account(id=row.account_id, name=row.account_name),
-            settings=row.settings,
-        )
+        connection = connection_of(row, plugin)
         policy = policy_of(plugin.name, plugin.rate_limits(connection), self._settings.rate_limits)
         gates = [self._new_gate(connection, policy, stop)] if self._new_gate else []
-        transport = self._transport(plugin, connection, gates)
+        transport = self._transport(plugin, connection, gates, deadline_s)
         client = plugin.new_client(
-            connection=connection, credential=Credential(fields), transport=transport
+            connection=connection,
+            credential=Credential(fields, watch.renewed if watch else None),
+            transport=transport,
         )
         return OpenConnection(
             connection=connection,
@@ -166,22 +305,26 @@ class Opener:
             client=client,
             transport=transport,
             most_at_once=policy.concurrency,
+            watch=watch,
         )
 
     def _transport(
-        self, plugin: Plugin, connection: Connection, gates: Sequence[Gate]
+        self,
+        plugin: Plugin,
+        connection: Connection,
+        gates: Sequence[Gate],
+        deadline_s: float | None,
     ) -> HttpTransport:
-        own = {*plugin.provider.environments.values(), *plugin.provider.hosts}
-        is_foreign = connection.base_url not in own
         return HttpTransport(
             connection_id=connection.id,
             gates=gates,
-            origins=[connection.base_url, *([] if is_foreign else own)],
+            origins=[connection.base_url],
+            owns=_nobody if connection.is_redirected else plugin.provider.owns,
             limits=Limits(
-                deadline_s=self._settings.http_deadline_s,
+                deadline_s=deadline_s or self._settings.http_deadline_s,
                 body_bytes=self._settings.http_body_bytes,
             ),
             # A base address that somebody typed may be inside this network;
             # the provider's own name may never lead there.
-            allows_private=is_foreign,
+            allows_private=connection.is_redirected,
         )

@@ -6,7 +6,7 @@ its provider wants that done. No plugin calls a token endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -53,17 +53,22 @@ class Revocation:
         client_auth: How the application names itself; ``"client"`` is
             ``Authorization: Client <client secret>``.
         encoding: How the parameters are written.
+        is_gone: ``(status, words) -> bool``: whether a refusal says that there
+            was nothing left to give back; the words are the error's code and
+            text, empty if there were none. None: by ``OAuth2.refused`` alone.
     """
 
     url: str
     fields: Mapping[str, str]
     client_auth: ClientAuth = "basic"
     encoding: Encoding = "form"
+    is_gone: Callable[[int, str], bool] | None = None
 
     def __post_init__(self) -> None:
         _require_address(self.url, "Revocation.url")
         if not self.fields:
             raise ValueError("Revocation.fields: at least one must say what is revoked")
+        require_callable(self.is_gone, "Revocation.is_gone", or_none=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,11 +114,10 @@ class OAuth2:
             the earliest counts.
         refresh_every: Longest time between two refreshes, used or not; None:
             only before the access token ends.
-        rotates: Each refresh may give a new refresh token and end the old one.
-        grace: How long the provider surely takes the old refresh token after
-            that; None: nothing is promised.
         refused: Codes of the token endpoint's errors which say that the grant
             itself is gone; any other failure leaves the connection as it is.
+        client_refused: Codes which say that the application is not known, or
+            its secret is wrong: a matter of settings, not of the grant.
         revocation: How access is given back; None where the provider has no
             way.
         where: Address of the page where applications are registered.
@@ -139,9 +143,8 @@ class OAuth2:
     access_lifetime: timedelta | None = None
     refresh_deadlines: Sequence[str] = ()
     refresh_every: timedelta | None = None
-    rotates: bool = False
-    grace: timedelta | None = None
     refused: Sequence[str] = ("invalid_grant",)
+    client_refused: Sequence[str] = ("invalid_client", "unauthorized_client")
     revocation: Revocation | None = None
     where: str = ""
     kind: Literal["oauth2"] = "oauth2"

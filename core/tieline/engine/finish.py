@@ -84,7 +84,8 @@ def _close(
     told = (error.slug, tellable(error.message), tellable(error.hint)) if error else None
     if not runs.end_run(connection, run.id, state=state, now=now, counts=counts, error=told):
         return False
-    sightings.drop_sightings(connection, run.id)
+    if state != "needs_reauth":  # that one may go on, and must not take what it met for gone
+        sightings.drop_sightings(connection, run.id)
     log.add_entry(
         connection,
         at=now,

@@ -7,7 +7,8 @@ import traceback
 from datetime import timedelta
 from pathlib import Path
 
-from tieline.auth import OpenConnection
+from tieline.auth import OpenConnection, note_refused
+from tieline.auth.trouble import Refusal
 from tieline.contract import (
     Entity,
     NeedsReauthError,
@@ -28,7 +29,6 @@ from tieline.errors import (
     WorkerLostError,
 )
 from tieline.settings import Settings
-from tieline.store import connections as connection_store
 from tieline.store import dead_letters, log, runs
 from tieline.store.database import Connection
 from tieline.store.rows import RunRow
@@ -64,14 +64,9 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
     if run.cancel_requested_at is not None:
         end(engine, run, state="cancelled")
         return
-    generation = None
     try:
-        opened = engine.opener.open(run.connection_id, stop=stop)
-        generation = opened.generation
-        try:
-            _work(engine, run, opened, opened.plugin.entity(run.entity), stop)
-        finally:
-            opened.transport.close()
+        if not _open_and_work(engine, run, stop, may_renew=True):
+            _open_and_work(engine, run, stop, may_renew=False)
     except StopRequested:
         ring_for(engine, run.id)
     except Cancelled:
@@ -79,15 +74,39 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
     except DependencyError:
         raise
     except Exception as error:  # noqa: BLE001 - every way out of a run has its state
-        _settle(engine, run, error, generation)
+        _settle(engine, run, error)
 
 
-def _settle(engine: Engine, run: RunRow, error: Exception, generation: int | None) -> None:
+def _open_and_work(engine: Engine, run: RunRow, stop: threading.Event, *, may_renew: bool) -> bool:
+    """Work on a run with the connection's credential.
+
+    A provider may refuse tokens before their time. New ones are asked for
+    once; are they refused too, a person has to connect again.
+
+    Returns:
+        False if the credential was refused and there is a new one.
+    """
+    generation = None
+    try:
+        opened = engine.opener.open(run.connection_id, stop=stop)
+        try:
+            _work(engine, run, opened, opened.plugin.entity(run.entity), stop)
+        finally:
+            generation = opened.generation
+            opened.transport.close()
+    except NeedsReauthError as error:
+        if may_renew and engine.opener.renew_refused(run.connection_id, generation):
+            return False
+        _need_reauth(engine, run, error, generation)
+    return True
+
+
+def _settle(engine: Engine, run: RunRow, error: Exception) -> None:
     """Decide what becomes of a run that met an error."""
     if isinstance(error, (RetryLaterError, KeyUnavailableError)):
         _put_off(engine, run, error)
     elif isinstance(error, NeedsReauthError):
-        _need_reauth(engine, run, error, generation)
+        _need_reauth(engine, run, error, None)
     elif isinstance(error, WorkerLostError):
         _bury(engine, run, error)
     elif isinstance(error, TielineError):
@@ -221,13 +240,21 @@ def _bury(engine: Engine, run: RunRow, error: WorkerLostError) -> None:
 def _need_reauth(
     engine: Engine, run: RunRow, error: NeedsReauthError, generation: int | None
 ) -> None:
-    """Park the connection, unless somebody gave it a new credential meanwhile."""
-    with engine.database.write() as connection:
-        is_present = connection_store.refuse_credential(
-            connection, run.connection_id, generation=generation, now=engine.clock.now()
+    """Park the run, and mark its connection, unless somebody gave it a new credential meanwhile."""
+
+    def park(connection: Connection) -> Refusal:
+        refusal = note_refused(
+            connection,
+            run.connection_id,
+            generation=generation,
+            error=error,
+            actor=this_worker(),
+            now=engine.clock.now(),
         )
-    if is_present:
-        end(engine, run, state="needs_reauth", error=error)
-    else:
+        if refusal != "replaced":
+            end_in(engine, connection, run, state="needs_reauth", error=error)
+        return refusal
+
+    if engine.database.transact(park) == "replaced":
         again = RetryLaterError("the credential was replaced meanwhile", retry_after=1)
         _put_off(engine, run, again)

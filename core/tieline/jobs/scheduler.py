@@ -9,6 +9,7 @@ import threading
 from types import FrameType
 
 from tieline.engine.tick import MOST_AT_ONCE, tick
+from tieline.engine.upkeep import look_after_grants
 from tieline.errors import DependencyError
 from tieline.services.installation import Installation
 from tieline.store import schedules
@@ -23,6 +24,7 @@ _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 15.0
 _POLL_S = 0.5
 _LEAVE_WITHIN_S = 0.7
+_LOOK_AFTER_S = 300.0
 
 
 def schedule(installation: Installation, *, parent: int | None = None) -> None:
@@ -51,6 +53,8 @@ def schedule(installation: Installation, *, parent: int | None = None) -> None:
     stop = threading.Event()
     loop = threading.Thread(target=_loop, args=(installation, stop), name="ticks", daemon=True)
     loop.start()
+    # A thread of its own: a provider that is slow to renew tokens must hold up no tick.
+    threading.Thread(target=_look_after, args=(installation, stop), daemon=True).start()
     while loop.is_alive() and (parent is None or os.getppid() == parent):
         try:
             signals.get(timeout=_POLL_S)
@@ -60,6 +64,19 @@ def schedule(installation: Installation, *, parent: int | None = None) -> None:
     stop.set()
     # What it is in the middle of is one transaction: cut short, it was never begun.
     loop.join(_LEAVE_WITHIN_S)
+
+
+def _look_after(installation: Installation, stop: threading.Event) -> None:
+    """Keep grants alive that nobody uses, every so often."""
+    wait_s = 0.0
+    while not installation.clock.sleep(wait_s, stop):
+        wait_s = _LOOK_AFTER_S
+        try:
+            look_after_grants(installation.engine, stop)
+        except DependencyError as error:
+            _log.warning("a dependency is away", reason=error.message, again_in_s=wait_s)
+        except Exception:  # noqa: BLE001 - it is tried again
+            _log.exception("a bug of ours", again_in_s=wait_s)
 
 
 def _loop(installation: Installation, stop: threading.Event) -> None:

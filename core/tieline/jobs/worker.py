@@ -7,8 +7,11 @@ import math
 import os
 import re
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -162,6 +165,20 @@ class _Worker(RqWorker):
             mourn(self._installation.engine, this_worker(retpid))
         except DependencyError as error:
             _log.warning("its leases will lapse", reason=error.message)
+
+    def handle_job_failure(
+        self,
+        job: Any,
+        queue: Any,
+        started_job_registry: Any = None,
+        exc_string: str = "",
+        execution: Any = None,
+    ) -> None:
+        """Keep in Redis what failed and where; the words, which may quote anything, are logged."""
+        if (error := sys.exc_info()[1]) is not None:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            exc_string = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+        super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
 
     def request_force_stop(self, signum: int, frame: Any) -> None:
         self.was_stopped = True

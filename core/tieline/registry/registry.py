@@ -74,6 +74,13 @@ class Registry:
             code="provider-unknown",
         )
 
+    def title_of(self, name: str) -> str:
+        """Return how a provider writes itself; its name if its plugin is gone or broken."""
+        try:
+            return self.get(name).provider.title
+        except (NotFoundError, PluginError):
+            return name
+
     def list(self) -> list[Listed]:
         """Import every plugin and say how each one is."""
         return [self._look(found) for found in self._found]

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tieline.engine.ask import plan_run, ring_for
 from tieline.errors import NotFoundError, RefusedError
-from tieline.services.connect import get_connection
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import dead_letters as store
 from tieline.store import log, runs

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tieline.contract import TielineError
 from tieline.coordination import report
-from tieline.services import setup
+from tieline.services import keys, setup
 from tieline.services.installation import Installation
 from tieline.settings import unknown_names
 from tieline.store import connections as connection_store
@@ -17,6 +17,8 @@ from tieline.store.schema import require_current
 __all__ = ["Finding", "examine"]
 
 _OPEN_TO_OTHERS = 0o077
+_MOST_OPENED = 200
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +82,10 @@ def _database(installation: Installation) -> Iterator[Finding]:
 
 
 def _keys(installation: Installation) -> Iterator[Finding]:
-    _ = installation.vault
+    if installation.vault.kind == "kms":
+        key_id = keys.present_key(installation)
+        yield Finding(subject="keys", level="ok", message=f"AWS KMS, {key_id}")
+        return
     if installation.settings.key:
         yield Finding(subject="keys", level="ok", message="local key from TIELINE_KEY")
         return
@@ -94,6 +99,28 @@ def _keys(installation: Installation) -> Iterator[Finding]:
         )
         return
     yield Finding(subject="keys", level="ok", message=f"local key, file mode {mode:o}")
+
+
+def _credentials(installation: Installation) -> Iterator[Finding]:
+    found = keys.check(installation, most=_MOST_OPENED)
+    for broken in found.unopened[:_MOST_NAMED]:
+        yield Finding(
+            subject="credentials",
+            level="fail",
+            message=f"{broken.connection_name} {broken.field}: {broken.reason}",
+            fix="tieline doctor, in a minute" if broken.is_for_now else "tieline keys check",
+        )
+    if more := len(found.unopened[_MOST_NAMED:]):
+        yield Finding(
+            subject="credentials",
+            level="fail",
+            message=f"{more} more fields do not open",
+            fix="tieline keys check",
+        )
+    counted = "" if found.is_whole else "the first "
+    yield Finding(
+        subject="credentials", level="ok", message=f"{counted}{found.opened} sealed fields open"
+    )
 
 
 def _redis(installation: Installation) -> Iterator[Finding]:
@@ -182,6 +209,7 @@ _LOOKS: dict[str, Callable[[Installation], Iterator[Finding] | Sequence[Finding]
     "config": _config,
     "database": _database,
     "keys": _keys,
+    "credentials": _credentials,
     "redis": _redis,
     "plugins": _plugins,
     "connections": _connections,

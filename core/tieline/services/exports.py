@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal, get_args
 from tieline.contract import parse_json
 from tieline.errors import InvalidInputError, TielineError
 from tieline.records.columns import columns_of, json_text
-from tieline.services.connect import get_connection
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.services.records import all_records, export_records
 from tieline.store.records import StoredRecord

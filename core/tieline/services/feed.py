@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tieline.errors import InvalidInputError, NotFoundError, RefusedError, nearest
-from tieline.services.connect import get_connection
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.services.records import restored
 from tieline.store import connections, log

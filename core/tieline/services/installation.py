@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tieline.engine import Engine
     from tieline.queue import Doorbell, Presence
     from tieline.throttle import Throttle
-    from tieline.vault import Vault
+    from tieline.vault import LocalKeyRing, Vault
 
 __all__ = ["Installation"]
 
@@ -35,6 +35,14 @@ def _secret_parts(text: str) -> list[str]:
     if "://" in text:
         return [password] if (password := urlsplit(text).password) else []
     return text.split(",")
+
+
+def _refuse_open_wire(settings: Settings) -> None:
+    """Let no data key pass a network in clear, except in development."""
+    parts = urlsplit(settings.kms_endpoint_url)
+    is_near = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if settings.is_production and parts.scheme == "http" and not is_near:
+        raise SettingsError("TIELINE_KMS_ENDPOINT_URL: in production KMS is asked by https alone")
 
 
 class Installation:
@@ -60,6 +68,8 @@ class Installation:
         for secret in (self.settings.database_url, self.settings.redis_url, self.settings.key):
             for part in _secret_parts(secret.reveal()):
                 remember(part)
+        for application in self.settings.applications.values():
+            remember(application.client_secret.reveal())
 
     @property
     def database_url(self) -> Secret:
@@ -99,31 +109,49 @@ class Installation:
 
     @cached_property
     def vault(self) -> Vault:
-        """Seals and opens credentials."""
-        from tieline.vault import LocalKeyRing, Vault, read_keys
+        """Seals and opens credentials: under KMS if it is set, else under a local key.
 
-        if self.settings.is_production and not self.settings.allow_local_key:
+        Either opens what the other sealed, so that `tieline keys rotate` moves
+        an installation from one to the other.
+        """
+        from tieline.vault import KmsKeys, Vault
+
+        settings = self.settings
+        _refuse_open_wire(settings)
+        kms = KmsKeys(
+            settings.kms_key_id,
+            region=settings.kms_region,
+            endpoint_url=settings.kms_endpoint_url,
+            clock=self.clock,
+        )
+        if settings.kms_key_id:
+            ring = self._local_ring()
+            return Vault(kms, others=[ring] if ring else [])
+        if settings.is_production and not settings.allow_local_key:
             raise SettingsError(
                 "production does not seal credentials under a local key",
-                hint="set TIELINE_ALLOW_LOCAL_KEY=true if that is what you want",
+                hint="set TIELINE_KMS_KEY_ID to a key in AWS KMS, or TIELINE_ALLOW_LOCAL_KEY=true"
+                " if that is what you want",
                 code="local-key-refused",
             )
-        keys = read_keys(self.settings.key, self.key_path)
-        if not keys and self.key_path.exists():
-            raise SettingsError(
-                f"the key file {self.key_path} holds no key",
-                hint="put the key back from your copy; remove the file only if no credential"
-                " is to be opened again",
-                code="key-missing",
-            )
-        if not keys:
+        if (ring := self._local_ring()) is None:
             raise SettingsError(
                 f"there is no encryption key: TIELINE_KEY is empty and {self.key_path} is missing",
                 hint="tieline init, or give TIELINE_KEY the key that the credentials were sealed"
                 " under",
                 code="key-missing",
             )
-        return Vault(LocalKeyRing(keys))
+        return Vault(ring, others=[kms])
+
+    def _local_ring(self) -> LocalKeyRing | None:
+        from tieline.vault import LocalKeyRing, read_keys
+
+        if self.settings.key:
+            return LocalKeyRing(read_keys(self.settings.key, self.key_path))
+        try:
+            return LocalKeyRing.of_file(self.key_path)
+        except FileNotFoundError:
+            return None
 
     @cached_property
     def embedded(self) -> EmbeddedServer:
@@ -170,6 +198,7 @@ class Installation:
                 self.registry,
                 self.vault,
                 self.settings,
+                clock=self.clock,
                 new_gate=self._new_throttle,
             ),
             clock=self.clock,
@@ -189,10 +218,12 @@ class Installation:
         self.doorbell.ring(run_id, number)
 
     def make_key(self) -> bool:
-        """Make a local key where there is none; False if there was one."""
+        """Make a local key where there is none; False if there was one, or KMS has it."""
         from tieline.vault import create_key_file
 
-        return not self.settings.key and create_key_file(self.key_path)
+        if self.settings.key or self.settings.kms_key_id:
+            return False
+        return create_key_file(self.key_path)
 
     def close(self) -> None:
         """Give back sockets and files. The embedded server goes on."""

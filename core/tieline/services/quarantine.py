@@ -11,7 +11,7 @@ from typing import Literal
 from tieline.contract import Entity, InvalidRecordError, Page
 from tieline.errors import DependencyError, InvalidInputError, NotFoundError, Overtaken
 from tieline.records import Draft, PageWriter, Plan, rank_of, read_raw, record_key
-from tieline.services.connect import get_connection
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import connections, log, partitions
 from tieline.store import quarantined as store

@@ -11,7 +11,7 @@ import orjson
 
 from tieline.errors import NotFoundError
 from tieline.records import restore
-from tieline.services.connect import get_connection
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import consumers, drift
 from tieline.store import records as store

@@ -10,6 +10,7 @@ from heapq import merge
 from itertools import chain, islice
 from operator import itemgetter
 
+from tieline.auth import reauth_hint
 from tieline.contract import TielineError
 from tieline.engine.tick import timetable_of
 from tieline.engine.timetable import (
@@ -23,7 +24,7 @@ from tieline.engine.timetable import (
     require_jitter,
 )
 from tieline.errors import InvalidInputError, NotFoundError, RefusedError
-from tieline.services.connect import get_connection
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import log
 from tieline.store import schedules as store
@@ -315,12 +316,19 @@ def _find(transaction: Transaction, row: ConnectionRow, entity: str) -> Schedule
 def _with_state(installation: Installation, row: ScheduleRow) -> Schedule:
     if row.paused_at is not None:
         return Schedule(row=row, state="paused")
-    if row.connection_state == "needs_reauth":
+    if row.connection_state != "ok":
         return Schedule(
             row=row,
             state="parked",
             reason="the connection needs authorisation",
-            hint=f"tieline connect {row.provider} --name {row.connection_name} --replace",
+            hint=reauth_hint(row.connection_name),
+        )
+    if row.connection_paused_at is not None:
+        return Schedule(
+            row=row,
+            state="parked",
+            reason="the connection is paused",
+            hint=f"tieline connections resume {row.connection_name}",
         )
     if row.dead_letter_id is not None:
         return Schedule(

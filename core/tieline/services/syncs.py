@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tieline.auth import reauth_hint
+from tieline.contract import NeedsReauthError
 from tieline.engine import Asked, ask_run
 from tieline.engine.ask import ring_for
 from tieline.engine.plan import Range
 from tieline.errors import DependencyError, InvalidInputError, NotFoundError, RefusedError
-from tieline.services.connect import get_connection
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import log, records, runs
+from tieline.store.connections import ConnectionRow
 from tieline.store.rows import RunRow
 
 __all__ = [
@@ -57,7 +60,9 @@ def start_sync(
         NotFoundError: No such connection or entity.
         PluginError: The provider's plugin is broken.
         InvalidInputError: The window ends before it begins.
-        RefusedError: A window was asked for, and the provider's list has none.
+        RefusedError: The connection is paused; or a window was asked for, and
+            the provider's list has none.
+        NeedsReauthError: The connection waits for a person.
         DependencyError: Database or Redis does not answer; nothing was asked.
     """
     start, end = window
@@ -69,6 +74,7 @@ def start_sync(
         )
     row = get_connection(installation, connection)
     declared = installation.registry.get(row.provider).entity(entity)
+    _require_awake(row)
     _ = installation.redis
     return ask_run(
         installation.engine,
@@ -79,6 +85,20 @@ def start_sync(
         allow_deletes=allow_deletes,
         window=window,
     )
+
+
+def _require_awake(row: ConnectionRow) -> None:
+    if row.state != "ok":
+        raise NeedsReauthError(
+            row.trouble or f"the connection {row.name} has no credential",
+            hint=reauth_hint(row.name),
+        )
+    if row.paused_at is not None:
+        raise RefusedError(
+            f"the connection {row.name} is paused",
+            hint=f"tieline connections resume {row.name}",
+            code="connection-paused",
+        )
 
 
 def get_run(installation: Installation, run_id: str) -> RunRow:

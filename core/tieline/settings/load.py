@@ -14,6 +14,11 @@ from marshmallow import ValidationError
 from tieline.contract.errors import SettingsError
 from tieline.contract.values import Secret
 from tieline.errors import nearest
+from tieline.settings.applications import (
+    Application,
+    is_application_setting,
+    read_applications,
+)
 from tieline.settings.schema import SettingsSchema, is_secret
 
 __all__ = ["PREFIX", "Settings", "load_settings", "unknown_names"]
@@ -35,6 +40,9 @@ class Settings:
     redis_url: Secret
     valkey_binary: str
     key: Secret
+    kms_key_id: str
+    kms_region: str
+    kms_endpoint_url: str
     allow_local_key: bool
     allowed_base_urls: tuple[str, ...]
     providers_disabled: frozenset[str]
@@ -42,10 +50,14 @@ class Settings:
     lease_s: float
     sweep_s: float
     http_deadline_s: float
+    token_deadline_s: float
     http_body_bytes: int
     read_ahead: int
     hands: int
     rate_limits: Mapping[str, str]
+    applications: Mapping[str, Application]
+    public_url: str
+    return_urls: tuple[str, ...]
     run_attempts: int
     max_delete_share: float
     max_quarantine_share: float
@@ -87,6 +99,8 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
     except ValidationError as error:
         raise _wrong(error) from None
     loaded["rate_limits"] = _rate_limits(sources)
+    names = [name for source in sources for name in source]
+    loaded["applications"] = read_applications(names, lambda name: _first_value(sources, name))
     return _settings(loaded, environ)
 
 
@@ -105,8 +119,12 @@ def unknown_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return {
         name: nearest(name, known)
         for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known and not _RATE_LIMITS.fullmatch(name)
+        if name.startswith(PREFIX) and name not in known and not _is_of_a_provider(name)
     }
+
+
+def _is_of_a_provider(name: str) -> bool:
+    return _RATE_LIMITS.fullmatch(name) is not None or is_application_setting(name)
 
 
 def _rate_limits(sources: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -169,6 +187,8 @@ def _settings(loaded: dict[str, Any], environ: Mapping[str, str]) -> Settings:
     loaded["home"] = _home(loaded["home"], environ)
     loaded["http_body_bytes"] = int(loaded.pop("http_body_mb") * 1_000_000)
     loaded["allowed_base_urls"] = tuple(_words(loaded["allowed_base_urls"]))
+    loaded["public_url"] = loaded["public_url"].rstrip("/")
+    loaded["return_urls"] = tuple(_words(loaded["return_urls"]))
     loaded["providers_disabled"] = frozenset(_words(loaded["providers_disabled"]))
     loaded["provider_pins"] = {
         name: distribution

@@ -84,10 +84,24 @@ class SettingsSchema(Schema):
         secret=True,
         example="MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     )
+    kms_key_id = _text(
+        "Key in AWS KMS that seals credentials: its ARN, id or alias. AWS credentials come from"
+        " boto3's own places. Needs tieline[aws]. Empty: a local key.",
+        example="alias/tieline",
+    )
+    kms_region = _text(
+        "AWS region of that key. Empty: the ARN's, else as boto3 finds out.",
+        example="eu-central-1",
+    )
+    kms_endpoint_url = _text(
+        "Where AWS KMS is. Empty: where AWS has it for the region.",
+        check=_starts_with(("https://", "http://")),
+        example="https://vpce-0a1b2c.kms.eu-central-1.vpce.amazonaws.com",
+    )
     allow_local_key = fields.Boolean(
         load_default=False,
         metadata={
-            "doc": "Allow a local encryption key in production.",
+            "doc": "Allow a local encryption key in production, where KMS is not used.",
             "example": "false",
         },
     )
@@ -95,6 +109,18 @@ class SettingsSchema(Schema):
         "Base addresses other than the providers' own that connections may use in"
         " production, separated by commas.",
         example="https://proxy.example.com",
+    )
+    public_url = _text(
+        "Where browsers and providers reach `tieline serve`, without a trailing slash. Providers"
+        " send people back to <this>/oauth/callback/<provider>. Empty: links are made for this"
+        " machine alone.",
+        check=_starts_with(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")),
+        example="https://tieline.example.com",
+    )
+    return_urls = _text(
+        "Where people may be sent after they connected an account, separated by commas: a link"
+        " may name one of these addresses as `next`, or a path of `tieline serve`.",
+        example="https://app.example.com/settings/integrations",
     )
     providers_disabled = _text(
         "Providers to leave out, separated by commas.",
@@ -123,6 +149,13 @@ class SettingsSchema(Schema):
         default=30,
         low=1,
         high=300,
+    )
+    token_deadline_s = _number(
+        "Seconds that one call to a provider's token endpoint may take. A process that dies while"
+        " it renews tokens is followed by another after four times as long.",
+        default=15,
+        low=0.2,
+        high=60,
     )
     http_body_mb = _number(
         "Largest answer of a provider, in megabytes after decompression.",

@@ -16,25 +16,37 @@ from tieline.store.tables import connections, credentials, entity_states
 __all__ = [
     "ConnectionRow",
     "EntityState",
+    "accept_credential",
     "add_connection",
+    "change_credential",
     "connection_names",
     "delete_connection",
+    "drop_credential",
     "find_connection",
     "has_credentials",
     "list_connections",
+    "mark_disconnected",
     "note_success",
     "read_entity_state",
     "read_entity_states",
     "read_sealed",
     "refuse_credential",
     "replace_credential",
+    "set_paused",
     "update_connection",
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionRow:
-    """A connection, without its credential."""
+    """A connection, without its credential.
+
+    Attributes:
+        state: ``ok``, ``needs_reauth`` or ``disconnected``.
+        trouble: The provider's words where it needs a person; None if all is well.
+        trouble_at: Since when.
+        paused_at: Since when it rests because somebody said so; None: it does not.
+    """
 
     id: str
     name: str
@@ -48,6 +60,9 @@ class ConnectionRow:
     state: str
     created_at: datetime
     updated_at: datetime
+    trouble: str | None = None
+    trouble_at: datetime | None = None
+    paused_at: datetime | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -83,12 +98,14 @@ def add_connection(connection: Connection, row: ConnectionRow) -> bool:
 
 
 def update_connection(connection: Connection, row: ConnectionRow) -> None:
-    """Store what connecting anew found out."""
-    names = ("environment", "base_url", "auth_kind", "account_id", "account_name", "state")
+    """Store what connecting anew found out; it is out of trouble then."""
+    account = ("account_id", "account_name")
+    trouble = ("state", "trouble", "trouble_at", "updated_at")
+    names = ("environment", "base_url", "auth_kind", *account, *trouble)
     connection.execute(
         update(connections)
         .where(connections.c.id == row.id)
-        .values({name: getattr(row, name) for name in (*names, "updated_at")})
+        .values({name: getattr(row, name) for name in names})
     )
 
 
@@ -99,8 +116,8 @@ def replace_credential(
     *,
     key_id: str,
     now: datetime,
-) -> None:
-    """Store a credential's sealed fields in place of what there was."""
+) -> int:
+    """Store a credential's sealed fields in place of what there was; return its generation."""
     of_it = credentials.c.connection_id == connection_id
     latest = connection.execute(select(func.max(credentials.c.generation)).where(of_it)).scalar()
     connection.execute(delete(credentials).where(of_it))
@@ -116,6 +133,35 @@ def replace_credential(
         for field, text in sealed.items()
     ]
     connection.execute(insert(credentials), rows)
+    return (latest or 0) + 1
+
+
+def change_credential(
+    connection: Connection,
+    connection_id: str,
+    sealed: Mapping[str, str],
+    *,
+    key_id: str,
+    generation: int,
+    now: datetime,
+) -> None:
+    """Store some fields of a credential anew; all of it is of the new generation then."""
+    insert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
+    of_it = credentials.c.connection_id == connection_id
+    connection.execute(update(credentials).where(of_it).values(generation=generation))
+    for field, text in sorted(sealed.items()):
+        values = {"sealed": text, "key_id": key_id, "generation": generation, "updated_at": now}
+        statement = insert_into(credentials).values(
+            connection_id=connection_id, field=field, **values
+        )
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["connection_id", "field"], set_=values)
+        )
+
+
+def drop_credential(connection: Connection, connection_id: str) -> None:
+    """Destroy a credential."""
+    connection.execute(delete(credentials).where(credentials.c.connection_id == connection_id))
 
 
 def read_sealed(connection: Connection, connection_id: str) -> tuple[dict[str, str], int | None]:
@@ -155,17 +201,30 @@ def has_credentials(connection: Connection) -> bool:
 
 
 def refuse_credential(
-    connection: Connection, connection_id: str, *, generation: int | None, now: datetime
+    connection: Connection,
+    connection_id: str,
+    *,
+    generation: int | None,
+    words: str,
+    now: datetime,
 ) -> bool:
-    """Mark a connection whose credential the provider refuses.
+    """Mark a connection whose credential the provider refuses, once.
+
+    Args:
+        connection: Open transaction.
+        connection_id: The connection.
+        generation: Which credential was refused; None: whichever there is.
+        words: The provider's.
+        now: Aware UTC.
 
     Returns:
-        False, changing nothing, if the credential is another one by now.
+        False, changing nothing, if the credential is another one by now, or
+        the connection is marked already.
     """
     statement = (
         update(connections)
-        .where(connections.c.id == connection_id)
-        .values(state="needs_reauth", updated_at=now)
+        .where(connections.c.id == connection_id, connections.c.state == "ok")
+        .values(state="needs_reauth", trouble=words, trouble_at=now, updated_at=now)
     )
     if generation is not None:
         statement = statement.where(
@@ -175,6 +234,33 @@ def refuse_credential(
             )
         )
     return connection.execute(statement).rowcount == 1
+
+
+def accept_credential(connection: Connection, connection_id: str, *, now: datetime) -> bool:
+    """Take back that a credential was refused; False if it was not."""
+    result = connection.execute(
+        update(connections)
+        .where(connections.c.id == connection_id, connections.c.state != "ok")
+        .values(state="ok", trouble=None, trouble_at=None, updated_at=now)
+    )
+    return result.rowcount == 1
+
+
+def set_paused(connection: Connection, connection_id: str, at: datetime | None) -> bool:
+    """Let a connection rest since a time, or with None go on; False if it does already."""
+    column = connections.c.paused_at
+    changes = column.is_not(None) if at is None else column.is_(None)
+    statement = update(connections).where(connections.c.id == connection_id, changes)
+    return connection.execute(statement.values(paused_at=at)).rowcount == 1
+
+
+def mark_disconnected(connection: Connection, connection_id: str, now: datetime) -> None:
+    """Note that a connection has no credential any more, and that this is meant."""
+    connection.execute(
+        update(connections)
+        .where(connections.c.id == connection_id)
+        .values(state="disconnected", trouble=None, trouble_at=None, updated_at=now)
+    )
 
 
 def delete_connection(connection: Connection, connection_id: str) -> None:

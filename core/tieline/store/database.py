@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,23 @@ from typing import Any, TypeVar, cast
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tieline.contract.errors import SettingsError
 from tieline.contract.values import Secret
 from tieline.errors import DependencyError
+from tieline.telemetry import redact
 
-__all__ = ["Connection", "Database", "Desk", "open_database", "run_plain", "sqlite_url"]
+__all__ = [
+    "Connection",
+    "Database",
+    "Desk",
+    "RefusedStatementError",
+    "open_database",
+    "run_plain",
+    "sqlite_url",
+]
 
 T = TypeVar("T")
 
@@ -157,11 +167,14 @@ class Desk:
                 with connection.begin():
                     return work(connection)
             except self._driver_errors as raw:
-                error = raw if isinstance(raw, DBAPIError) else self._wrapped(raw)
-                if error.connection_invalidated:
+                error = raw if isinstance(raw, StatementError) else self._wrapped(raw)
+                is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+                if is_lost:
                     self.close()
                 if attempt == _TRIES or not _is_repeatable(error):
                     raise _unavailable(error) from None
+            except UnicodeEncodeError as error:
+                raise _piece_of(error) from None
             except PoolTimeout:
                 raise _too_busy() from None
         raise AssertionError  # not reached
@@ -174,7 +187,7 @@ class Desk:
 
     @property
     def _driver_errors(self) -> tuple[type[BaseException], ...]:
-        return DBAPIError, self._engine.dialect.loaded_dbapi.Error
+        return StatementError, self._engine.dialect.loaded_dbapi.Error
 
     def _connection(self, *, is_read: bool) -> Connection:
         if self._kept is None:
@@ -301,8 +314,10 @@ def _begin_sqlite(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except DBAPIError as error:
+    except StatementError as error:
         raise _unavailable(error) from None
+    except UnicodeEncodeError as error:
+        raise _piece_of(error) from None
     except PoolTimeout:
         raise _too_busy() from None
 
@@ -315,22 +330,93 @@ def _too_busy() -> DependencyError:
     )
 
 
-def _is_repeatable(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or state in _REPEATABLE
+def _is_repeatable(error: StatementError) -> bool:
+    is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return is_lost or getattr(error.orig, "sqlstate", None) in _REPEATABLE
 
 
-def _unavailable(error: DBAPIError) -> Exception:
-    """Turn "does not answer" into our error; leave programming errors alone."""
+def _unavailable(error: StatementError) -> Exception:
+    """Turn "does not answer" into our error; others keep their class and lose all values."""
     kind = type(error).__name__
     state = getattr(error.orig, "sqlstate", None)
     if kind == "ProgrammingError" and state is None and "invalid" in str(error.orig):
         return SettingsError("TIELINE_DATABASE_URL has an option that the driver does not know")
     if kind not in {"OperationalError", "InterfaceError", "DatabaseError"}:
-        return error
+        return _without_values(error)
     words = str(error.orig).strip().splitlines()
+    if state and not state.startswith(_OF_THE_SERVER):
+        words = [f"SQLSTATE {state}"]
     return DependencyError(
-        f"the database does not answer or refuses: {words[0] if words else kind}",
+        f"the database does not answer or refuses: {redact(words[0]) if words else kind}",
         hint="tieline doctor",
         code="database-down",
     )
+
+
+class RefusedStatementError(Exception):
+    """What a database said of a statement, without a value, its DETAIL or its CONTEXT.
+
+    Args:
+        error: The driver's own.
+
+    Attributes:
+        sqlstate: PostgreSQL's code of five characters; None for SQLite.
+        constraint: Name of the constraint that was violated, as far as it was told.
+    """
+
+    def __init__(self, error: BaseException | None) -> None:
+        diagnosis = getattr(error, "diag", None)
+        self.sqlstate: str | None = getattr(error, "sqlstate", None)
+        self.constraint: str | None = getattr(diagnosis, "constraint_name", None)
+        named = [
+            f"{what} {name}"
+            for what in ("constraint", "table", "column")
+            if (name := getattr(diagnosis, f"{what}_name", None))
+        ]
+        said = [
+            type(error).__name__,
+            getattr(error, "sqlite_errorname", None) or "",
+            f"SQLSTATE {self.sqlstate}" if self.sqlstate else "",
+            *named,
+            _harmless_words(error),
+        ]
+        super().__init__(", ".join(filter(None, said)))
+
+
+def _harmless_words(error: BaseException | None) -> str:
+    """Return words that name tables, columns and syntax, and cannot hold a value.
+
+    SQLite's of a constraint, and PostgreSQL's of class 42. Others quote what
+    was sent: 'invalid input syntax for type integer: "…"'.
+    """
+    words = str(error).strip().partition("\n")[0]
+    if str(getattr(error, "sqlstate", None)).startswith("42") or _CONSTRAINT.fullmatch(words):
+        return words
+    return ""
+
+
+_CONSTRAINT = re.compile(r"(UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed(: [\w., ]+)?")
+# PostgreSQL's classes of SQLSTATE that tell of the server, not of what was sent.
+_OF_THE_SERVER = ("08", "25", "28", "3D", "40", "53", "54", "55", "57", "58", "XX")
+
+
+def _without_values(error: StatementError) -> StatementError:
+    """Make an error anew: of the same class, where it was, without statement and values."""
+    said = RefusedStatementError(error.orig)
+    clean = StatementError(str(said), None, None, said, hide_parameters=True)
+    if isinstance(error, DBAPIError):
+        clean = type(error)(
+            None,
+            None,
+            said,
+            hide_parameters=True,
+            connection_invalidated=error.connection_invalidated,
+        )
+    return clean.with_traceback(error.__traceback__)
+
+
+def _piece_of(error: UnicodeEncodeError) -> UnicodeEncodeError:
+    """Keep of a text that cannot be stored the characters that are to blame."""
+    piece = error.object[error.start : error.end]
+    clean = UnicodeEncodeError(error.encoding, piece, 0, len(piece), error.reason)
+    return clean.with_traceback(error.__traceback__)

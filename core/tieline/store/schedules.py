@@ -32,6 +32,7 @@ __all__ = [
     "change_schedule",
     "claim_due",
     "claim_hasty",
+    "delete_all",
     "delete_schedule",
     "find_schedule",
     "is_any_hasty",
@@ -58,7 +59,8 @@ class ScheduleRow:
         last_tick_at: When a tick was last taken, by the taker's clock.
         last_run_id: The run that it asked for, or found active.
         ticks: How many ticks asked for a run or found one active.
-        connection_state: ``ok`` or ``needs_reauth``.
+        connection_state: ``ok``, ``needs_reauth`` or ``disconnected``.
+        connection_paused_at: Since when the whole connection rests; None: it does not.
         dead_letter_id: A dead letter of a run of the entity that waits; None
             if there is none.
     """
@@ -79,6 +81,7 @@ class ScheduleRow:
     updated_at: datetime
     connection_name: str
     connection_state: str
+    connection_paused_at: datetime | None
     provider: str
     dead_letter_id: str | None
 
@@ -177,6 +180,12 @@ def delete_schedule(connection: Connection, schedule_id: str) -> bool:
     """Remove a schedule; False if there is none."""
     statement = delete(schedules).where(schedules.c.id == schedule_id)
     return connection.execute(statement).rowcount == 1
+
+
+def delete_all(connection: Connection, connection_id: str) -> int:
+    """Remove all schedules of a connection; return how many."""
+    statement = delete(schedules).where(schedules.c.connection_id == connection_id)
+    return connection.execute(statement).rowcount
 
 
 def find_schedule(connection: Connection, connection_id: str, entity: str) -> ScheduleRow | None:
@@ -323,7 +332,8 @@ def _is_awake() -> ColumnElement[bool]:
     unsettled = select(dead_letters.c.connection_id, dead_letters.c.entity).where(_is_waiting())
     return and_(
         schedules.c.paused_at.is_(None),
-        connections.c.state != "needs_reauth",
+        connections.c.state == "ok",
+        connections.c.paused_at.is_(None),
         tuple_(schedules.c.connection_id, schedules.c.entity).not_in(unsettled),
     )
 
@@ -358,6 +368,7 @@ def _select() -> Select[Any]:
         schedules,
         connections.c.name.label("connection_name"),
         connections.c.state.label("connection_state"),
+        connections.c.paused_at.label("connection_paused_at"),
         connections.c.provider,
         letter.label("dead_letter_id"),
     ).select_from(_joined())

@@ -39,6 +39,7 @@ __all__ = [
     "drift",
     "entity_states",
     "findings",
+    "grants",
     "metadata",
     "partitions",
     "quarantine",
@@ -51,7 +52,7 @@ __all__ = [
     "views",
 ]
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")
@@ -125,6 +126,9 @@ connections = Table(
     Column("account_name", Text, nullable=False),
     Column("settings", JsonValue, nullable=False),
     Column("state", String(20), nullable=False),
+    Column("trouble", Text),
+    Column("trouble_at", UtcTime),
+    Column("paused_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("id"),
@@ -141,6 +145,25 @@ credentials = Table(
     Column("generation", Integer, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("connection_id", "field"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("connection_id", Id, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("scopes", JsonValue),
+    Column("access_expires_at", UtcTime),
+    Column("refresh_expires_at", UtcTime),
+    Column("refreshed_at", UtcTime, nullable=False),
+    Column("previous_until", UtcTime),
+    Column("lease_owner", String(120)),
+    Column("lease_until", UtcTime),
+    Column("retry_at", UtcTime),
+    Column("failures", Integer, nullable=False),
+    Column("warned_days", Integer),
+    PrimaryKeyConstraint("connection_id"),
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
 )
 

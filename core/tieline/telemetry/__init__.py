@@ -1,6 +1,14 @@
 """Logs without secrets."""
 
-from tieline.telemetry.logs import bind, configure_logging, get_logger
+from tieline.telemetry.logs import bind, configure_logging, get_logger, plain_stderr
 from tieline.telemetry.redact import redact, remember, tellable
 
-__all__ = ["bind", "configure_logging", "get_logger", "redact", "remember", "tellable"]
+__all__ = [
+    "bind",
+    "configure_logging",
+    "get_logger",
+    "plain_stderr",
+    "redact",
+    "remember",
+    "tellable",
+]

@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ import httpcore
 import httpx
 
 from tieline.contract import ProviderUnavailableError, Reply, RequestRejectedError
-from tieline.telemetry import get_logger
+from tieline.telemetry import get_logger, redact
 from tieline.transport.sockets import DeadlineBackend, deadline
 
 __all__ = ["Call", "Gate", "HttpTransport", "Limits"]
@@ -85,6 +85,7 @@ class HttpTransport:
     Args:
         connection_id: Whose requests they are.
         origins: Scheme, host and port of every address that may be called.
+        owns: Says of any other origin whether it may be called too.
         limits: What one call may cost.
         gates: What every call must pass, outermost first.
         allows_private: Whether addresses inside this network may be called.
@@ -95,12 +96,14 @@ class HttpTransport:
         *,
         connection_id: str,
         origins: Iterable[str],
+        owns: Callable[[str], bool] = lambda _origin: False,
         limits: Limits | None = None,
         gates: Sequence[Gate] = (),
         allows_private: bool = False,
     ) -> None:
         self._connection_id = connection_id
         self._origins = frozenset(_origin(url) for url in origins)
+        self._owns = owns
         self._limits = limits or Limits()
         self._gates = gates
         self._here = threading.local()
@@ -124,7 +127,7 @@ class HttpTransport:
     ) -> Reply:
         """Send one request; see :class:`tieline.contract.Transport`."""
         parts = urlsplit(url)
-        if _origin(url) not in self._origins:
+        if _origin(url) not in self._origins and not self._owns(f"{parts.scheme}://{parts.netloc}"):
             raise RequestRejectedError(
                 f"a call to {parts.hostname} was stopped: it is none of the provider's addresses",
                 code="address-refused",
@@ -306,7 +309,7 @@ def _described(call: Call) -> dict[str, str]:
 
 
 def _words(error: Exception) -> str:
-    return str(error)[:200] or type(error).__name__
+    return redact(str(error))[:200] or type(error).__name__  # cut first, a secret's head stays
 
 
 @cache

@@ -1,6 +1,28 @@
 """Seal and open credentials."""
 
-from tieline.vault.envelope import Context, KeyProvider, Vault
-from tieline.vault.local import LocalKeyRing, create_key_file, read_keys
+from tieline.vault.envelope import Context, KeyProvider, Sealer, Vault
+from tieline.vault.keyfile import (
+    add_key,
+    create_key_file,
+    drop_key,
+    key_id_of,
+    read_keys,
+    sealing_since,
+)
+from tieline.vault.kms import KmsKeys
+from tieline.vault.local import LocalKeyRing
 
-__all__ = ["Context", "KeyProvider", "LocalKeyRing", "Vault", "create_key_file", "read_keys"]
+__all__ = [
+    "Context",
+    "KeyProvider",
+    "KmsKeys",
+    "LocalKeyRing",
+    "Sealer",
+    "Vault",
+    "add_key",
+    "create_key_file",
+    "drop_key",
+    "key_id_of",
+    "read_keys",
+    "sealing_since",
+]

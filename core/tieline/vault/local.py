@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
-from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tieline.contract.errors import SettingsError
-from tieline.contract.values import Secret
 from tieline.errors import KeyUnavailableError, SealBrokenError
 from tieline.vault.envelope import Context
+from tieline.vault.keyfile import KEY_BYTES, key_id_of, read_key_file
 
-__all__ = ["LocalKeyRing", "create_key_file", "read_keys"]
+__all__ = ["LocalKeyRing"]
 
-_KEY_BYTES = 32
 _NONCE_BYTES = 12
+_Stamp = tuple[int, int, int, int]
 
 
 class LocalKeyRing:
     """Wraps data keys under 256-bit keys that this machine holds.
+
+    A ring of a file follows it: the file's first key seals at once, and a key
+    that came since is found when it is needed. A key that was taken out of the
+    file still opens in the processes that knew it, as long as they live.
 
     Args:
         keys: The current key first; the others only unwrap.
@@ -32,15 +35,43 @@ class LocalKeyRing:
     kind = "local"
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = {_key_id(key): key for key in keys}
-        self.current_id = _key_id(keys[0])
+        self._keys = {key_id_of(key): key for key in keys}
+        self._path: Path | None = None
+        self._stamp: _Stamp | None = None
+        self.current_id = key_id_of(keys[0])
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """Make the ring of a key file.
+
+        Raises:
+            FileNotFoundError: There is none.
+            SettingsError: It cannot be read, or holds no key or a bad one.
+        """
+        stamp, keys = _read(path)
+        ring = cls(keys)
+        ring._path, ring._stamp = path, stamp
+        return ring
 
     def new_data_key(self, context: Context) -> tuple[str, bytes, bytes]:
-        """Return the current key's id, a fresh data key and its wrapped form."""
-        data_key = os.urandom(_KEY_BYTES)
+        """Return the current key's id, a fresh data key and its wrapped form.
+
+        Raises:
+            KeyUnavailableError: The key file is gone or damaged. Sealed under a
+                key that only this process has left, nothing would open again.
+        """
+        try:
+            self._catch_up()
+        except (OSError, SettingsError):
+            raise KeyUnavailableError(
+                f"nothing is sealed while the key file {self._path} is missing or cannot be read",
+                hint="put the file back from your copy",
+            ) from None
+        key_id = self.current_id
+        data_key = os.urandom(KEY_BYTES)
         nonce = os.urandom(_NONCE_BYTES)
-        wrapped = AESGCM(self._keys[self.current_id]).encrypt(nonce, data_key, context.as_bytes())
-        return self.current_id, data_key, nonce + wrapped
+        wrapped = AESGCM(self._keys[key_id]).encrypt(nonce, data_key, context.as_bytes())
+        return key_id, data_key, nonce + wrapped
 
     def unwrap(self, key_id: str, wrapped: bytes, context: Context) -> bytes:
         """Return the data key.
@@ -50,8 +81,13 @@ class LocalKeyRing:
             SealBrokenError: The wrapped key is not of that key and context.
         """
         if key_id not in self._keys:
+            try:
+                self._catch_up()
+            except (OSError, SettingsError):
+                pass  # the file does not have it either
+        if key_id not in self._keys:
             raise KeyUnavailableError(
-                f"a credential is sealed under {key_id}, which is not in the local key ring",
+                f"a credential is sealed under {key_id[:80]}, which is not in the local key ring",
                 hint="give TIELINE_KEY (or the key file) the key that was in use then",
             )
         nonce, sealed = wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:]
@@ -63,61 +99,35 @@ class LocalKeyRing:
                 hint="connect the account again",
             ) from None
 
+    def _catch_up(self) -> None:
+        """Read the key file again if it is another one by now."""
+        if self._path is None or _stamp(self._path) == self._stamp:
+            return
+        stamp, keys = _read(self._path)
+        # What was read from the database a moment ago may need a key that left since.
+        self._keys = self._keys | {key_id_of(key): key for key in keys}
+        self.current_id = key_id_of(keys[0])
+        self._stamp = stamp
 
-def read_keys(text: Secret, path: Path) -> list[bytes]:
-    """Find the local keys: the setting's, else the key file's, current one first.
 
-    Args:
-        text: ``TIELINE_KEY``; several keys are separated by commas.
-        path: The key file, one key a line.
-
-    Returns:
-        The keys; empty if there is neither.
-
-    Raises:
-        SettingsError: A key is not 32 bytes in base64, or the file cannot be read.
-    """
-    if text:
-        return [_decode(part, "TIELINE_KEY") for part in text.reveal().split(",")]
+def _read(path: Path) -> tuple[_Stamp, list[bytes]]:
     try:
-        lines = path.read_text("ascii").split()
+        stamp = _stamp(path)  # before the keys: a change between the two is noticed
     except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
+        raise
+    except OSError as error:
         raise SettingsError(f"the key file {path} cannot be read: {type(error).__name__}") from None
-    return [_decode(line, f"the key file {path}") for line in lines]
-
-
-def create_key_file(path: Path) -> bool:
-    """Make a key file with a fresh key, for its owner's eyes; False if there is one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(8).hex()}")
-    handle = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(b64encode(os.urandom(_KEY_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(whole, path)  # unlike rename, this never replaces another's key
-    except FileExistsError:
-        return False
-    finally:
-        whole.unlink()
-    return True
-
-
-def _decode(text: str, where: str) -> bytes:
-    try:
-        key = b64decode(text.strip(), validate=True)
-    except ValueError:
-        key = b""
-    if len(key) != _KEY_BYTES:
+    if not (keys := read_key_file(path)):
         raise SettingsError(
-            f"{where} does not hold a key of {_KEY_BYTES} bytes in base64",
-            hint="make one: openssl rand -base64 32",
+            f"the key file {path} holds no key",
+            hint="put the key back from your copy; remove the file only if no credential"
+            " is to be opened again",
+            code="key-missing",
         )
-    return key
+    return stamp, keys
 
 
-def _key_id(key: bytes) -> str:
-    return f"local-{blake2b(key, digest_size=6).hexdigest()}"
+def _stamp(path: Path) -> _Stamp:
+    """Tell one state of a file from the next."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

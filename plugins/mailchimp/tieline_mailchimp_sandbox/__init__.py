@@ -1,1 +1,51 @@
-"""Being written."""
+"""A Mailchimp on this machine, for development, tests and benchmarks.
+
+:func:`create_app` makes an ASGI application that answers as login.mailchimp.com
+and ``<dc>.api.mailchimp.com`` do for connecting accounts, both at one address:
+``/oauth2/authorize``, ``/oauth2/token``, ``/oauth2/metadata``, ``/3.0/`` and
+``/3.0/ping``. The metadata name the address at which they were asked as
+``api_endpoint``. It imports neither Tieline, nor its plugin, nor Mailchimp's
+SDK, so that a mistake has to be made twice to stay unseen.
+
+API keys go by Basic, any user name; OAuth tokens by Bearer or OAuth. Tokens
+never expire and there is nothing to refresh. Each user may have ten calls in
+flight, over keys and tokens together; the eleventh is refused.
+
+Beside the API there is a control surface in plain JSON, without a key:
+
+``GET /_sandbox/``
+    Facts: seed, application, accounts with their keys and with ``in_flight``
+    (``{"now", "most", "refused"}``), clock, kinds of faults.
+``GET /_sandbox/log?after=N``
+    ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
+    "path", "query", "status", "request_id"}]}``: what was answered, in order.
+    ``status`` 0: the connection was closed. Secrets in the query are starred
+    out; control requests are not in it.
+``POST /_sandbox/faults``, ``GET /_sandbox/faults``
+    A list of :class:`~tieline_mailchimp_sandbox.faults.Fault` as JSON objects;
+    it replaces the script, ``[]`` clears it. Answers
+    ``[{"fault": {…}, "matched": n}]``.
+``POST /_sandbox/clock``, ``GET /_sandbox/clock``
+    ``{"now": epoch seconds, "advance_s": seconds, "frozen": bool}``, each
+    optional; never back. Answers ``{"now", "frozen"}``.
+``GET /_sandbox/oauth?grant=ID``
+    What was granted, all or one: ``{"token_calls", "refreshes",
+    "max_in_flight", "grants": [{"id", "account", "state", "refreshes",
+    "refused", "reuse", "max_in_flight", "access_token", "refresh_token"}]}``.
+    ``token_calls`` were carried out, with success or not; ``state`` is live or
+    revoked; ``refused`` counts refused exchanges of the grant's code, ``reuse``
+    those that came after the first. ``refreshes`` is 0 and ``refresh_token``
+    null, always.
+``POST /_sandbox/oauth``
+    Orders, each optional: ``{"consent": "auto" | "deny" | "page", "login_as":
+    index of the account that consents next, "revoke": id of a grant or an
+    account, or an API key, "grant": {"account": index}}``. Answers as GET
+    does; after ``grant``, which needs no browser, with Mailchimp's own token
+    answer.
+
+Mistakes are answered with 400 and ``{"error": text}``.
+"""
+
+from tieline_mailchimp_sandbox.app import create_app
+
+__all__ = ["create_app"]

@@ -1,1 +1,77 @@
-"""Being written."""
+"""QuickBooks companies on this machine, for development, tests and benchmarks.
+
+:func:`create_app` makes an ASGI application that answers as Intuit's hosts do
+for connecting a company: consent, tokens, revocation, discovery, and whose
+company it is. All of Intuit's addresses are at the one base address, each at
+its own path. It imports neither Tieline, nor its plugin, nor an SDK, so that a
+mistake has to be made twice to stay unseen.
+
+``GET /connect/oauth2``
+    Consent. ``scope``, ``client_id``, ``redirect_uri`` and ``response_type``
+    are checked; the browser comes back with ``code``, ``state`` and ``realmId``.
+``POST /oauth2/v1/tokens/bearer``
+    Codes and refresh tokens for tokens, with Basic authentication.
+``POST /v2/oauth2/tokens/revoke``
+    Ends a grant by any of its tokens.
+``GET /v3/company/{realm}/companyinfo/{realm}``
+    Whose company it is.
+``GET /.well-known/openid_configuration`` (and ``openid_sandbox_configuration``)
+    The addresses above.
+
+Refresh tokens follow one of three rules:
+
+``daily``
+    Intuit's habit and the default: the value stays the same for 24 hours; the
+    first refresh after that brings a new one, and the old one is taken for 24
+    hours more.
+``strict``
+    Each refresh brings a new value; the old one ends at once, and whoever uses
+    it ends the whole grant.
+``grace``
+    As ``strict``, but for ``grace_s`` seconds more the old value is answered
+    with the present pair of tokens.
+
+Intuit documents no lifetime of a code: here it is ten minutes, and a second
+exchange ends what the first one gave. Who connects a company again ends the
+old grant of that company as soon as the new code is exchanged.
+
+Beside the API there is a control surface in plain JSON, without a key:
+
+``GET /_sandbox/``
+    Facts: accounts (index, id, name), seed, client id, clock, kinds of faults.
+``GET /_sandbox/oauth?grant=ID``
+    What happened: ``{"token_calls", "refreshes", "max_in_flight", "grants":
+    [{"id", "account", "scopes", "state", "refreshes", "refused", "reuse",
+    "max_in_flight", "access_token", "refresh_token"}]}``, oldest grant first;
+    ``grant`` leaves the others out. ``token_calls`` were carried out, refused
+    ones among them; ``max_in_flight`` is the most token calls under way at
+    once. ``state`` is ``live``, ``revoked``, or ``reused`` for a grant that
+    ended because a dead token or a used code was presented. ``reuse`` counts
+    refresh tokens presented that were no longer the newest.
+``POST /_sandbox/oauth``
+    Orders, each optional: ``{"consent": "auto" | "deny" | "page", "login_as":
+    index of the account for the next consents, "rotation": "daily" | "strict" |
+    "grace", "grace_s": seconds, "lost_rights": [indices of accounts whose
+    connecting user has lost the right to them, until somebody connects again],
+    "suspended": [indices of accounts whose subscription has ended], "revoke":
+    id of a grant or of an account, "grant": {"account": index, "scopes":
+    [...]}}``. ``grant`` makes one without a browser; the answer is Intuit's own
+    token answer then, else the present rules.
+``GET /_sandbox/log?after=N``
+    ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
+    "path", "query", "status", "intuit_tid"}]}``: what was answered, in order.
+    ``status`` 0: the connection was closed. Control requests are not in it.
+``POST /_sandbox/faults``, ``GET /_sandbox/faults``
+    A list of :class:`~tieline_quickbooks_sandbox.faults.Fault` as JSON objects;
+    it replaces the script, ``[]`` clears it. Answers
+    ``[{"fault": {…}, "matched": n}]``.
+``POST /_sandbox/clock``, ``GET /_sandbox/clock``
+    ``{"now": epoch seconds, "advance_s": seconds, "frozen": bool}``, each
+    optional; never back. Answers ``{"now", "frozen"}``.
+
+Mistakes are answered with 400 and ``{"error": text}``.
+"""
+
+from tieline_quickbooks_sandbox.app import create_app
+
+__all__ = ["create_app"]

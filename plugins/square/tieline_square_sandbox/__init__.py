@@ -1,1 +1,68 @@
-"""Being written."""
+"""Square's OAuth and a few sellers on this machine, for development and tests.
+
+:func:`create_app` makes an ASGI application that answers as
+connect.squareupsandbox.com does: ``/oauth2/authorize``, ``/oauth2/token``,
+``/oauth2/token/status``, ``/oauth2/revoke``, ``/v2/merchants``,
+``/v2/merchants/{id or me}`` and ``/v2/locations``. It imports neither Tieline,
+nor its plugin, nor Square's SDK, so that a mistake has to be made twice to
+stay unseen.
+
+An application with the default ids is registered: ``CLIENT_ID`` and
+``CLIENT_SECRET``. ``API_KEY`` is the developer's personal access token; it
+opens the first seller's account with every right and never ends.
+
+Both of Square's flows are there. In the code flow the refresh token stays and
+may be used as often as you like. With a ``code_challenge`` (PKCE) a refresh
+token works once, for 90 days, and each refresh gives a new one. Access tokens
+live for 30 days, 24 hours if ``short_lived``; codes for 5 minutes, once.
+
+Beside the API there is a control surface in plain JSON, without a key:
+
+``GET /_sandbox/``
+    Facts: sellers, seed, application id, clock, kinds of faults, rotations.
+``GET /_sandbox/log?after=N``
+    ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
+    "path", "query", "status"}]}``: what was answered, in order. ``status`` 0:
+    the connection was closed. Control requests are not in it; codes and states
+    in a query are masked.
+``POST /_sandbox/faults``, ``GET /_sandbox/faults``
+    A list of :class:`~tieline_square_sandbox.faults.Fault` as JSON objects; it
+    replaces the script, ``[]`` clears it. Answers
+    ``[{"fault": {…}, "matched": n}]``.
+``POST /_sandbox/clock``, ``GET /_sandbox/clock``
+    ``{"now": epoch seconds, "advance_s": seconds, "frozen": bool}``, each
+    optional; never back. Answers ``{"now", "frozen"}``.
+``GET /_sandbox/oauth``, ``GET /_sandbox/oauth?grant=ID``
+    What really happened: ``{"token_calls", "refreshes", "max_in_flight",
+    "grants": [{"id", "account", "flow", "state", "scopes", "refreshes",
+    "refused", "reuse", "max_in_flight", "access_token", "refresh_token"}]}``.
+    ``token_calls`` counts requests to ``/oauth2/token`` that were carried out,
+    ``refreshes`` those that gave new tokens, ``reuse`` used refresh tokens that
+    came again, ``max_in_flight`` the most token calls at once. ``state`` is
+    ``live``, ``revoked`` or ``reused``; ``account`` a merchant's id.
+``POST /_sandbox/oauth``
+    Orders, each optional: ``{"consent": "auto" | "deny" | "page", "login_as":
+    index of the seller who consents next, "rotation": mode, "grace_s": seconds,
+    "revoke": id of a grant or a merchant, "grant": {"account": index, "scopes":
+    […], "pkce": bool}}``. Answers the present orders; with ``grant``, Square's
+    own token answer of a grant that was made without a browser.
+
+Rotation modes, for grants by PKCE: ``single-use`` (Square's: a used refresh
+token is refused, nothing else happens), ``strict`` (a used one ends the whole
+grant), ``grace`` (a used one answers with the present tokens for ``grace_s``
+more seconds).
+
+Mistakes are answered with 400 and ``{"error": text}``.
+
+What differs from Square, on purpose: without ``redirect_uris`` any https
+address and any http one on this machine is taken (Square takes registered ones
+only, http for localhost only in its sandbox environment); ``session`` and
+``locale`` do nothing; no JWTs and no migration tokens. Where Square publishes
+no answer (a used refresh token, an unknown scope, another seller's id), the
+nearest documented code is given.
+"""
+
+from tieline_square_sandbox.app import create_app
+from tieline_square_sandbox.application import API_KEY, CLIENT_ID, CLIENT_SECRET
+
+__all__ = ["API_KEY", "CLIENT_ID", "CLIENT_SECRET", "create_app"]

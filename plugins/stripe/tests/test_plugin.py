@@ -51,9 +51,12 @@ def answer(status: int = 200, body: object = None, **headers: str) -> Reply:
     return Reply(status=status, headers=named, content=content, seconds=0.1)
 
 
-def api(*answers: Reply, key: str = "sk_test_1") -> tuple[client_module.StripeApi, Answers]:
+def api(
+    *answers: Reply, key: str = "sk_test_1", account: str = ""
+) -> tuple[client_module.StripeApi, Answers]:
     transport = Answers(*answers)
-    return client_module.StripeApi("https://api.stripe.com", Secret(key), transport), transport
+    made = client_module.StripeApi("https://api.stripe.com", Secret(key), transport, account)
+    return made, transport
 
 
 def failure(**error: object) -> dict[str, object]:
@@ -65,6 +68,7 @@ CASES = {
     "expired key": (answer(401, failure(code="api_key_expired")), NeedsReauthError),
     "403": (answer(403, failure()), PermissionDeniedError),
     "revoked account": (answer(403, failure(code="account_invalid")), NeedsReauthError),
+    "revoked token": (answer(403, failure(code="platform_api_key_expired")), NeedsReauthError),
     "429": (answer(429, failure(code="rate_limit")), RateLimitedError),
     "locked": (answer(429, failure(code="lock_timeout")), RetryLaterError),
     "409": (answer(409, failure(code="idempotency_key_in_use")), RetryLaterError),
@@ -174,6 +178,28 @@ def test_an_odd_account_does_not_stop_a_good_key(body):
     stripe_api, transport = api(answer(200, body), answer(200, {"data": [], "has_more": False}))
     assert client_module.identify(stripe_api) == contract.Account()
     assert "customers?limit=1" in transport.asked[1][1]
+
+
+@pytest.mark.parametrize("body", [{}, {"id": 5}, []], ids=repr)
+def test_an_odd_account_leaves_a_connected_one_the_id_that_was_granted(body):
+    stripe_api, _ = api(
+        answer(200, body), answer(200, {"data": [], "has_more": False}), account="acct_1"
+    )
+    assert client_module.identify(stripe_api) == contract.Account(id="acct_1")
+
+
+def test_another_account_than_the_connected_one_is_refused():
+    stripe_api, _ = api(answer(200, {"id": "acct_platform"}), account="acct_1")
+    with pytest.raises(RequestRejectedError, match="acct_platform, not for the connected acct_1"):
+        client_module.identify(stripe_api)
+
+
+def test_a_bad_platform_key_ends_no_connection():
+    stripe_api, _ = api(answer(401, failure(code="api_key_expired")), account="acct_1")
+    with pytest.raises(RequestRejectedError) as caught:
+        stripe_api.get("/v1/customers", {})
+    assert "TIELINE_STRIPE_CLIENT_SECRET" in caught.value.hint
+    assert not isinstance(caught.value, PermissionDeniedError)
 
 
 def test_a_deleted_customer_is_none():

@@ -39,13 +39,16 @@ class StripeApi:
         base_url: Address of the API, without a trailing slash.
         key: Secret or restricted key.
         transport: The only way to the network.
+        account: Connected account that a platform's key is used for; empty: its own.
     """
 
-    def __init__(self, base_url: str, key: Secret, transport: Transport) -> None:
+    def __init__(self, base_url: str, key: Secret, transport: Transport, account: str = "") -> None:
+        self.account = account
         self._pages = stripe.StripeClient(
             key.reveal(),
             http_client=_PageHttp(transport),
             max_network_retries=0,
+            stripe_account=account or None,
             stripe_version=API_VERSION,
             base_addresses={"api": base_url},
         )
@@ -66,21 +69,25 @@ class StripeApi:
         try:
             answer = self._pages.raw_request("get", path, **query)
         except stripe.StripeError as error:
-            raise classify(error) or error from error
+            raise classify(error, is_platform=bool(self.account)) or error from error
         assert isinstance(answer.headers, _Aside)
         return answer.headers.reply
 
 
 def identify(api: StripeApi) -> Account:
-    """Say whose account the key opens; one that may not know can still be good."""
+    """Say whose account is open; a key that may not know can still be good."""
     try:
         account = parse_json(api.get("/v1/account", {}).content)
     except (RequestRejectedError, ProviderUnavailableError):  # restricted keys may get 403 here
         account = None
     found = _text_at(account, "id")
     if found is None:
-        api.get("/v1/customers", {"limit": 1})
-        return Account()
+        parse_json(api.get("/v1/customers", {"limit": 1}).content)
+        return Account(id=api.account or None)
+    if api.account and found != api.account:
+        raise RequestRejectedError(
+            f"Stripe answered for the account {found}, not for the connected {api.account}"
+        )
     return Account(id=found, name=_text_at(account, "settings", "dashboard", "display_name") or "")
 
 

@@ -29,21 +29,30 @@ __all__ = ["classify"]
 
 # 403 with one of these is not a missing right: access itself is gone.
 _ACCESS_GONE = {"account_invalid", "platform_api_key_expired"}
+_CONNECT_AGAIN = "access was taken away, or the key is now another platform's: connect again"
 
 
-def classify(error: Exception) -> ProviderError | None:
-    """Translate an error of the SDK; None if it is none."""
+def classify(error: Exception, *, is_platform: bool = False) -> ProviderError | None:
+    """Translate an error of the SDK; None if it is none.
+
+    Args:
+        error: Whatever was raised.
+        is_platform: The key is the installation's: a bad one ends no connection.
+    """
     if not isinstance(error, stripe.StripeError):
         return None
     status = error.http_status
     if status is None:
         return _without_answer(error)
     said = f"Stripe answered {status}: {_words(error)}"
+    if status == 401 and is_platform:
+        return RequestRejectedError(said, hint="TIELINE_STRIPE_CLIENT_SECRET needs a good key")
     if status == 401:
         return NeedsReauthError(said, hint="make a new key at dashboard.stripe.com/apikeys")
     if status == 403:
-        is_gone = _code(error) in _ACCESS_GONE
-        return NeedsReauthError(said) if is_gone else PermissionDeniedError(said)
+        if _code(error) in _ACCESS_GONE:
+            return NeedsReauthError(said, hint=_CONNECT_AGAIN)
+        return PermissionDeniedError(said)
     if status == 429 and _code(error) != "lock_timeout":
         return RateLimitedError(said, retry_after=retry_after(_headers(error)))
     if status in {409, 429}:  # the object is locked, or the same key is in flight

@@ -1,18 +1,21 @@
 """A Stripe account on this machine, for development, tests and benchmarks.
 
 :func:`create_app` makes an ASGI application that answers as api.stripe.com does
-for customers, events and the account: same paths, parameters, paging, error
-bodies, idempotency and limits. It imports neither Tieline, nor its plugin, nor
-Stripe's SDK, so that a mistake has to be made twice to stay unseen.
+for customers, events and the account, and as connect.stripe.com does for OAuth:
+same paths, parameters, paging, error bodies, idempotency and limits. It imports
+neither Tieline, nor its plugin, nor Stripe's SDK, so that a mistake has to be
+made twice to stay unseen.
 
 Beside the API there is a control surface in plain JSON, without a key:
 
 ``GET /_sandbox/``
-    Facts: account, seed, counts, clock and the kinds of faults.
+    Facts: account, seed, counts, clock, the kinds of faults, the platform's
+    ``client_id`` and ``accounts``: those that can be connected, ``[{"id", "name"}]``.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status", "request_id"}]}``: what was answered, in order.
-    ``status`` 0: the connection was closed. Control requests are not in it.
+    ``status`` 0: the connection was closed. Control requests are not in it, and
+    secrets of OAuth are cut out of ``query``.
 ``GET /_sandbox/truth?after=ID&ids_only=true``
     The live customers as JSON lines ``{"id", "object"}``, oldest first; those
     of test clocks are left out, as in lists. It is streamed: don't change the
@@ -27,11 +30,33 @@ Beside the API there is a control surface in plain JSON, without a key:
 ``POST /_sandbox/clock``, ``GET /_sandbox/clock``
     ``{"now": epoch seconds, "advance_s": seconds, "frozen": bool}``, each
     optional; never back. Answers ``{"now", "frozen"}``.
+``GET /_sandbox/oauth?grant=ID``
+    ``{"token_calls", "refreshes", "max_in_flight", "consent", "login_as",
+    "grants": [{"id", "account", "state", "scope", "refreshes", "refused",
+    "reuse", "max_in_flight", "access_token", "refresh_token"}]}``: calls of the
+    token endpoint that were carried out, how many of them were under way at
+    once, and what they gave. ``state`` is live, revoked or reused.
+``POST /_sandbox/oauth``
+    ``{"consent": "auto" | "deny" | "page", "login_as": index of an account,
+    "revoke": id of an account or a grant, "grant": {"account": index,
+    "scopes": ["read_only" | "read_write"]}}``, each optional. ``revoke`` is the
+    owner who takes access away. ``grant`` makes a grant without a browser and
+    answers as the token endpoint does; otherwise ``{"consent", "login_as"}``.
 
 Mistakes are answered with 400 and ``{"error": text}``.
 
 Keys: any ``sk_test_…`` or ``rk_test_…``; ``…_expired…`` is expired; restricted
-keys ending in ``_noread``, ``_nowrite`` or ``_noevents`` lack these rights.
+keys ending in ``_noread``, ``_nowrite`` or ``_noevents`` lack these rights. They
+belong to the platform's own account.
+
+Connect: the platform is ``ca_TielineSandboxApplication0000001`` with the secret
+key ``sk_test_51TielineSandboxPlatform`` unless options say otherwise. That key
+and ``Stripe-Account`` open a connected account, which has an id and a name of
+its own and shows the same customers; without write access in scope
+``read_only``. Access tokens open their account too. Idempotency keys and rates
+are the platform's: connected accounts have none of their own. A live key at
+the token endpoint is refused as one of the wrong mode. Events tell when access
+begins and ends.
 
 The indices of awkward customers are listed in ``edges``.
 """

@@ -1,7 +1,8 @@
 """What goes back to the caller: answers, and errors in Stripe's words.
 
 Source: Stripe API reference, "Errors"; codes from "Error codes". The shape is
-``{"error": {"type", "code", "param", "message", "doc_url"}}``.
+``{"error": {"type", "code", "param", "message", "doc_url"}}``; that of the OAuth
+endpoints is flat, ``{"error", "error_description"}``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ __all__ = [
     "Answer",
     "ApiError",
     "Headers",
+    "OAuthError",
     "empty_parameter",
     "invalid_request",
     "list_answer",
@@ -74,6 +76,24 @@ class ApiError(Exception):
         return Answer(
             status=self.status, body=orjson.dumps({"error": self.error}), headers=self.headers
         )
+
+
+class OAuthError(ApiError):
+    """A refusal by an OAuth endpoint.
+
+    Args:
+        code: ``error``, such as ``invalid_grant``.
+        description: ``error_description``.
+        status: HTTP status.
+    """
+
+    def __init__(self, code: str, description: str, *, status: int = 400) -> None:
+        super().__init__(status, description, code=code)
+        self.flat = {"error": code, "error_description": description}
+
+    def answer(self) -> Answer:
+        """Return it as an answer."""
+        return Answer(status=self.status, body=orjson.dumps(self.flat))
 
 
 def list_answer(url: bytes, texts: list[bytes], *, has_more: bool) -> Answer:

@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tieline_stripe_sandbox.account import account_text
+from tieline_stripe_sandbox.account import Accounts
 from tieline_stripe_sandbox.answers import Answer, ApiError, invalid_request, unrecognized_url
 from tieline_stripe_sandbox.customers import Customers
 from tieline_stripe_sandbox.events import Events
 from tieline_stripe_sandbox.idempotency import Idempotency, Ticket
 from tieline_stripe_sandbox.keys import Keys
 from tieline_stripe_sandbox.limits import Limits
+from tieline_stripe_sandbox.oauth import OAuth
 from tieline_stripe_sandbox.request import Request
 from tieline_stripe_sandbox.world import World
 
@@ -45,20 +46,29 @@ class Api:
         world: The account's state.
         keys: Who may ask.
         limits: How fast.
-        account: Id of the account.
+        accounts: What the accounts are called.
+        oauth: How accounts are connected.
         event_delay_s: Seconds until a change shows in the list of events.
     """
 
     def __init__(
-        self, *, world: World, keys: Keys, limits: Limits, account: str, event_delay_s: float
+        self,
+        *,
+        world: World,
+        keys: Keys,
+        limits: Limits,
+        accounts: Accounts,
+        oauth: OAuth,
+        event_delay_s: float,
     ) -> None:
         self._keys = keys
         self._limits = limits
         self._idempotency = Idempotency(world.clock)
-        self._account = Answer(body=account_text(account))
+        self._accounts = accounts
+        self._oauth = oauth
         customers, events = Customers(world), Events(world, delay_s=event_delay_s)
         self._routes: dict[str, tuple[str, _Handler]] = {
-            "GET /v1/account": ("accounts_kyc_basic_read", lambda _request, _name: self._account),
+            "GET /v1/account": ("accounts_kyc_basic_read", self._account),
             "GET /v1/customers": ("customer_read", customers.page),
             "GET /v1/customers/{id}": ("customer_read", customers.one),
             "POST /v1/customers": ("customer_write", customers.create),
@@ -78,7 +88,7 @@ class Api:
         """
         endpoint, name = _endpoint(request)
         if endpoint not in self._routes:
-            raise unrecognized_url(request.method, request.path)
+            return self._elsewhere(endpoint, request)
         right, handler = self._routes[endpoint]
         self._keys.check(request.headers, right)
         self._limits.take(endpoint)
@@ -108,6 +118,16 @@ class Api:
         """Let go of an idempotency key whose request was not executed."""
         if call.ticket is not None:
             self._idempotency.release(call.ticket)
+
+    def _elsewhere(self, endpoint: str, request: Request) -> Call:
+        """Admit what is no data request: OAuth has rules of its own, without rates."""
+        handler = self._oauth.handler(endpoint, request)
+        if handler is None:
+            raise unrecognized_url(request.method, request.path)
+        return Call(request=request, handler=handler, name="", ticket=None)
+
+    def _account(self, request: Request, _name: str) -> Answer:
+        return Answer(body=self._accounts.text(self._keys.account_of(request.headers)))
 
     def _ticket(self, request: Request) -> Ticket | None:
         key = request.idempotency_key()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from tieline_stripe_sandbox.account import account_id
+from tieline_stripe_sandbox.account import Accounts
 from tieline_stripe_sandbox.answers import Answer, ApiError, Headers
 from tieline_stripe_sandbox.api import Api
 from tieline_stripe_sandbox.clock import Clock
 from tieline_stripe_sandbox.control import Control
 from tieline_stripe_sandbox.delivery import Receive, Scope, Send, deliver, drop
 from tieline_stripe_sandbox.faults import Faults, FiredFaults
+from tieline_stripe_sandbox.grants import Grants
 from tieline_stripe_sandbox.ids import Ids
 from tieline_stripe_sandbox.journal import Journal
 from tieline_stripe_sandbox.keys import Keys
 from tieline_stripe_sandbox.limits import Limits
 from tieline_stripe_sandbox.mutation import Mutation, mutate
+from tieline_stripe_sandbox.oauth import Application, OAuth
+from tieline_stripe_sandbox.oauth_orders import OAuthOrders
 from tieline_stripe_sandbox.request import Request
 from tieline_stripe_sandbox.world import World
 
@@ -36,6 +40,11 @@ def create_app(
     api_version: str = "2026-10-28.endive",
     event_delay_s: float = 0.0,
     log_size: int = 100_000,
+    accounts: int = 3,
+    client_id: str = "ca_TielineSandboxApplication0000001",
+    client_secret: str = "sk_test_51TielineSandboxPlatform",  # noqa: S107 - opens nothing else
+    redirect_uris: str = "",
+    consent: str = "auto",
 ) -> Sandbox:
     """Make a Stripe account that lives in this process.
 
@@ -50,10 +59,19 @@ def create_app(
         skew: Share of the customers that was created in the last tenth of the two years
             before the base time; up to 0.1: spread evenly.
         edge_cases: Whether awkward customers stand at the first indices.
-        api_key: The only key that is accepted; empty: every well-formed test key.
+        api_key: The only key that is accepted beside ``client_secret``; empty: every
+            well-formed test key.
         api_version: The account's default API version, in which events are written.
         event_delay_s: Seconds until a change shows in the list of events.
         log_size: How many requests the log keeps.
+        accounts: How many accounts can be connected to the platform.
+        client_id: The platform's id as an OAuth application.
+        client_secret: The platform's secret key: the one that exchanges codes and opens
+            connected accounts.
+        redirect_uris: Where OAuth may send browsers back to, comma separated; empty: any
+            https address, and http on this machine.
+        consent: How owners of accounts decide: "auto" says yes at once, "page" shows a
+            page with Allow and Deny, "deny" says no at once.
 
     Returns:
         An ASGI application. Applications share nothing.
@@ -67,16 +85,40 @@ def create_app(
         api_version=api_version,
         clock=clock,
     )
-    account = account_id(seed)
+    application = Application(
+        client_id=client_id,
+        secret_key=client_secret,
+        redirect_uris=tuple(filter(None, map(str.strip, redirect_uris.split(",")))),
+    )
+    grants = Grants(
+        seed=seed,
+        clock=clock,
+        tell=lambda kind, account: world.tell_of_access(kind, account, application.text()),
+    )
+    everyone = Accounts(seed, accounts)
+    oauth = OAuth(application=application, grants=grants, accounts=everyone, consent=consent)
     api = Api(
         world=world,
-        keys=Keys(api_key, account),
+        keys=Keys(api_key, everyone.platform, platform_key=client_secret, grants=grants),
         limits=Limits(rate),
-        account=account,
+        accounts=everyone,
+        oauth=oauth,
         event_delay_s=event_delay_s,
     )
+    facts = {
+        "account": everyone.platform,
+        "seed": seed,
+        "api_version": api_version,
+        "client_id": client_id,
+    }
     return Sandbox(
-        world=world, api=api, latency_s=latency_ms / 1000, version=api_version, log_size=log_size
+        world=world,
+        api=api,
+        oauth=OAuthOrders(oauth),
+        latency_s=latency_ms / 1000,
+        version=api_version,
+        log_size=log_size,
+        facts=facts,
     )
 
 
@@ -84,7 +126,15 @@ class Sandbox:
     """An ASGI application; made by :func:`create_app`."""
 
     def __init__(
-        self, *, world: World, api: Api, latency_s: float, version: str, log_size: int
+        self,
+        *,
+        world: World,
+        api: Api,
+        oauth: OAuthOrders,
+        latency_s: float,
+        version: str,
+        log_size: int,
+        facts: dict[str, Any],
     ) -> None:
         self._world = world
         self._api = api
@@ -94,9 +144,8 @@ class Sandbox:
         self._journal = Journal(log_size)
         self._request_ids = Ids("req", world.seed)
         self._requests = 0
-        facts = {"account": account_id(world.seed), "seed": world.seed, "api_version": version}
         self._control = Control(
-            world=world, faults=self._faults, journal=self._journal, facts=facts
+            world=world, faults=self._faults, journal=self._journal, oauth=oauth, facts=facts
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,13 +190,16 @@ class Sandbox:
         )
 
     def _headers(self, request: Request) -> Headers:
-        """Return what every answer carries; the version is the one that was asked for."""
+        """Return what every answer carries; version and account are those asked for."""
         version = request.headers.get(b"stripe-version") or self._version
         carried = [
             (b"date", self._world.clock.http_date()),
             (b"request-id", request.id.encode()),
             (b"stripe-version", version),
         ]
+        account = request.headers.get(b"stripe-account")
+        if account:
+            carried.append((b"stripe-account", account))
         key = request.idempotency_key()
         if key is not None:
             carried.append((b"idempotency-key", key.encode("latin-1")))

@@ -17,6 +17,7 @@ from tieline_stripe_sandbox.delivery import Receive, Send, deliver, disconnected
 from tieline_stripe_sandbox.faults import KINDS, Fault, Faults
 from tieline_stripe_sandbox.journal import Journal
 from tieline_stripe_sandbox.mutation import Mutation, mutate
+from tieline_stripe_sandbox.oauth_orders import OAuthOrders
 from tieline_stripe_sandbox.world import World
 
 __all__ = ["Control"]
@@ -29,22 +30,30 @@ class Control:
     """Answers what is asked under ``/_sandbox/``."""
 
     def __init__(
-        self, *, world: World, faults: Faults, journal: Journal, facts: dict[str, Any]
+        self,
+        *,
+        world: World,
+        faults: Faults,
+        journal: Journal,
+        oauth: OAuthOrders,
+        facts: dict[str, Any],
     ) -> None:
         self._world = world
         self._faults = faults
         self._journal = journal
-        self._facts = facts
+        self._facts = facts | {"accounts": oauth.accounts()}
         self._reads: dict[str, Callable[[_Query], Any]] = {
             "": self._overview,
             "clock": lambda _query: self._clock(),
             "faults": lambda _query: self._faults.status(),
             "log": lambda query: self._journal.read(int(query.get("after", "0"))),
+            "oauth": oauth.read,
         }
         self._orders: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
             "faults": self._script,
             "mutate": lambda given: mutate(self._world, Mutation.read(given)),
+            "oauth": oauth.order,
         }
 
     async def answer(

@@ -27,7 +27,8 @@ class Change:
 
     ``object_text`` is the object after the change (before it, for a deletion)
     as JSON, None when it still was as from the start. ``previous`` are the old
-    values of what an update changed.
+    values of what an update changed. ``account`` is the connected account that
+    an event is about, None for the platform's own.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Change:
     previous: bytes | None = None
     request_id: str | None = None
     idempotency_key: str | None = None
+    account: str | None = None
 
 
 class EventLog:
@@ -110,12 +112,14 @@ class EventLog:
         change = self._change(position)
         previous = b',"previous_attributes":' + change.previous if change.previous else b""
         request = {"id": change.request_id, "idempotency_key": change.idempotency_key}
+        account = b',"account":"%b"' % change.account.encode() if change.account else b""
         return (
-            b'{"id":"%b","object":"event","api_version":"%b","created":%d,'
+            b'{"id":"%b","object":"event"%b,"api_version":"%b","created":%d,'
             b'"data":{"object":%b%b},"livemode":false,"pending_webhooks":0,'
             b'"request":%b,"type":"%b"}'
         ) % (
             self._ids.of(position).encode(),
+            account,
             self._api_version,
             change.created,
             change.object_text or self._seeded_text(change.index),

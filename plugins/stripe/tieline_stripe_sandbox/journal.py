@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from typing import Any, NamedTuple
 
 __all__ = ["Entry", "Journal"]
+
+
+_SECRET = re.compile(r"(?<![^&])(client_secret|code|state)=[^&]*")
 
 
 class Entry(NamedTuple):
@@ -61,6 +65,13 @@ class Journal:
         )
 
     def read(self, after: int) -> dict[str, Any]:
-        """Return the entries whose number is greater, and how many there ever were."""
-        kept = [entry._asdict() for entry in self._entries if entry.number > after]
+        """Return the entries whose number is greater, and how many there ever were.
+
+        Secrets of an OAuth query are cut out only here: writing has to be quick.
+        """
+        kept = [
+            entry._asdict() | {"query": _SECRET.sub(r"\1=…", entry.query)}
+            for entry in self._entries
+            if entry.number > after
+        ]
         return {"total": self._total, "requests": kept}

@@ -153,6 +153,24 @@ class World:
         self._record("customer.deleted", index, cause)
         self._changed.pop(index, None)
 
+    def tell_of_access(self, kind: str, account: str, application: bytes) -> None:
+        """Write an event about the platform's access to a connected account.
+
+        Args:
+            kind: Such as ``account.application.deauthorized``.
+            account: Whose account it is.
+            application: The platform's application as JSON.
+        """
+        self.events.record(
+            Change(
+                kind=kind,
+                created=self.clock.second(),
+                index=-1,
+                object_text=application,
+                account=account,
+            )
+        )
+
     def pick(self, chance: Random) -> int | None:
         """Choose a live customer; None when there is none."""
         if not self.live:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
-from tieline.cli.commands.connect import row_facts
+from tieline.cli.commands.connect import row_facts, show_connected
+from tieline.cli.consent import ask_consent, print_link
 from tieline.cli.face import (
     actor,
     ago,
@@ -17,8 +20,14 @@ from tieline.cli.face import (
     print_table,
     when,
 )
-from tieline.errors import RefusedError
-from tieline.services import connect as service
+from tieline.cli.secrets import read_pair, read_secret
+from tieline.contract import RateLimitPolicy
+from tieline.errors import InvalidInputError, RefusedError
+from tieline.services import connections as service
+from tieline.services import oauth
+from tieline.services.connect import connect_api_key, connect_basic
+from tieline.store.connections import ConnectionRow
+from tieline.store.grants import GrantRow
 
 __all__ = ["connections"]
 
@@ -27,7 +36,10 @@ __all__ = ["connections"]
 @click.pass_context
 @json_option
 def connections(ctx: click.Context, as_json: bool) -> None:
-    """List connections; `show` and `remove` take one by its name or id."""
+    """List connections, test them, renew them, let them rest, take them away.
+
+    Every command takes a connection by its name or its id.
+    """
     if ctx.invoked_subcommand is None:
         _list(as_json=as_json)
 
@@ -43,10 +55,11 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show one connection and how far each entity is."""
+    """Show one connection, how its tokens are, and how far each entity is."""
     with installation() as opened:
         row = service.get_connection(opened, name)
         states = service.connection_states(opened, row)
+        grant = service.get_grant(opened, row)
         now = opened.clock.now()
     if as_json:
         entities = [
@@ -58,50 +71,191 @@ def show(name: str, as_json: bool) -> None:
             }
             for state in states
         ]
-        print_json({"connection": {**row_facts(row), "entities": entities}})
+        facts = {**row_facts(row), "grant": _grant_facts(grant), "entities": entities}
+        print_json({"connection": facts})
         return
-    for label, value in (
+    lines = [
         ("name", row.name),
         ("id", row.id),
         ("provider", f"{row.provider} ({row.environment}) at {row.base_url}"),
         ("account", f"{row.account_name or '-'} {row.account_id or ''}"),
-        ("state", row.state),
-        ("connected", when(row.created_at)),
+        ("connected", f"{when(row.created_at)} by {row.auth_kind}"),
+        ("state", _state(row)),
+        *([("because", f"{row.trouble} ({when(row.trouble_at)})")] if row.trouble else []),
+        *(_grant_lines(grant) if grant else []),
+    ]
+    lines += [
+        (state.entity, f"position {state.position}, in step {ago(state.last_success_at, now)}")
+        for state in states
+    ]
+    for label, value in lines:
+        print_table((label, value), [])
+    if row.state != "ok":
+        note(f"  next  tieline connections reauth {row.name}")
+
+
+@connections.command()
+@click.argument("name")
+@json_option
+def test(name: str, as_json: bool) -> None:
+    """Ask the provider whose account it is, what may be read, and how fast.
+
+    Takes three seconds at most. Renews tokens if that is due.
+    """
+    with installation() as opened:
+        tested = service.test_connection(opened, name, actor=actor())
+    row, account = tested.row, tested.account
+    if as_json:
+        print_json(
+            {
+                "connection": row_facts(row),
+                "account": {"id": account.id, "name": account.name},
+                "scopes": list(tested.scopes),
+                "limits": _limits(tested.limits),
+                "access_expires_at": tested.access_expires_at,
+                "refresh_expires_at": tested.refresh_expires_at,
+                "seconds": round(tested.seconds, 3),
+            }
+        )
+        return
+    for label, value in (
+        ("account", f"{account.name or '-'} {account.id or ''}"),
+        ("environment", f"{row.environment} at {row.base_url}"),
+        ("rights", " ".join(tested.scopes) or "the provider does not say"),
+        ("limits", "; ".join(_limits(tested.limits)) or "none declared"),
+        ("tokens", _ends(tested.access_expires_at, "renewed before")),
+        ("consent", _ends(tested.refresh_expires_at, "to be given again before")),
     ):
         print_table((label, value), [])
-    for state in states:
-        print_table(
-            (state.entity, f"position {state.position}, in step {ago(state.last_success_at, now)}"),
-            [],
-        )
+    note(f"  ok  {row.provider} · {row.name} in {tested.seconds:.1f} s")
+
+
+@connections.command()
+@click.argument("name")
+@json_option
+def pause(name: str, as_json: bool) -> None:
+    """Let a connection rest: its schedules and runs wait until it is resumed."""
+    with installation() as opened:
+        row = service.pause_connection(opened, name, actor=actor())
+    _tell(row, f"  paused  {row.name} (next: tieline connections resume {row.name})", as_json)
+
+
+@connections.command()
+@click.argument("name")
+@json_option
+def resume(name: str, as_json: bool) -> None:
+    """Let a paused connection go on; its runs continue where they were."""
+    with installation() as opened:
+        row = service.resume_connection(opened, name, actor=actor())
+    _tell(row, f"  resumed  {row.name}", as_json)
+
+
+@connections.command()
+@click.argument("name")
+@click.option("--link", "is_link", is_flag=True, help="Print an address to send to the owner.")
+@click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
+@json_option
+def reauth(name: str, is_link: bool, no_browser: bool, as_json: bool) -> None:
+    """Sign in at the provider again; runs that waited for it go on by themselves."""
+    with installation() as opened:
+        intent = oauth.intend_again(opened, name, actor=actor())
+        if is_link:
+            print_link(opened, intent, as_json=as_json)
+            return
+        connected = ask_consent(opened, intent, opens_browser=not no_browser)
+        show_connected(opened, connected.row, as_json=as_json)
+        if connected.resumed and not as_json:
+            note(f"  resumed    {len(connected.resumed)} runs")
+
+
+@connections.command("rotate-key")
+@click.argument("name")
+@click.option("--key-stdin", is_flag=True, help="Read the key, or user:password, from stdin.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help="Read the key, or user:password, from a file.",
+)
+@click.option("--no-check", "is_unchecked", is_flag=True, help="Do not ask the provider.")
+@json_option
+def rotate_key(
+    name: str, key_stdin: bool, key_file: Path | None, is_unchecked: bool, as_json: bool
+) -> None:
+    """Give a connection a new key of the same account; runs under way go on with it."""
+    with installation() as opened:
+        row = service.get_connection(opened, name)
+        title = opened.registry.get(row.provider).provider.title
+        same: dict[str, Any] = {
+            "name": row.name,
+            "environment": row.environment,
+            "actor": actor(),
+            "is_checked": not is_unchecked,
+            "is_replacing": True,
+        }
+        if row.auth_kind == "api_key":
+            key = read_secret(f"new {title} API key", from_stdin=key_stdin, file=key_file)
+            row = connect_api_key(opened, row.provider, key=key, **same)
+        elif row.auth_kind == "basic":
+            username, password = read_pair(title, from_stdin=key_stdin, file=key_file)
+            row = connect_basic(opened, row.provider, username=username, password=password, **same)
+        else:
+            raise InvalidInputError(
+                f"{row.name} was connected by signing in, and has no key",
+                hint=f"tieline connections reauth {row.name}",
+                code="auth-kind",
+            )
+        show_connected(opened, row, as_json=as_json)
 
 
 @connections.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--keep-records", is_flag=True, help="Keep the records, to be read.")
+@click.option("--force", is_flag=True, help="Go on if the provider cannot be told.")
 @json_option
-def remove(name: str, yes: bool, as_json: bool) -> None:
-    """Remove a connection with its credential, its runs and all its records."""
+def remove(name: str, yes: bool, keep_records: bool, force: bool, as_json: bool) -> None:
+    """Disconnect an account: give access back, destroy the credential, remove the records.
+
+    With --keep-records the records stay to be read, and the connection can be
+    made anew by `tieline connections reauth`.
+    """
     with installation() as opened:
         row = service.get_connection(opened, name)
         if not yes:
-            if not sys.stdin.isatty():
-                raise RefusedError(
-                    f"removing {row.name} takes its credential, runs and records with it",
-                    hint=f"tieline connections remove {row.name} --yes",
-                )
-            typed = click.prompt(
-                f"This removes {row.name} with its credential, runs and records."
-                " Type its name to go on",
-                err=True,
-            )
-            if typed != row.name:
-                raise click.Abort
-        service.remove_connection(opened, row.id, actor=actor())
+            _confirm(row, keep_records=keep_records)
+        row, is_revoked = service.remove_connection(
+            opened, row.id, actor=actor(), keeps_records=keep_records, is_forced=force
+        )
+        title = opened.registry.title_of(row.provider)
     if as_json:
-        print_json({"removed": row_facts(row)})
+        print_json(
+            {"removed": row_facts(row), "is_revoked": is_revoked, "keeps_records": keep_records}
+        )
+        return
+    note(f"  {'disconnected' if keep_records else 'removed'}  {row.name}   {row.id}")
+    if not is_revoked:
+        note(f"  {title} was not told: end the access there too, if that is what you want")
+
+
+def _confirm(row: ConnectionRow, *, keep_records: bool) -> None:
+    takes = "credential and schedules" if keep_records else "credential, runs and records"
+    if not sys.stdin.isatty():
+        raise RefusedError(
+            f"removing {row.name} takes its {takes} with it",
+            hint=f"tieline connections remove {row.name} --yes",
+        )
+    typed = click.prompt(
+        f"This removes {row.name} with its {takes}. Type its name to go on", err=True
+    )
+    if typed != row.name:
+        raise click.Abort
+
+
+def _tell(row: ConnectionRow, line: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"connection": row_facts(row)})
     else:
-        note(f"  removed  {row.name}   {row.id}")
+        note(line)
 
 
 def _list(*, as_json: bool) -> None:
@@ -120,10 +274,44 @@ def _list(*, as_json: bool) -> None:
                 row.name,
                 row.provider,
                 row.environment,
-                row.state,
+                _state(row),
                 row.account_name or row.account_id,
                 row.id,
             )
             for row in rows
         ),
     )
+
+
+def _state(row: ConnectionRow) -> str:
+    return "paused" if row.state == "ok" and row.paused_at else row.state
+
+
+def _limits(policy: RateLimitPolicy) -> list[str]:
+    rates = [f"{rate.limit} by {rate.scope}" for rate in policy.rates]
+    return rates + ([f"{policy.concurrency} at once"] if policy.concurrency else [])
+
+
+def _grant_facts(grant: GrantRow | None) -> dict[str, object] | None:
+    if grant is None:
+        return None
+    return {
+        "generation": grant.generation,
+        "scopes": grant.scopes,
+        "refreshed_at": grant.refreshed_at,
+        "access_expires_at": grant.access_expires_at,
+        "refresh_expires_at": grant.refresh_expires_at,
+        "retry_at": grant.retry_at,
+    }
+
+
+def _grant_lines(grant: GrantRow) -> list[tuple[str, str]]:
+    return [
+        ("rights", " ".join(grant.scopes or ()) or "the provider does not say"),
+        ("tokens", f"of {when(grant.refreshed_at)}; {_ends(grant.access_expires_at, 'end')}"),
+        ("consent", _ends(grant.refresh_expires_at, "to be given again before")),
+    ]
+
+
+def _ends(time: Any, words: str) -> str:
+    return f"{words} {when(time)}" if time else "no end"

@@ -46,7 +46,7 @@ def _command(name: str, factory: Callable[..., Any]) -> click.Command:
         def ready(url: str) -> None:
             write_line(f"{name} sandbox at {url}".encode())
             flush()
-            note(f"  next      tieline connect {name} --name test --base-url {url} --key-stdin")
+            note(f"  next      tieline connect {name} --name test --base-url {url}")
 
         serve(factory(**given), host=host, port=port, on_ready=ready)
 

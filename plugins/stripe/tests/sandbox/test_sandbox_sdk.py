@@ -8,8 +8,11 @@ from typing import Any
 import httpx
 import pytest
 import stripe
+from stripe import oauth_error
 
 _REPLY = tuple[bytes, int, Any]
+CLIENT = "ca_TielineSandboxApplication0000001"
+PLATFORM = "sk_test_51TielineSandboxPlatform"
 
 
 class PlainHttp(stripe.HTTPClient):
@@ -35,9 +38,13 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., stripe.St
     monkeypatch.setattr(stripe, "enable_telemetry", False)
     with httpx.Client() as client:
 
-        def make(base: str, key: str = "sk_test_51Sdk") -> stripe.StripeClient:
+        def make(base: str, key: str = "sk_test_51Sdk", account: str = "") -> stripe.StripeClient:
             return stripe.StripeClient(
-                key, base_addresses={"api": base}, http_client=PlainHttp(client)
+                key,
+                base_addresses={"api": base, "connect": base},
+                client_id=CLIENT,
+                http_client=PlainHttp(client),
+                stripe_account=account or None,
             )
 
         yield make
@@ -138,3 +145,85 @@ def test_error_classes_of_keys_limits_and_faults(server: Any, connect: Any) -> N
     httpx.post(f"{base}/_sandbox/faults", json=[{"kind": "html200"}]).raise_for_status()
     with pytest.raises(stripe.APIError, match="Invalid response body"):
         customers.list()
+
+
+def come_back(client: Any, **params: Any) -> httpx.QueryParams:
+    """Go where the SDK sends a browser, and return what it brings back."""
+    asked = {"state": "s1", "redirect_uri": "http://127.0.0.1:1/cb"} | params
+    reply = httpx.get(client.oauth.authorize_url(asked), follow_redirects=False)
+    return httpx.URL(reply.headers["location"]).params
+
+
+def test_the_whole_way_of_connect(server: Any, connect: Any) -> None:
+    base = server(customers=3)
+    platform = connect(base, PLATFORM)
+    back = come_back(platform, scope="read_write")
+    assert (back["state"], back["scope"]) == ("s1", "read_write")
+    told = platform.oauth.token({"grant_type": "authorization_code", "code": back["code"]})
+    again = platform.oauth.token(
+        {"grant_type": "refresh_token", "refresh_token": told.refresh_token}
+    )
+    assert again.access_token == told.access_token
+    account = told.stripe_user_id
+    for client in (connect(base, PLATFORM, account), connect(base, told.access_token)):
+        assert client.v1.accounts.retrieve_current().id == account
+        assert len(client.v1.customers.list().data) == 3
+    assert platform.oauth.deauthorize({"stripe_user_id": account}).stripe_user_id == account
+    with pytest.raises(stripe.PermissionError) as caught:
+        connect(base, PLATFORM, account).v1.customers.list()
+    assert caught.value.error.code == "account_invalid"
+    [event] = platform.v1.events.list({"type": "account.application.deauthorized"}).data
+    assert (event.account, event.data.object["id"]) == (account, CLIENT)
+
+
+@pytest.mark.parametrize(
+    ("key", "ask", "error", "text"),
+    [
+        (
+            PLATFORM,
+            lambda oauth: oauth.token({"grant_type": "authorization_code", "code": "ac_x"}),
+            oauth_error.InvalidGrantError,
+            "Authorization code does not exist: ac_x",
+        ),
+        (
+            "sk_live_51Platform",
+            lambda oauth: oauth.token({"grant_type": "refresh_token", "refresh_token": "rt_x"}),
+            oauth_error.InvalidGrantError,
+            "Passed in livemode API key",
+        ),
+        (
+            "sk_test_51Other",
+            lambda oauth: oauth.token({"grant_type": "authorization_code", "code": "ac_x"}),
+            oauth_error.InvalidClientError,
+            "No such API key",
+        ),
+        (
+            PLATFORM,
+            lambda oauth: oauth.token({"grant_type": "password"}),
+            oauth_error.UnsupportedGrantTypeError,
+            "password",
+        ),
+        (
+            PLATFORM,
+            lambda oauth: oauth.token({}),
+            oauth_error.InvalidRequestError,
+            "No grant type",
+        ),
+        (
+            PLATFORM,
+            lambda oauth: oauth.deauthorize({"stripe_user_id": "acct_x"}),
+            oauth_error.InvalidClientError,
+            "is not connected to stripe account acct_x",
+        ),
+    ],
+)
+def test_error_classes_of_oauth(
+    server: Any,
+    connect: Any,
+    key: str,
+    ask: Callable[[Any], object],
+    error: type[stripe.StripeError],
+    text: str,
+) -> None:
+    with pytest.raises(error, match=text):
+        ask(connect(server(customers=0), key).oauth)

@@ -42,6 +42,25 @@ def test_a_dropped_request_may_have_been_executed(server: Any) -> None:
     assert len(httpx.get(f"{base}/_sandbox/truth").text.splitlines()) == 1
 
 
+def test_a_lost_answer_of_the_token_endpoint_used_the_code_up(server: Any) -> None:
+    base = server(customers=0)
+    asked = {
+        "response_type": "code",
+        "client_id": httpx.get(f"{base}/_sandbox/").json()["client_id"],
+        "redirect_uri": "http://127.0.0.1:1/cb",
+    }
+    location = httpx.get(f"{base}/oauth/authorize", params=asked).headers["location"]
+    form = {"grant_type": "authorization_code", "code": httpx.URL(location).params["code"]}
+    order(base, {"kind": "drop", "path": "/oauth/token", "executed": True})
+    headers = {"authorization": "Bearer sk_test_51TielineSandboxPlatform"}
+    with pytest.raises((httpx.NetworkError, httpx.RemoteProtocolError)):
+        httpx.post(f"{base}/oauth/token", data=form, headers=headers)
+    again = httpx.post(f"{base}/oauth/token", data=form, headers=headers)
+    assert again.json()["error"] == "invalid_grant"
+    told = httpx.get(f"{base}/_sandbox/oauth").json()
+    assert (told["token_calls"], told["grants"][0]["state"]) == (2, "reused")
+
+
 def test_a_truncated_body(server: Any) -> None:
     base = server(customers=100)
     order(base, {"kind": "truncate"})

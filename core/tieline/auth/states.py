@@ -1,0 +1,204 @@
+"""What is remembered while somebody is at a provider's consent page.
+
+All of it is in Redis and vanishes by itself. A state is known by its digest
+alone, is good once, and only together with the secret that the browser (a
+cookie) or the process that began it holds. A link may be opened more than
+once until the account is connected: mail scanners open links too.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from tieline.contract import Secret
+from tieline.coordination import Redis, redis_errors
+from tieline.errors import RefusedError
+
+__all__ = ["LINK_S", "STATE_S", "Intent", "Pending", "States", "new_secret"]
+
+STATE_S = 600
+"""How long a person has at the consent page, in seconds."""
+LINK_S = 7 * 24 * 3600
+"""How long a link may be opened, in seconds."""
+
+_SECRET_BYTES = 32
+_LONGEST = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Intent:
+    """What is to become of an account that somebody consents to.
+
+    Attributes:
+        provider: Name of the provider.
+        name: What to call the connection.
+        environment: One of the provider's.
+        base_url: Where its API is.
+        connection_id: The connection that gets the grant; empty for a new one.
+        actor: Who began it, for the sync log.
+        scopes: Asked for.
+    """
+
+    provider: str
+    name: str
+    environment: str
+    base_url: str
+    connection_id: str
+    actor: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pending:
+    """A state that was taken.
+
+    Attributes:
+        intent: What it was begun for.
+        redirect_uri: The address that the provider was told.
+        verifier: Of PKCE; None where it is not used.
+        link: Digest of the link that began it; empty if none did.
+        next_url: Where to send the browser afterwards; empty for our own page.
+    """
+
+    intent: Intent
+    redirect_uri: str
+    verifier: Secret | None
+    link: str
+    next_url: str
+
+
+def new_secret() -> str:
+    """Make 256 random bits, as text for addresses and cookies."""
+    return secrets.token_urlsafe(_SECRET_BYTES)
+
+
+class States:
+    """Remembers, for a while, who went to which consent page for what.
+
+    Args:
+        client: Redis, or Valkey.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    def put(self, pending: Pending, *, bound_to: str) -> str:
+        """Remember a state; return it.
+
+        Args:
+            pending: What it stands for.
+            bound_to: The secret that has to come back with it.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        state = new_secret()
+        value = {
+            "intent": _plain(pending.intent),
+            "redirect_uri": pending.redirect_uri,
+            "verifier": pending.verifier.reveal() if pending.verifier else None,
+            "link": pending.link,
+            "next_url": pending.next_url,
+            "bound_to": _digest(bound_to),
+        }
+        with redis_errors():
+            self._client.set(_state_key(state), orjson.dumps(value), ex=STATE_S, nx=True)
+        return state
+
+    def take(self, state: str, *, provider: str, bound_to: str) -> Pending:
+        """Take a state: it is gone afterwards, whatever comes of it.
+
+        Args:
+            state: As it came back.
+            provider: At whose callback.
+            bound_to: The secret that came with it; empty if none did.
+
+        Raises:
+            RefusedError: It is unknown, expired, used, of another provider, or
+                of another browser; the message does not say which.
+            DependencyError: Redis does not answer.
+        """
+        if not 1 <= len(state) <= _LONGEST:
+            raise _refused()
+        with redis_errors():
+            raw: Any = self._client.getdel(_state_key(state))
+        if raw is None:
+            raise _refused()
+        value = orjson.loads(raw)
+        intent = Intent(**(value["intent"] | {"scopes": tuple(value["intent"]["scopes"])}))
+        is_bound = hmac.compare_digest(value["bound_to"], _digest(bound_to))
+        if not is_bound or intent.provider != provider:
+            raise _refused()
+        return Pending(
+            intent=intent,
+            redirect_uri=value["redirect_uri"],
+            verifier=Secret(value["verifier"]) if value["verifier"] else None,
+            link=value["link"],
+            next_url=value["next_url"],
+        )
+
+    def put_link(self, intent: Intent) -> str:
+        """Make a link's secret; whoever has it may connect the account.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        link = new_secret()
+        with redis_errors():
+            self._client.set(_link_key(_digest(link)), orjson.dumps(_plain(intent)), ex=LINK_S)
+        return link
+
+    def find_link(self, link: str) -> tuple[Intent, str]:
+        """Return what a link is for, and its digest.
+
+        Raises:
+            RefusedError: It is unknown, expired, or was used.
+            DependencyError: Redis does not answer.
+        """
+        digest = _digest(link)
+        with redis_errors():
+            raw: Any = self._client.get(_link_key(digest)) if len(link) <= _LONGEST else None
+        if raw is None:
+            raise RefusedError(
+                "this link is over or was used already",
+                hint="ask for a new one: tieline connections reauth NAME --link",
+                code="link-over",
+            )
+        value = orjson.loads(raw)
+        return Intent(**(value | {"scopes": tuple(value["scopes"])})), digest
+
+    def drop_link(self, digest: str) -> bool:
+        """End a link; False if it was over."""
+        with redis_errors():
+            return bool(self._client.delete(_link_key(digest)))
+
+
+def _refused() -> RefusedError:
+    return RefusedError(
+        "this sign-in is over: it took too long, was finished before, or began in another browser",
+        hint="start again from the link, or with tieline connect",
+        code="oauth-state",
+    )
+
+
+def _plain(intent: Intent) -> dict[str, Any]:
+    names = ("provider", "name", "environment", "base_url", "connection_id", "actor")
+    return {name: getattr(intent, name) for name in names} | {"scopes": list(intent.scopes)}
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _state_key(state: str) -> str:
+    return f"tieline:oauth:state:{_digest(state)}"
+
+
+def _link_key(digest: str) -> str:
+    return f"tieline:oauth:link:{digest}"

@@ -1,0 +1,102 @@
+"""Look after grants that nobody uses: renew them in time, and warn before they end."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+from tieline.auth import auth_of, reauth_hint
+from tieline.contract import OAuth2, TielineError
+from tieline.engine.kit import Engine, this_worker
+from tieline.errors import DependencyError
+from tieline.store import grants, log
+from tieline.store.connections import ConnectionRow
+from tieline.store.database import Connection
+from tieline.store.grants import GrantRow
+from tieline.telemetry import get_logger
+
+__all__ = ["WARNED_DAYS", "look_after_grants"]
+
+_log = get_logger(__name__)
+
+WARNED_DAYS = (30, 7, 1)
+"""How many days before a consent ends people are told, each time once."""
+
+_AT_ONCE = 200
+
+
+def look_after_grants(engine: Engine, stop: threading.Event | None = None) -> int:
+    """Go through all grants once; any number of processes may.
+
+    A grant is renewed when its provider wants that done now and then, used or
+    not; one that ends for good is warned of.
+
+    Args:
+        engine: The parts.
+        stop: Set when this process has to leave.
+
+    Returns:
+        How many were renewed.
+
+    Raises:
+        DependencyError: The database does not answer.
+    """
+    renewed, after = 0, ""
+    while not (stop and stop.is_set()):
+        with engine.database.read() as connection:
+            found = grants.list_grants(connection, after=after, limit=_AT_ONCE)
+        for row, grant in found:
+            if stop and stop.is_set():
+                break
+            after = row.id
+            try:
+                renewed += _renew_if_old(engine, row, grant)
+                _warn_if_ending(engine, row, grant)
+            except DependencyError:
+                raise
+            except TielineError as error:  # told where it matters; the others go on
+                _log.warning("a grant was passed over", connection=row.name, reason=error.message)
+        if len(found) < _AT_ONCE:
+            break
+    return renewed
+
+
+def _renew_if_old(engine: Engine, row: ConnectionRow, grant: GrantRow) -> bool:
+    auth = auth_of(engine.registry.get(row.provider), row.auth_kind)
+    if not isinstance(auth, OAuth2) or auth.refresh_every is None:
+        return False
+    older_than = engine.clock.now() - auth.refresh_every
+    if grant.refreshed_at >= older_than:
+        return False
+    held = engine.opener.refresher.renew(row.id, older_than=older_than)
+    return held.generation != grant.generation
+
+
+def _warn_if_ending(engine: Engine, row: ConnectionRow, grant: GrantRow) -> None:
+    if grant.refresh_expires_at is None:
+        return
+    now = engine.clock.now()
+    left = grant.refresh_expires_at - now
+    days = min((days for days in WARNED_DAYS if left <= timedelta(days=days)), default=None)
+    if days is None or (grant.warned_days is not None and grant.warned_days <= days):
+        return
+    until = f"{grant.refresh_expires_at:%Y-%m-%d %H:%M} UTC"
+    words = f"the consent ends at {until}, in {max(left.days, 0)} days"
+
+    def warn(connection: Connection) -> bool:
+        is_news = grants.note_warned(connection, row.id, generation=grant.generation, days=days)
+        if is_news:
+            log.add_entry(
+                connection,
+                at=now,
+                actor=this_worker(),
+                event="connection.consent_ends",
+                connection_id=row.id,
+                detail=f"{words}; {reauth_hint(row.name)}",
+            )
+        return is_news
+
+    if engine.database.transact(warn):
+        _log.error(
+            "a consent ends soon", connection=row.name, reason=words, next=reauth_hint(row.name)
+        )

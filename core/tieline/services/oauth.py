@@ -1,0 +1,422 @@
+"""Connect an account by OAuth 2: to the consent page, and back."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from urllib.parse import quote, urlencode
+
+from tieline.auth import application_of, connection_of, redirect_uri_of
+from tieline.auth.states import Intent, Pending, States, new_secret
+from tieline.contract import (
+    Account,
+    NeedsReauthError,
+    OAuth2,
+    OutcomeUnknownError,
+    RequestRejectedError,
+    RetryLaterError,
+    Secret,
+)
+from tieline.errors import InvalidInputError, RefusedError
+from tieline.registry import Plugin
+from tieline.services.connect import (
+    check_base_url,
+    check_environment,
+    check_name,
+    find_same_account,
+    identify,
+    prepare,
+    store_connection,
+    with_account,
+)
+from tieline.services.connections import get_connection
+from tieline.services.installation import Installation
+from tieline.store import connections as store
+from tieline.store.connections import ConnectionRow
+from tieline.store.ids import new_id
+from tieline.telemetry import remember, tellable
+
+__all__ = [
+    "Connected",
+    "begin",
+    "begin_from_link",
+    "complete",
+    "find_result",
+    "intend",
+    "intend_again",
+    "link_address",
+    "make_link",
+    "takes_oauth",
+]
+
+_CODE = re.compile(r"[\x21-\x7e]{1,4096}")
+_LONGEST_PARAMETER = 4096
+_PATIENCE_S = (0.3, 1.0)
+_LOCAL_PATH = re.compile(r"/(?:[A-Za-z0-9_.~-]+/?)*(?:\?[A-Za-z0-9_.~=&-]*)?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connected:
+    """What became of a consent.
+
+    Attributes:
+        row: The connection.
+        is_new: It was not there before.
+        resumed: Ids of runs that waited for it and go on.
+        next_url: Where to send the browser; empty for our own page.
+    """
+
+    row: ConnectionRow
+    is_new: bool
+    resumed: list[str]
+    next_url: str
+
+
+def takes_oauth(plugin: Plugin) -> bool:
+    """Say whether accounts can be connected by OAuth 2."""
+    return any(isinstance(auth, OAuth2) for auth in plugin.auth)
+
+
+def intend(
+    installation: Installation,
+    provider: str,
+    *,
+    name: str,
+    environment: str = "",
+    base_url: str = "",
+    actor: str,
+) -> Intent:
+    """Say what account is to be connected, before anybody is asked.
+
+    Args:
+        installation: Where.
+        provider: Name of the provider.
+        name: What to call the connection.
+        environment: One of the provider's; empty for the application's.
+        base_url: Where the provider's API is; empty for its own address.
+        actor: Who does it, for the sync log.
+
+    Raises:
+        NotFoundError: No such provider.
+        InvalidInputError: Name or address make no sense, or it takes no OAuth 2.
+        RefusedError: The name is taken.
+        SettingsError: No application is set, or the address is not allowed.
+    """
+    plugin = installation.registry.get(provider)
+    oauth = _oauth(plugin)
+    check_name(name)
+    application = application_of(installation.settings, plugin, oauth)
+    chosen = check_environment(plugin, environment or application.environment)
+    with installation.database.read() as transaction:
+        found = store.find_connection(transaction, name)
+    if found is not None:
+        raise RefusedError(
+            f"there is a connection {name!r} already, to {found.provider}",
+            hint=f"choose another name, or: tieline connections reauth {name}",
+            code="name-taken",
+        )
+    return Intent(
+        provider=provider,
+        name=name,
+        environment=chosen,
+        base_url=check_base_url(installation, plugin, chosen, base_url),
+        connection_id="",
+        actor=actor,
+        scopes=application.scopes or tuple(oauth.scopes),
+    )
+
+
+def intend_again(installation: Installation, name_or_id: str, *, actor: str) -> Intent:
+    """Say that an account is to be connected anew.
+
+    Raises:
+        NotFoundError: There is no such connection.
+        InvalidInputError: It was not connected by OAuth 2.
+        SettingsError: No application is set.
+    """
+    row = get_connection(installation, name_or_id)
+    plugin = installation.registry.get(row.provider)
+    if row.auth_kind != "oauth2":
+        raise InvalidInputError(
+            f"{row.name} was connected by {row.auth_kind}, not by OAuth 2",
+            hint=f"give it a new key: tieline connections rotate-key {row.name}",
+            code="auth-kind",
+        )
+    oauth = _oauth(plugin)
+    application = application_of(installation.settings, plugin, oauth)
+    is_own = plugin.provider.owns(row.base_url)
+    return Intent(
+        provider=row.provider,
+        name=row.name,
+        environment=row.environment,
+        base_url=plugin.provider.environments[row.environment] if is_own else row.base_url,
+        connection_id=row.id,
+        actor=actor,
+        scopes=application.scopes or tuple(oauth.scopes),
+    )
+
+
+def begin(
+    installation: Installation,
+    intent: Intent,
+    *,
+    bound_to: str,
+    redirect_uri: str = "",
+    link: str = "",
+    next_url: str = "",
+) -> str:
+    """Remember a state; return the address of the provider's consent page.
+
+    Args:
+        installation: Where.
+        intent: What is to be connected.
+        bound_to: Secret of the browser (its cookie) or process that begins.
+        redirect_uri: Where the provider sends people back to; empty for the
+            registered one.
+        link: Digest of the link that was opened; empty if none was.
+        next_url: Where to send the browser afterwards: a path of ours or one
+            of ``TIELINE_RETURN_URLS``; empty for our own page.
+
+    Raises:
+        InvalidInputError: ``next_url`` is neither.
+        SettingsError: No application is set.
+        DependencyError: Redis does not answer.
+    """
+    plugin = installation.registry.get(intent.provider)
+    oauth = _oauth(plugin)
+    application = application_of(installation.settings, plugin, oauth)
+    told = redirect_uri or redirect_uri_of(installation.settings, intent.provider)
+    is_public = oauth.pkce == "public" and not application.client_secret
+    verifier = new_secret() if oauth.pkce == "always" or is_public else ""
+    pending = Pending(
+        intent=intent,
+        redirect_uri=told,
+        verifier=Secret(verifier) if verifier else None,
+        link=link,
+        next_url=_checked_next(installation, next_url),
+    )
+    state = States(installation.redis).put(pending, bound_to=bound_to)
+    remember(state)
+    asked = {
+        "response_type": "code",
+        "client_id": application.client_id,
+        "redirect_uri": told,
+        "state": state,
+        **oauth.extra,
+    }
+    if intent.scopes:
+        asked["scope"] = oauth.scope_separator.join(intent.scopes)
+    if verifier:
+        digest = sha256(verifier.encode()).digest()
+        asked["code_challenge"] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        asked["code_challenge_method"] = "S256"
+    connection = connection_of(_row(intent, installation), plugin)
+    address = connection.address(oauth.authorize_url)
+    return f"{address}{'&' if '?' in address else '?'}{urlencode(asked, quote_via=quote)}"
+
+
+def make_link(installation: Installation, intent: Intent) -> str:
+    """Make an address that its owner may open, in any browser, to connect the account.
+
+    Raises:
+        DependencyError: Redis does not answer.
+    """
+    return link_address(
+        installation.settings.public_url or "http://127.0.0.1:8377",
+        States(installation.redis).put_link(intent),
+    )
+
+
+def link_address(base: str, link: str) -> str:
+    """Return where a link is opened."""
+    return f"{base}/oauth/start/{link}"
+
+
+def begin_from_link(
+    installation: Installation, link: str, *, bound_to: str, next_url: str = ""
+) -> str:
+    """Begin for whoever opened a link; as :func:`begin`.
+
+    Raises:
+        RefusedError: The link is over.
+    """
+    intent, digest = States(installation.redis).find_link(link)
+    return begin(installation, intent, bound_to=bound_to, link=digest, next_url=next_url)
+
+
+def complete(
+    installation: Installation, provider: str, given: Mapping[str, str], *, bound_to: str
+) -> Connected:
+    """Take what came back from a consent page; nothing is stored unless all is well.
+
+    Args:
+        installation: Where.
+        provider: At whose callback it came.
+        given: The parameters of the address.
+        bound_to: Secret of the browser or process that it came from; empty if
+            it had none.
+
+    Raises:
+        NotFoundError: No such provider.
+        RefusedError: The state is unknown, used, expired, of another provider
+            or another browser; the answer is another server's; consent was
+            denied; or it is another account than before.
+        ProviderError: The code was refused, or the provider did not answer.
+        VaultError: The credential cannot be sealed now; the code was not used.
+        DependencyError: The database or Redis does not answer.
+    """
+    plugin = installation.registry.get(provider)
+    oauth = _oauth(plugin)
+    states = States(installation.redis)
+    pending = states.take(given.get("state", ""), provider=provider, bound_to=bound_to)
+    title = plugin.provider.title
+    if oauth.issuer and given.get("iss") != oauth.issuer:
+        raise RefusedError(
+            f"the answer does not come from {title}", code="oauth-issuer", hint="start again"
+        )
+    if "error" in given:
+        said = ": ".join(filter(None, (given["error"], given.get("error_description", ""))))
+        raise RefusedError(
+            f"{title} gave no consent: {tellable(said)}",
+            hint="start again, and allow it",
+            code="consent-denied",
+        )
+    code = given.get("code", "")
+    if not _CODE.fullmatch(code):
+        raise InvalidInputError(f"{title} sent no code along", code="oauth-code")
+    remember(code)
+    connected = _exchange(installation, plugin, oauth, pending, Secret(code), given)
+    if pending.link:
+        states.drop_link(pending.link)
+    return connected
+
+
+def find_result(
+    installation: Installation, intent: Intent
+) -> tuple[ConnectionRow, int | None] | None:
+    """Return the connection that an intent leads to and its credential's generation.
+
+    None while there is none: whoever waits for another process compares.
+    """
+    with installation.database.read() as transaction:
+        row = store.find_connection(transaction, intent.connection_id or intent.name)
+        if row is None:
+            return None
+        return row, store.read_sealed(transaction, row.id)[1]
+
+
+def _exchange(
+    installation: Installation,
+    plugin: Plugin,
+    oauth: OAuth2,
+    pending: Pending,
+    code: Secret,
+    given: Mapping[str, str],
+) -> Connected:
+    row = _row(pending.intent, installation)
+    possible = ("access_token", "refresh_token", *oauth.keep.values())
+    # Before the code is used up: what could not be sealed must not be asked for.
+    prepared = prepare(installation, row.id, possible)
+    endpoint = installation.engine.opener.endpoint(row, oauth)
+    small = {name: text for name, text in given.items() if len(text) <= _LONGEST_PARAMETER}
+    try:
+        grant = endpoint.exchange(
+            code,
+            redirect_uri=pending.redirect_uri,
+            verifier=pending.verifier,
+            given=small,
+            now=installation.clock.now(),
+        )
+    except NeedsReauthError as error:
+        raise RequestRejectedError(
+            f"{error.message}: the code is used, too old, or another's",
+            hint="start again",
+            code="oauth-code",
+        ) from None
+    except OutcomeUnknownError as error:
+        raise RetryLaterError(error.message, hint="start again") from None
+    account = _identified(installation, oauth, row, grant.fields)
+    row = with_account(plugin, row, account)
+    other = find_same_account(installation, row)
+    if other is not None:
+        # Some providers end the older grant of an account: the newer one serves both.
+        row = replace(other, state="ok", trouble=None, trouble_at=None)
+        prepared = prepare(installation, row.id, grant.fields)
+    with installation.database.read() as transaction:
+        is_new = store.find_connection(transaction, row.id) is None
+    resumed = store_connection(
+        installation, row, grant.fields, prepared, actor=pending.intent.actor, grant=grant
+    )
+    return Connected(row=row, is_new=is_new, resumed=resumed, next_url=pending.next_url)
+
+
+def _identified(
+    installation: Installation, oauth: OAuth2, row: ConnectionRow, fields: Mapping[str, str]
+) -> Account:
+    """Ask whose account it is; patiently, for the code cannot be used again."""
+    for pause_s in _PATIENCE_S:
+        try:
+            return identify(installation, oauth, row, fields)
+        except RetryLaterError:
+            installation.clock.sleep(pause_s)
+    return identify(installation, oauth, row, fields)
+
+
+def _row(intent: Intent, installation: Installation) -> ConnectionRow:
+    """Return the connection that an intent is about, stored or not."""
+    now = installation.clock.now()
+    fresh = ConnectionRow(
+        id=intent.connection_id or new_id("con"),
+        name=intent.name,
+        provider=intent.provider,
+        environment=intent.environment,
+        base_url=intent.base_url,
+        auth_kind="oauth2",
+        account_id=None,
+        account_name="",
+        settings={},
+        state="ok",
+        created_at=now,
+        updated_at=now,
+    )
+    if not intent.connection_id:
+        return fresh
+    known = get_connection(installation, intent.connection_id)
+    return replace(
+        fresh,
+        account_id=known.account_id,
+        account_name=known.account_name,
+        settings=known.settings,
+        created_at=known.created_at,
+        paused_at=known.paused_at,
+    )
+
+
+def _oauth(plugin: Plugin) -> OAuth2:
+    for auth in plugin.auth:
+        if isinstance(auth, OAuth2):
+            return auth
+    raise InvalidInputError(
+        f"{plugin.provider.title} takes no OAuth 2",
+        hint=f"tieline connect {plugin.name} --name NAME",
+        code="auth-kind",
+    )
+
+
+def _checked_next(installation: Installation, next_url: str) -> str:
+    """Let nobody send people elsewhere by way of us.
+
+    Raises:
+        InvalidInputError: It is neither a plain path of ours nor a listed address.
+    """
+    if not next_url or next_url in installation.settings.return_urls:
+        return next_url
+    if _LOCAL_PATH.fullmatch(next_url):
+        return next_url
+    raise InvalidInputError(
+        f"next: {next_url[:100]!r} is neither a path of this server nor one of TIELINE_RETURN_URLS",
+        code="next-refused",
+    )

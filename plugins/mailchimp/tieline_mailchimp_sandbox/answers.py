@@ -1,0 +1,114 @@
+"""What goes back to the caller: answers, and refusals in Mailchimp's words.
+
+Source: Mailchimp's error glossary for the API (problem documents, the
+request's id as ``instance``). Mailchimp does not document the errors of its
+OAuth endpoints; they are those of OAuth 2.0 draft 10, which its sample
+applications name in their User-Agent: JSON with ``error``, status 400.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+__all__ = [
+    "Answer",
+    "Headers",
+    "OAuthError",
+    "Problem",
+    "Refusal",
+    "html",
+    "json_answer",
+    "redirect",
+]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+JSON = b"application/json; charset=utf-8"
+PROBLEM = b"application/problem+json; charset=utf-8"
+HTML = b"text/html; charset=utf-8"
+_DESCRIBED = b"https://us1.api.mailchimp.com/schema/3.0/Definitions/ProblemDetailDocument.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer before it goes out; an empty content type is left out."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Headers = ()
+    content_type: bytes = b""
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
+    """An answer that says no."""
+
+    def answer(self, request_id: str) -> Answer:
+        """Return it as an answer to the request of that id."""
+        raise NotImplementedError
+
+
+class Problem(Refusal):
+    """A refusal of the API.
+
+    Args:
+        status: HTTP status.
+        title: The glossary's title, in words.
+        detail: The glossary's sentence.
+        headers: Further headers of the answer.
+    """
+
+    def __init__(self, status: int, title: str, detail: str, headers: Headers = ()) -> None:
+        super().__init__(title)
+        self.status = status
+        self.headers = headers
+        self._said = {"title": title, "status": status, "detail": detail}
+
+    def answer(self, request_id: str) -> Answer:
+        """Return it as a problem document."""
+        kind = "https://mailchimp.com/developer/marketing/docs/errors/"
+        body = {"type": kind} | self._said | {"instance": request_id}
+        described = (b"link", b'<%b>; rel="describedBy"' % _DESCRIBED)
+        return Answer(
+            status=self.status,
+            body=orjson.dumps(body),
+            headers=(described, *self.headers),
+            content_type=PROBLEM,
+        )
+
+
+class OAuthError(Refusal):
+    """A refusal of an OAuth endpoint.
+
+    Args:
+        code: Of the draft's codes.
+        description: What was wrong.
+        status: HTTP status.
+    """
+
+    def __init__(self, code: str, description: str, *, status: int = 400) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status = status
+        self._said = {"error": code, "error_description": description}
+
+    def answer(self, request_id: str) -> Answer:  # noqa: ARG002 - OAuth errors do not name it
+        """Return it as JSON."""
+        return json_answer(self._said, status=self.status)
+
+
+def json_answer(value: Any, *, status: int = 200, headers: Headers = ()) -> Answer:
+    """Write a value as JSON."""
+    return Answer(status=status, body=orjson.dumps(value), headers=headers, content_type=JSON)
+
+
+def html(text: str, *, status: int = 200, headers: Headers = ()) -> Answer:
+    """Write a page."""
+    return Answer(status=status, body=text.encode(), headers=headers, content_type=HTML)
+
+
+def redirect(url: str) -> Answer:
+    """Send the browser elsewhere."""
+    return Answer(status=302, headers=((b"location", url.encode()),))

@@ -1,0 +1,166 @@
+"""What goes back to the caller: answers, and errors in Intuit's words.
+
+Errors come in two shapes. A company's service writes ``{"Fault": {"Error":
+[{"Message", "Detail", "code", "element"}], "type"}, "time"}``; the gateway
+before it writes the same in lower case among a dozen empty fields. The OAuth
+service has the shape of RFC 6749. Their texts are those that integrators have
+quoted in public issues.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+__all__ = [
+    "Answer",
+    "ApiError",
+    "Headers",
+    "gateway_fault",
+    "json_answer",
+    "no_access",
+    "no_such_object",
+    "not_authenticated",
+    "not_connected",
+    "oauth_error",
+    "page",
+    "redirect",
+    "service_fault",
+    "subscription_ended",
+    "throttled",
+    "unsupported",
+]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_JSON = b"application/json;charset=UTF-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer before it goes out."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Headers = ()
+    content_type: bytes = _JSON
+
+
+class ApiError(Exception):
+    """A refusal, with the answer that says so."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def json_answer(value: Any, *, status: int = 200, headers: Headers = ()) -> Answer:
+    """Answer with JSON."""
+    return Answer(status=status, body=orjson.dumps(value), headers=headers)
+
+
+def page(html: str, *, status: int = 200) -> Answer:
+    """Answer with a page for people."""
+    return Answer(status=status, body=html.encode(), content_type=b"text/html;charset=UTF-8")
+
+
+def redirect(address: str) -> Answer:
+    """Send the browser elsewhere."""
+    return Answer(
+        status=302,
+        headers=((b"location", address.encode()), (b"cache-control", b"no-store")),
+        content_type=b"text/html;charset=UTF-8",
+    )
+
+
+def oauth_error(status: int, error: str, description: str = "") -> ApiError:
+    """Refuse at the OAuth service; many of its errors have no description."""
+    body = {"error": error} | ({"error_description": description} if description else {})
+    return ApiError(json_answer(body, status=status, headers=((b"cache-control", b"no-store"),)))
+
+
+def service_fault(
+    status: int, kind: str, code: str, message: str, detail: str, time: str
+) -> ApiError:
+    """Refuse as a company's service does."""
+    error = {"Message": message, "Detail": detail, "code": code, "element": ""}
+    return ApiError(
+        json_answer({"Fault": {"Error": [error], "type": kind}, "time": time}, status=status)
+    )
+
+
+def gateway_fault(
+    status: int, kind: str, code: str, reason: str, now: float, detail: str | None = None
+) -> ApiError:
+    """Refuse as the gateway does.
+
+    Args:
+        status: HTTP status, which is repeated in the message.
+        kind: ``AUTHENTICATION``, ``AUTHORIZATION`` or ``SERVICE``.
+        code: Four digits.
+        reason: One word.
+        now: Seconds since the epoch; the answer has milliseconds.
+        detail: Further words; most have none.
+    """
+    message = f"message={reason}; errorCode=00{code}; statusCode={status}"
+    error = {"message": message, "detail": detail, "code": code, "element": None}
+    body: dict[str, Any] = {
+        "warnings": None,
+        "intuitObject": None,
+        "fault": {"error": [error], "type": kind},
+        "report": None,
+        "queryResponse": None,
+        "batchItemResponse": [],
+        "attachableResponse": [],
+        "syncErrorResponse": None,
+        "requestId": None,
+        "time": int(now * 1000),
+        "status": None,
+        "cdcresponse": [],
+    }
+    return ApiError(json_answer(body, status=status))
+
+
+def not_authenticated(now: float) -> ApiError:
+    """Say that the access token is expired, revoked, unknown or missing."""
+    return gateway_fault(401, "AUTHENTICATION", "3200", "AuthenticationFailed", now)
+
+
+def not_connected(now: float) -> ApiError:
+    """Say that the token opens another company, or has not the scope."""
+    return gateway_fault(403, "AUTHORIZATION", "3100", "ApplicationAuthorizationFailed", now)
+
+
+def throttled(now: float) -> ApiError:
+    """Say that there were too many requests."""
+    detail = "The request limit was reached.  Try again later"
+    return gateway_fault(429, "SERVICE", "3001", "ThrottleExceeded", now, detail)
+
+
+def no_access(time: str) -> ApiError:
+    """Say that the user who connected the company may no longer use it."""
+    detail = "AuthorizationFailure: null, statusCode: 401"
+    return service_fault(401, "AuthorizationFault", "120", "Authorization Failure", detail, time)
+
+
+def subscription_ended(time: str) -> ApiError:
+    """Say that the company no longer pays."""
+    detail = "Subscription period has ended or been canceled, or there was a billing problem"
+    return service_fault(400, "ValidationFault", "6190", "Invalid Company Status", detail, time)
+
+
+def no_such_object(time: str) -> ApiError:
+    """Say that there is no object of this id."""
+    detail = (
+        "Object Not Found : Something you're trying to use has been made inactive."
+        " Check the fields with accounts, customers, items, vendors or employees."
+    )
+    return service_fault(400, "ValidationFault", "610", "Object Not Found", detail, time)
+
+
+def unsupported(what: str, time: str) -> ApiError:
+    """Say that there is no such resource, or not with this method."""
+    detail = f"Operation {what} is not supported."
+    return service_fault(400, "ValidationFault", "500", "Unsupported Operation", detail, time)

@@ -1,0 +1,147 @@
+"""The official SDK on Tieline's transport.
+
+The SDK builds, versions and authorises every request. Its models are left
+alone: they cost 0.4 ms a customer and 7 ms a catalog item, take a good status
+with ``errors`` for an empty page, and cannot be got round by its public calls
+(squareup 46). So requests go through the SDK's own HTTP layer, and answers are
+read as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from square.core.client_wrapper import SyncClientWrapper
+
+from tieline.contract import (
+    Account,
+    Credential,
+    PermissionDeniedError,
+    ProviderError,
+    ProviderUnavailableError,
+    RetryLaterError,
+    Transport,
+)
+from tieline_square.errors import read_answer
+
+__all__ = ["API_VERSION", "SquareApi", "identify"]
+
+API_VERSION = "2026-09-16"
+
+# The SDK would ask three times by itself, POSTs included, asleep in between.
+_ONCE: Any = {"max_retries": 0}
+
+
+class SquareApi:
+    """One seller's access to Square. Threads may share it.
+
+    Args:
+        base_url: Address of the API, without a trailing slash.
+        credential: Its ``access_token`` is read at each request.
+        transport: The only way to the network.
+    """
+
+    def __init__(self, base_url: str, credential: Credential, transport: Transport) -> None:
+        self._credential = credential
+        self._http = SyncClientWrapper(
+            token=self._token,
+            base_url=base_url,
+            version=API_VERSION,
+            httpx_client=httpx.Client(transport=_OnTransport(transport), trust_env=False),
+        ).httpx_client
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Call the API once.
+
+        Args:
+            method: ``GET``, ``POST``, …
+            path: Such as ``/v2/merchants/me``, its ids quoted.
+            query: Parameters; None and those that are None are left out.
+            body: What is sent as JSON; None: nothing.
+
+        Returns:
+            The answer of a call that succeeded: a JSON object without ``errors``.
+
+        Raises:
+            ProviderError: Of the class that says what happens next.
+        """
+        answer = self._http.request(
+            path,
+            method=method,
+            params=None if query is None else dict(query),
+            json=None if body is None else dict(body),
+            request_options=_ONCE,
+        )
+        return read_answer(answer.status_code, answer.headers, answer.content)
+
+    def _token(self) -> str:
+        return self._credential["access_token"].reveal()
+
+
+def identify(api: SquareApi) -> Account:
+    """Say whose account the token opens, and what it may do there.
+
+    A token that may not read the merchant is good all the same if Square knows
+    its status; that Square tells no rights of a good token is no matter.
+    """
+    merchant: Mapping[str, Any] = {}
+    status: Mapping[str, Any] = {}
+    denied: PermissionDeniedError | None = None
+    try:
+        merchant = _object(api.call("GET", "/v2/merchants/me").get("merchant"))
+    except PermissionDeniedError as error:
+        denied = error
+    try:
+        status = api.call("POST", "/oauth2/token/status")
+    except RetryLaterError:
+        raise
+    except ProviderError:
+        if denied:
+            raise denied from None
+    found = _text(merchant.get("id")) or _text(status.get("merchant_id"))
+    if not found:
+        raise ProviderUnavailableError("Square named no merchant", code="answer-malformed")
+    scopes = status.get("scopes")
+    return Account(
+        id=found,
+        name=_text(merchant.get("business_name")),
+        scopes=tuple(map(_text, scopes)) if isinstance(scopes, list) else (),
+    )
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+# Of the body as it was on the wire; and cookies, which nobody asked for.
+_SPENT = frozenset({"content-encoding", "content-length", "transfer-encoding", "set-cookie"})
+
+
+class _OnTransport(httpx.BaseTransport):
+    """Sends what the SDK built; exceptions of ours come through as they are."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request and read the whole answer."""
+        # X-Fern-* tell the kernel and the Python of this machine.
+        sent = {name: text for name, text in request.headers.items() if name[:7] != "x-fern-"}
+        reply = self._transport.send(
+            request.method, str(request.url), headers=sent, content=request.read() or None
+        )
+        got = {name: text for name, text in reply.headers.items() if name not in _SPENT}
+        return httpx.Response(reply.status, headers=got, content=reply.content)

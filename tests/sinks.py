@@ -1,0 +1,374 @@
+"""Every place in which something of Tieline's ends up: read it whole, and plant texts in it.
+
+A sink that is added to :func:`sinks_of` is looked at by every test of canaries, and has
+to show what is planted in it: a reader that reads nothing finds nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import MetaData, text
+
+from site_of import Site
+from tieline.services import syncs
+from tieline.store import tables
+
+__all__ = ["CHANGING", "READING", "ProcessList", "Sink", "outputs_of", "sinks_of"]
+
+# Of each command, what comes after its name. {run}, {bad} and so on are filled in.
+READING = {
+    "config env-example": "",
+    "connections": "",
+    "connections list": "",
+    "connections show": "{connection}",
+    "db check": "",
+    "db current": "",
+    "dead": "",
+    "dead list": "--all",
+    "dead show": "{dead}",
+    "keys": "",
+    "keys check": "",
+    "keys status": "",
+    "providers": "",
+    "providers list": "",
+    "providers show": "{provider}",
+    "records consumers list": "{connection} {entity}",
+    "records drift": "{connection} {entity}",
+    "records explain": "{connection} {entity} {record}",
+    "records export": "{connection} {entity}",
+    "records follow": "{connection} {entity} --once",
+    "records list": "{connection} {entity} --limit 1000",
+    "records quarantine list": "{connection}",
+    "records quarantine show": "{bad}",
+    "records show": "{connection} {entity} {record}",
+    "runs": "",
+    "runs list": "",
+    "runs show": "{run}",
+    "schedules": "",
+    "schedules list": "",
+    "schedules next": "{connection}",
+    "version": "",
+    "views list": "",
+    # They open credentials, so what they know would hide what others show.
+    "connections test": "{connection}",
+    "doctor": "",
+}
+# These change something, or go on until they are stopped.
+CHANGING = {
+    "connect", "connections pause", "connections reauth", "connections remove",
+    "connections resume", "connections rotate-key", "db upgrade", "dead drop", "dead retry", "demo",
+    "down", "init", "keys forget", "keys rotate", "records consumers drop",
+    "records consumers reset", "records quarantine drop", "records quarantine retry", "sandbox",
+    "schedules pause", "schedules remove", "schedules resume", "schedules set", "scheduler",
+    "serve", "sync cancel", "sync run", "up", "verify", "views create", "views drop", "worker",
+}  # fmt: skip
+NO_JSON = {"config env-example", "records export"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sink:
+    """A place in which things end up.
+
+    Attributes:
+        read: Returns all of it.
+        plants: Ways of putting texts there, by name.
+    """
+
+    read: Callable[[], bytes]
+    plants: dict[str, Callable[[Sequence[bytes]], object]]
+
+
+def sinks_of(site: Site, processes: ProcessList, *, folder: Path) -> dict[str, Sink]:
+    """Return the sinks of a whole installation.
+
+    Args:
+        site: The installation.
+        processes: Who looks at the list of processes meanwhile.
+        folder: What holds all of its files.
+    """
+    return {
+        "logs of processes": Sink(
+            read=lambda: _joined(path.read_bytes() for path in site.cwd.glob("process*.log")),
+            plants={"a log": lambda texts: _write(site.cwd / "process-planted.log", texts)},
+        ),
+        "output of commands": Sink(
+            read=lambda: outputs_of(site), plants={"the sync log": lambda texts: _log(site, texts)}
+        ),
+        "exported files": Sink(
+            read=lambda: _exported(site), plants={"a record": lambda texts: _record(site, texts)}
+        ),
+        "database": Sink(
+            read=lambda: _dumped(site),
+            plants={
+                "a text": lambda texts: _log(site, texts),
+                "bytes": lambda texts: _quarantine(site, texts),
+                "a document": lambda texts: _record(site, texts),
+            },
+        ),
+        "Redis": Sink(
+            read=lambda: _joined(_redis_parts(site)),
+            plants={kind: _redis_plant(site, kind) for kind in _REDIS_KINDS},
+        ),
+        "files": Sink(
+            read=lambda: _joined(p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()),
+            plants={"a file": lambda texts: _write(folder / "planted", texts)},
+        ),
+        "list of processes": Sink(
+            read=processes.read, plants={"an argument": lambda texts: _argue(processes, texts)}
+        ),
+    }
+
+
+class ProcessList:
+    """Looks at the arguments of all processes, again and again, as a context."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        found = subprocess.run(["ps", "-A", "-ww", "-o", "args="], capture_output=True)
+        self._seen |= set(found.stdout.splitlines())
+
+    def read(self) -> bytes:
+        self.look()
+        return b"\n".join(sorted(self._seen))
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.1):
+            self.look()
+
+
+MANY = """
+import json, sys
+from tieline.cli.main import main
+for words in json.load(sys.stdin):
+    for stream in (sys.stdout, sys.stderr):
+        print("$", *words, file=stream, flush=True)
+    try:
+        main(words)
+    except SystemExit as end:
+        print("exit", end.code, flush=True)
+"""
+
+
+def outputs_of(site: Site, commands: Iterable[Sequence[str]] | None = None, **extra: str) -> bytes:
+    """Run commands one after the other in one process; return all that it printed.
+
+    Args:
+        site: The installation.
+        commands: Their words; None for every command that reads, on all that there is.
+        extra: Further variables of the environment.
+    """
+    asked = [list(words) for words in (_reading(site) if commands is None else commands)]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY],
+        env=site.environ | {"TIELINE_LOG_LEVEL": "debug"} | extra,
+        cwd=site.cwd,
+        input=json.dumps(asked).encode(),
+        capture_output=True,
+        timeout=100,
+    )
+    assert done.stdout.count(b"\nexit ") + done.stdout.startswith(b"exit ") == len(asked), done
+    return done.stdout + done.stderr
+
+
+def _reading(site: Site) -> list[list[str]]:
+    with site.installation.database.read() as connection:
+        found = connection.execute(text(_STORED)).all()
+        values = {
+            kind: [
+                {kind: each}
+                for each in connection.execute(text(f"SELECT id FROM {table}")).scalars()
+            ]
+            for kind, table in (("run", "runs"), ("bad", "quarantine"), ("dead", "dead_letters"))
+        }
+    values["connection"] = [
+        {"connection": name, "provider": provider, "entity": entity, "record": record}
+        for name, provider, entity, record in found
+    ]
+    words = []
+    for name, given in READING.items():
+        kind = next((kind for kind in values if f"{{{kind}}}" in given), "connection")
+        for value in values[kind] if given else [{}]:
+            line = [*name.split(), *given.format(**value).split()]
+            words += [line] if name in NO_JSON else [line, [*line, "--json"]]
+    return words
+
+
+_STORED = """
+SELECT c.name, c.provider, s.entity, min(s.record_id)
+FROM connections AS c JOIN records AS s ON s.connection_id = c.id
+GROUP BY c.name, c.provider, s.entity
+"""
+
+
+def _exported(site: Site) -> bytes:
+    commands = [
+        ["records", "export", run.connection_name, run.entity, "--format", kind, "--output", out]
+        for number, run in enumerate(syncs.list_runs(site.installation, limit=100))
+        for kind in ("jsonl", "csv")
+        if (out := str(site.cwd / f"export{number}.{kind}"))
+    ]
+    said = outputs_of(site, commands)
+    paths = sorted(site.cwd.glob("export*.*"))
+    assert paths, said
+    return _joined([said, *(path.read_bytes() for path in paths)])
+
+
+def _dumped(site: Site) -> bytes:
+    """Write every column of every table that there is as text; bytes as they are, too."""
+    parts = []
+    with site.installation.database.read() as connection:
+        there = MetaData()
+        there.reflect(connection)
+        for table in there.sorted_tables:
+            for row in connection.execute(table.select()).mappings():
+                parts += [f"{table.name}.{name}={value}".encode() for name, value in row.items()]
+                parts += [bytes(value) for value in row.values() if isinstance(value, bytes)]
+    return _joined(parts)
+
+
+def _redis_parts(site: Site) -> Iterable[bytes]:
+    client = site.installation.redis
+    for key in client.scan_iter(count=1000):
+        yield key
+        kind = client.type(key).decode()
+        if kind == "string":
+            yield client.get(key) or b""
+        elif kind == "hash":
+            for pair in client.hgetall(key).items():
+                yield from pair
+        elif kind == "list":
+            yield from client.lrange(key, 0, -1)
+        elif kind == "set":
+            yield from client.smembers(key)
+        elif kind == "zset":
+            yield from client.zrange(key, 0, -1)
+        else:
+            assert kind == "stream", kind
+            for _, fields in client.xrange(key):
+                for pair in fields.items():
+                    yield from pair
+
+
+_REDIS_KINDS = (
+    "a name",
+    "a string",
+    "a hash",
+    "a list",
+    "a set",
+    "a sorted set",
+    "a job",
+    "a failure",
+)
+
+
+def _redis_plant(site: Site, kind: str) -> Callable[[Sequence[bytes]], object]:
+    def plant(texts: Sequence[bytes]) -> None:
+        client, whole = site.installation.redis, b" ".join(texts)
+        key = f"planted:{kind}"
+        if kind == "a name":
+            client.set(whole, 1)
+        elif kind == "a string":
+            client.set(key, whole)
+        elif kind == "a hash":
+            client.hset(key, b"of", whole)
+        elif kind == "a list":
+            client.rpush(key, *texts)
+        elif kind == "a set":
+            client.sadd(key, *texts)
+        elif kind == "a sorted set":
+            client.zadd(key, dict.fromkeys(texts, 1))
+        elif kind == "a job":  # as RQ writes one
+            client.hset("rq:job:planted", "data", zlib.compress(whole))
+        else:  # as RQ keeps why a job failed
+            packed = base64.b64encode(zlib.compress(whole))
+            client.xadd("rq:results:planted", {"exc_string": packed})
+
+    return plant
+
+
+def _log(site: Site, texts: Sequence[bytes]) -> None:
+    """Put texts into the sync log, which ``runs show`` prints."""
+    run = syncs.list_runs(site.installation, limit=1)[0]
+    with site.installation.database.write() as connection:
+        changed = connection.execute(
+            text("UPDATE sync_log SET detail = :words WHERE run_id = :run"),
+            {"words": _decoded(texts), "run": run.id},
+        )
+        assert changed.rowcount
+
+
+def _record(site: Site, texts: Sequence[bytes]) -> None:
+    with site.installation.database.write() as connection:
+        key = connection.execute(text("SELECT min(record_id) FROM records")).scalar()
+        connection.execute(
+            tables.records.update()
+            .where(tables.records.c.record_id == key)
+            .values(payload={"id": key, "words": _decoded(texts)})
+        )
+
+
+def _quarantine(site: Site, texts: Sequence[bytes]) -> None:
+    run = syncs.list_runs(site.installation, limit=1)[0]
+    with site.installation.database.write() as connection:
+        connection.execute(
+            tables.quarantine.insert(),
+            {
+                "id": "bad_planted000000000",
+                "connection_id": run.connection_id,
+                "entity": run.entity,
+                "fingerprint": "0" * 32,
+                "reason_code": "planted",
+                "reason": "planted",
+                "raw": b" ".join(texts),
+                "rank": 1,
+                "created_at": run.created_at,
+                "seen_at": run.created_at,
+            },
+        )
+
+
+def _argue(processes: ProcessList, texts: Sequence[bytes]) -> None:
+    """Start a process with texts as arguments; whoever looks sees them."""
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable.encode(), b"-c", code.encode(), *texts],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    processes.look()
+    process.communicate()
+
+
+def _write(path: Path, texts: Sequence[bytes]) -> None:
+    path.write_bytes(b"\n".join(texts))
+
+
+def _decoded(texts: Sequence[bytes]) -> str:
+    return " ".join(one.decode() for one in texts)
+
+
+def _joined(parts: Iterable[bytes]) -> bytes:
+    return b"\n".join(parts)
