@@ -69,7 +69,7 @@ def test_a_refused_key_is_not_stored(site):
     with servers.sandbox(customers=10, api_key="sk_test_theonlygoodone") as url:
         done = site.run(*connect("--base-url", url), stdin=KEY)
     assert done.returncode == 4
-    assert "Stripe refuses this key" in done.stderr
+    assert "Stripe refuses this credential" in done.stderr
     assert KEY not in done.stderr
     assert site.json("connections")["connections"] == []
 
