@@ -27,6 +27,7 @@ from tieline.settings import Settings
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Database
 from tieline.telemetry import remember
+from tieline.telemetry.redact import is_secret_name
 from tieline.throttle import policy_of
 from tieline.transport import Gate, HttpTransport, Limits
 from tieline.vault import Vault
@@ -268,6 +269,7 @@ class Opener:
     def _complete(self, held: Held) -> Mapping[str, str]:
         """Add the application's own secrets, which some providers want in each call."""
         fields = dict(held.fields)
+        shown = {"client_id", "username"}
         if held.row.auth_kind == "oauth2":
             plugin = self._registry.get(held.row.provider)
             auth = auth_of(plugin, "oauth2")
@@ -275,8 +277,10 @@ class Opener:
             application = application_of(self._settings, plugin, auth)
             fields["client_id"] = application.client_id
             fields["client_secret"] = application.client_secret.reveal()
+            # Whose account it is, is no secret.
+            shown |= {name for name in auth.keep.values() if not is_secret_name(name)}
         for name, text in fields.items():
-            if name != "client_id":
+            if name not in shown:
                 remember(text)
         return fields
 

@@ -51,6 +51,7 @@ _log = get_logger(__name__)
 _CALLS = 3
 _PATIENCE_S = 10.0
 _POLL_S = 0.05
+_MOST_LOOKS = 20
 _LONGEST_MARGIN = timedelta(minutes=15)
 _MARGIN_SHARE = 0.2
 _PREVIOUS = "previous_refresh_token"
@@ -210,13 +211,18 @@ class Refresher:
     # --- reading -------------------------------------------------------------------------------
 
     def _find(self, connection_id: str) -> _Found:
-        with self._database.read() as transaction:
-            row = store.find_connection(transaction, connection_id)
-            sealed, generation = store.read_sealed(transaction, connection_id)
-            grant = grants.read_grant(transaction, connection_id)
-        if row is None:
-            raise NotFoundError(f"there is no connection {connection_id!r}")
-        return _Found(row=row, sealed=sealed, generation=generation, grant=grant)
+        """Read a connection with its credential and grant, all of one generation."""
+        for _ in range(_MOST_LOOKS):
+            with self._database.read() as transaction:
+                row = store.find_connection(transaction, connection_id)
+                sealed, generation = store.read_sealed(transaction, connection_id)
+                grant = grants.read_grant(transaction, connection_id)
+            if row is None:
+                raise NotFoundError(f"there is no connection {connection_id!r}")
+            # PostgreSQL gives each statement a view of its own: new tokens may come in between.
+            if grant is None or grant.generation == generation:
+                return _Found(row=row, sealed=sealed, generation=generation, grant=grant)
+        raise RetryLaterError(f"the credential of {connection_id} changes faster than it is read")
 
     def _require_usable(self, row: ConnectionRow) -> None:
         if row.state == "needs_reauth":

@@ -20,12 +20,14 @@ from tieline.contract import Secret
 from tieline.coordination import Redis, redis_errors
 from tieline.errors import RefusedError
 
-__all__ = ["LINK_S", "STATE_S", "Intent", "Pending", "States", "new_secret"]
+__all__ = ["CONNECTED_S", "LINK_S", "STATE_S", "Intent", "Pending", "States", "new_secret"]
 
 STATE_S = 600
 """How long a person has at the consent page, in seconds."""
 LINK_S = 7 * 24 * 3600
 """How long a link may be opened, in seconds."""
+CONNECTED_S = 600
+"""How long it is told what became of a link, in seconds."""
 
 _SECRET_BYTES = 32
 _LONGEST = 200
@@ -131,7 +133,7 @@ class States:
         if raw is None:
             raise _refused()
         value = orjson.loads(raw)
-        intent = Intent(**(value["intent"] | {"scopes": tuple(value["intent"]["scopes"])}))
+        intent = _intent(value["intent"])
         is_bound = hmac.compare_digest(value["bound_to"], _digest(bound_to))
         if not is_bound or intent.provider != provider:
             raise _refused()
@@ -143,16 +145,17 @@ class States:
             next_url=value["next_url"],
         )
 
-    def put_link(self, intent: Intent) -> str:
-        """Make a link's secret; whoever has it may connect the account.
+    def put_link(self, intent: Intent) -> tuple[str, str]:
+        """Make a link's secret and its digest; whoever has the secret may connect the account.
 
         Raises:
             DependencyError: Redis does not answer.
         """
         link = new_secret()
+        digest = _digest(link)
         with redis_errors():
-            self._client.set(_link_key(_digest(link)), orjson.dumps(_plain(intent)), ex=LINK_S)
-        return link
+            self._client.set(_link_key(digest), orjson.dumps(_plain(intent)), ex=LINK_S)
+        return link, digest
 
     def find_link(self, link: str) -> tuple[Intent, str]:
         """Return what a link is for, and its digest.
@@ -167,16 +170,39 @@ class States:
         if raw is None:
             raise RefusedError(
                 "this link is over or was used already",
-                hint="ask for a new one: tieline connections reauth NAME --link",
+                hint="ask for a new one",
                 code="link-over",
             )
-        value = orjson.loads(raw)
-        return Intent(**(value | {"scopes": tuple(value["scopes"])})), digest
+        return _intent(orjson.loads(raw)), digest
 
-    def drop_link(self, digest: str) -> bool:
-        """End a link; False if it was over."""
+    def end_link(self, digest: str, *, connection_id: str = "") -> None:
+        """End a link.
+
+        Args:
+            digest: The link's.
+            connection_id: What it led to, for whoever asks; empty: nothing.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
         with redis_errors():
-            return bool(self._client.delete(_link_key(digest)))
+            if connection_id:
+                self._client.set(_connected_key(digest), connection_id, ex=CONNECTED_S)
+            self._client.delete(_link_key(digest))
+
+    def find_connected(self, digest: str) -> str | None:
+        """Return the id of the connection that a link led to; None while it is open.
+
+        Raises:
+            RefusedError: It is over, and led nowhere: Redis was emptied.
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            found: Any = self._client.mget(_connected_key(digest), _link_key(digest))
+        connected, link = found
+        if connected is None and link is None:
+            raise _refused()
+        return None if connected is None else connected.decode()
 
 
 def _refused() -> RefusedError:
@@ -192,6 +218,10 @@ def _plain(intent: Intent) -> dict[str, Any]:
     return {name: getattr(intent, name) for name in names} | {"scopes": list(intent.scopes)}
 
 
+def _intent(value: dict[str, Any]) -> Intent:
+    return Intent(**(value | {"scopes": tuple(value["scopes"])}))
+
+
 def _digest(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -202,3 +232,7 @@ def _state_key(state: str) -> str:
 
 def _link_key(digest: str) -> str:
     return f"tieline:oauth:link:{digest}"
+
+
+def _connected_key(digest: str) -> str:
+    return f"tieline:oauth:connected:{digest}"

@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import orjson
@@ -30,13 +30,16 @@ from tieline.contract import (
 )
 from tieline.settings import Application
 from tieline.telemetry import remember, tellable
+from tieline.telemetry.redact import is_secret_name
 from tieline.transport import HttpTransport, Limits
 
 __all__ = ["Grant", "TokenEndpoint"]
 
 _BODY_BYTES = 1_000_000
 _LONGEST_TOKEN = 16_384
-_TIMES = frozenset({"expires_in", "expires_at"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Only these are secrets: an account's id or a redirect address must go on being readable.
+_SECRETS = frozenset({"access_token", "code", "code_verifier", "refresh_token"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +149,8 @@ class TokenEndpoint:
             return False
         known = {**fields, "client_id": self._application.client_id}
         given = {name: known[field] for name, field in revocation.fields.items() if field in known}
+        for field in _SECRETS & known.keys():
+            remember(known[field])
         reply = self._send(
             revocation.url,
             given,
@@ -177,7 +182,7 @@ class TokenEndpoint:
             body = None
         if not isinstance(body, Mapping):
             raise OutcomeUnknownError(f"{self._title}'s token endpoint gave what is no JSON object")
-        if "error" in body or "errors" in body:
+        if body.get("error") or body.get("errors"):
             self._refuse(reply)
         return body
 
@@ -191,7 +196,7 @@ class TokenEndpoint:
         extra: Mapping[str, str],
     ) -> Reply:
         app, secret = self._application, self._application.client_secret.reveal()
-        for text in (*asked.values(), secret):
+        for text in (*(asked[name] for name in _SECRETS & asked.keys()), secret):
             remember(text)
         headers, body = {"Accept": "application/json", **extra}, dict(asked)
         if client_auth == "basic" and secret:
@@ -228,7 +233,7 @@ class TokenEndpoint:
         finally:
             transport.close()
 
-    def _refuse(self, reply: Reply) -> None:
+    def _refuse(self, reply: Reply) -> NoReturn:
         code, words = _said(reply)
         told = f"{self._title} answered {reply.status}" + (f": {words}" if words else "")
         if reply.status == 429:
@@ -260,7 +265,7 @@ class TokenEndpoint:
         fields = {
             name: text
             for name in ("access_token", "refresh_token")
-            if name not in oauth.discard and (text := _text(body.get(name)))
+            if name not in oauth.discard and (text := _token(body.get(name)))
         }
         if "access_token" not in fields and "access_token" not in oauth.discard:
             raise OutcomeUnknownError(f"{self._title}'s token endpoint gave no access token")
@@ -271,8 +276,9 @@ class TokenEndpoint:
                 raise RequestRejectedError(
                     f"{self._title} named no {name}, which is needed to call it"
                 )
-        for text in fields.values():
-            remember(text)
+        for name, text in fields.items():
+            if name in _SECRETS or is_secret_name(name):
+                remember(text)
         deadlines = [_time(body.get(name), now) for name in oauth.refresh_deadlines]
         return Grant(
             fields=fields,
@@ -284,7 +290,7 @@ class TokenEndpoint:
     def _access_end(self, body: Mapping[str, Any], now: datetime) -> datetime | None:
         if "access_token" in self._oauth.discard:
             return None
-        told = [_time(body[name], now) for name in _TIMES if body.get(name)]
+        told = (_time(body.get("expires_in"), now), _time(body.get("expires_at"), _EPOCH))
         ends = [time for time in told if time]
         if ends:
             return min(ends)
@@ -300,6 +306,12 @@ def _text(value: object) -> str:
     return text if len(text) <= _LONGEST_TOKEN and text.isprintable() else ""
 
 
+def _token(value: object) -> str:
+    """Return a token's text; empty for what no header can carry."""
+    text = _text(value)
+    return text if text.isascii() and " " not in text else ""
+
+
 def _scopes(value: object) -> tuple[str, ...] | None:
     words = value.replace(",", " ").split() if isinstance(value, str) else value
     if not isinstance(words, Sequence):
@@ -307,14 +319,14 @@ def _scopes(value: object) -> tuple[str, ...] | None:
     return tuple(tellable(word) for word in words if isinstance(word, str))[:200]
 
 
-def _time(value: object, now: datetime) -> datetime | None:
-    """Read seconds from now, or ISO 8601; None for anything else."""
+def _time(value: object, since: datetime) -> datetime | None:
+    """Read seconds since a time, or ISO 8601 with its zone; None for anything else."""
     try:
         if isinstance(value, str) and not value.isdecimal():
             time = datetime.fromisoformat(value)
             return time.astimezone(UTC) if time.tzinfo else None
         if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            return now + timedelta(seconds=float(value)) if float(value) > 0 else None
+            return since + timedelta(seconds=float(value)) if float(value) > 0 else None
     except (ValueError, OverflowError):
         pass
     return None
@@ -329,7 +341,7 @@ def _said(reply: Reply) -> tuple[str, str]:
     if not isinstance(body, Mapping):
         return "", ""
     errors = body.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else {}
+    first = errors[0] if isinstance(errors, list) and errors else body.get("error")
     nested = first if isinstance(first, Mapping) else {}
     code = _text(body.get("error")) or _text(nested.get("code")) or _text(body.get("type"))
     words = (

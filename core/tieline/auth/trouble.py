@@ -7,7 +7,7 @@ from typing import Literal
 
 from tieline.contract import NeedsReauthError
 from tieline.store import connections as store
-from tieline.store import log, runs
+from tieline.store import log, parking
 from tieline.store.database import Connection
 from tieline.telemetry import get_logger, tellable
 
@@ -16,7 +16,10 @@ __all__ = ["Refusal", "note_recovered", "note_refused", "reauth_hint"]
 _log = get_logger(__name__)
 
 Refusal = Literal["marked", "known", "replaced"]
-"""What became of a refusal: it was news, it was known, or it was about a credential of before."""
+"""What became of a refusal: it was news, it was known, or it was about a credential of before.
+
+Known is a refusal too where the account was disconnected, or removed, meanwhile.
+"""
 
 
 def reauth_hint(name: str) -> str:
@@ -63,7 +66,7 @@ def note_refused(
         _log.error("a connection needs a person", connection_id=connection_id, reason=words)
         return "marked"
     row = store.find_connection(connection, connection_id)
-    return "known" if row is not None and row.state == "needs_reauth" else "replaced"
+    return "replaced" if row is not None and row.state == "ok" else "known"
 
 
 def note_recovered(
@@ -77,7 +80,7 @@ def note_recovered(
     """
     if not store.accept_credential(connection, connection_id, now=now):
         return []
-    run_ids = runs.unpark(connection, connection_id, now)
+    run_ids = parking.unpark(connection, connection_id, now)
     log.add_entry(
         connection,
         at=now,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import and_, case, delete, insert, or_, select, update
 
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection
@@ -29,6 +29,9 @@ __all__ = [
     "read_grant",
     "release_grant",
 ]
+
+
+_CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,8 +120,8 @@ def claim_grant(
 ) -> bool:
     """Take the right to ask for new tokens; False if somebody has it, or they came.
 
-    A lease that ends later than one taken now would was taken by a clock that
-    was set back since; it counts as over.
+    A lease that ends much later than one taken now would was taken by a clock
+    that was set back since; it counts as over.
     """
     until = grants.c.lease_until
     result = connection.execute(
@@ -126,7 +129,7 @@ def claim_grant(
         .where(
             grants.c.connection_id == connection_id,
             grants.c.generation == generation,
-            or_(until.is_(None), until < now, until > now + lease),
+            or_(until.is_(None), until < now, until > now + lease + _CLOCKS_DIFFER),
             or_(
                 grants.c.retry_at.is_(None),
                 grants.c.retry_at <= now,
@@ -169,8 +172,15 @@ def advance_grant(
     """Move on to new tokens; False, changing nothing, if the generation is another by now.
 
     Who holds the lease does not matter: of two answers the first is stored,
-    and the provider knows no other.
+    and the provider knows no other. People who were warned of an end are
+    warned again only if it has moved.
     """
+    before, same_day = grants.c.refresh_expires_at, timedelta(days=1)
+    is_same_end = (
+        before.is_(None)
+        if refresh_expires_at is None
+        else and_(before > refresh_expires_at - same_day, before < refresh_expires_at + same_day)
+    )
     result = connection.execute(
         update(grants)
         .where(grants.c.connection_id == connection_id, grants.c.generation == generation)
@@ -184,7 +194,7 @@ def advance_grant(
             lease_until=None,
             retry_at=None,
             failures=0,
-            warned_days=None,
+            warned_days=case((is_same_end, grants.c.warned_days), else_=None),
             **({} if scopes is None else {"scopes": list(scopes)}),
         )
     )
