@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from rq import Worker as RqWorker
 
 from tieline import __version__
+from tieline.contract import TielineError
 from tieline.engine import mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
@@ -134,10 +135,27 @@ class _Worker(RqWorker):
     def execute_job(self, job: Any, queue: Any) -> None:
         """Do a job only if it is one of ours: whoever writes to Redis runs no code here."""
         if _is_ours(job):
+            self._warm_up(job.args[0])
             super().execute_job(job, queue)
             return
         _log.error("a job that is none of ours was refused", job=str(job.id)[:80])
         job.delete()
+
+    def _warm_up(self, run_id: str) -> None:
+        """Have the data keys of a run's credential here, so that its work-horse inherits them.
+
+        A work-horse ends with its job, and with it what it asked the key
+        service for; with this, a worker bridges an outage from job to job.
+        """
+        if self._installation.vault.kind == "local":
+            return
+        try:
+            with self._installation.database.read() as connection:
+                run = runs.get_run(connection, run_id)
+            if run is not None:
+                self._installation.engine.opener.refresher.peek(run.connection_id)
+        except TielineError as error:
+            _log.debug("no data keys to inherit", run=run_id, reason=error.message)
 
     def run_maintenance_tasks(self) -> None:
         try:

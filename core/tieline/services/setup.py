@@ -62,11 +62,18 @@ def initialise(installation: Installation) -> MadeInstallation:
     return MadeInstallation(
         home=home,
         database=describe_database(installation),
-        key="TIELINE_KEY" if installation.settings.key else str(installation.key_path),
+        key=_describe_key(installation),
         has_new_key=has_new_key,
         was_revision=was,
         revision=now,
     )
+
+
+def _describe_key(installation: Installation) -> str:
+    settings = installation.settings
+    if settings.kms_key_id:
+        return f"AWS KMS, {settings.kms_key_id}"
+    return "TIELINE_KEY" if settings.key else str(installation.key_path)
 
 
 def upgrade_database(installation: Installation) -> tuple[str | None, str]:
