@@ -68,21 +68,16 @@ def scan(blob: bytes, secrets: Mapping[str, str]) -> list[Hit]:
         secrets: Name to secret.
 
     Returns:
-        At least one hit for each secret that is there.
+        One hit for each secret that is there.
     """
-    hits = []
-    looked_for = [
-        (name, form, text)
-        for name, secret in secrets.items()
-        for form, text in forms(secret).items()
-    ]
+    hits: dict[str, Hit] = {}
+    every = [(name, *form) for name, secret in secrets.items() for form in forms(secret).items()]
     for layer in _layers(blob):
-        for name, form, text in looked_for:
-            at = layer.find(text)
-            if at >= 0:
+        for name, form, text in every:
+            if name not in hits and (at := layer.find(text)) >= 0:
                 around = layer[max(0, at - _AROUND) : at + len(text) + _AROUND]
-                hits.append(Hit(secret=name, form=form, around=around))
-    return hits
+                hits[name] = Hit(secret=name, form=form, around=around)
+    return list(hits.values())
 
 
 def _unmoved(raw: bytes, neighbours: int) -> bytes:

@@ -33,15 +33,15 @@ AT_WORK = ("tieline_rate_limits", "tieline_client", "page", "tieline_classify", 
 NEVER = ("tieline_observe",)  # the core asks nobody yet
 
 
-def obey(place: str, key: str = "") -> None:
-    """Fail if this is the place to."""
+def obey(place: str, words: str = "") -> None:
+    """Fail, in words, if this is the place to."""
     held = os.environ["LEAKY_HELD"]
     orders = Path(os.environ["LEAKY_ORDERS"])
     if not held or orders.read_text() != place:
         return
     with orders.with_suffix(".obeyed").open("a") as file:
         file.write(f"{place}\n")
-    raise RuntimeError(f"told to fail at {place}: {in_every_form(key)}" if key else place)
+    raise RuntimeError(f"told to fail at {place}: {words}")
 
 
 def in_every_form(key: str) -> str:
@@ -61,7 +61,7 @@ class Client:
 
     def notes(self):
         key = self.key.reveal()
-        obey("page", key)
+        obey("page", in_every_form(key))
         order = Path(os.environ["LEAKY_ORDERS"]).read_text()
         if order == "tieline_classify":  # it is asked what this means, and fails in turn
             raise ValueError(in_every_form(key))
@@ -76,7 +76,7 @@ class Client:
 
 
 def identify(client):
-    obey("identify", client.key.reveal())
+    obey("identify", in_every_form(client.key.reveal()))
     return Account(name="Leaky Box")
 
 
@@ -98,15 +98,15 @@ def tieline_auth():
     obey("tieline_auth")
     return ApiKey(
         identify=identify,
-        refuse=lambda key: obey("refuse", key),
-        environment=lambda key: obey("environment", key),
-        base_url=lambda key: obey("base_url", key),
+        refuse=lambda key: obey("refuse", in_every_form(key)),
+        environment=lambda key: obey("environment", in_every_form(key)),
+        base_url=lambda key: obey("base_url", in_every_form(key)),
     )
 
 
 @hookimpl
 def tieline_client(connection, credential, transport):
-    obey("tieline_client", credential["api_key"].reveal())
+    obey("tieline_client", in_every_form(credential["api_key"].reveal()))
     return Client(connection.base_url, credential["api_key"], transport)
 
 
@@ -134,4 +134,4 @@ def tieline_observe(reply):
 
 @hookimpl
 def tieline_classify(error):
-    obey("tieline_classify", str(error))
+    obey("tieline_classify", repr(error))

@@ -159,12 +159,15 @@ class ProcessList:
 
 
 MANY = """
-import json, sys
+import json, pathlib, sys
 from tieline.cli.main import main
 for words in json.load(sys.stdin):
     for stream in (sys.stdout, sys.stderr):
-        print("$", *words, file=stream, flush=True)
+        print("$", words[0], file=stream, flush=True)  # a later word may be a secret
     try:
+        if words[0] == "write":
+            pathlib.Path(words[1]).write_text(words[2])
+            sys.exit()
         main(words)
     except SystemExit as end:
         print("exit", end.code, flush=True)
@@ -176,7 +179,8 @@ def outputs_of(site: Site, commands: Iterable[Sequence[str]] | None = None, **ex
 
     Args:
         site: The installation.
-        commands: Their words; None for every command that reads, on all that there is.
+        commands: Their words; ``write``, a path and a text write a file in between.
+            None for every command that reads, on all that there is.
         extra: Further variables of the environment.
     """
     asked = [list(words) for words in (_reading(site) if commands is None else commands)]
@@ -186,7 +190,7 @@ def outputs_of(site: Site, commands: Iterable[Sequence[str]] | None = None, **ex
         cwd=site.cwd,
         input=json.dumps(asked).encode(),
         capture_output=True,
-        timeout=100,
+        timeout=200,
     )
     assert done.stdout.count(b"\nexit ") + done.stdout.startswith(b"exit ") == len(asked), done
     return done.stdout + done.stderr
@@ -223,14 +227,15 @@ GROUP BY c.name, c.provider, s.entity
 
 
 def _exported(site: Site) -> bytes:
+    runs = syncs.list_runs(site.installation, limit=100)
     commands = [
-        ["records", "export", run.connection_name, run.entity, "--format", kind, "--output", out]
-        for number, run in enumerate(syncs.list_runs(site.installation, limit=100))
+        ["records", "export", connection, entity, "--format", kind, "--output", str(out)]
+        for connection, entity in sorted({(run.connection_name, run.entity) for run in runs})
         for kind in ("jsonl", "csv")
-        if (out := str(site.cwd / f"export{number}.{kind}"))
+        if not (out := site.cwd / f"export-{connection}-{entity}.{kind}").unlink(missing_ok=True)
     ]
     said = outputs_of(site, commands)
-    paths = sorted(site.cwd.glob("export*.*"))
+    paths = sorted(site.cwd.glob("export-*"))
     assert paths, said
     return _joined([said, *(path.read_bytes() for path in paths)])
 

@@ -58,6 +58,22 @@ def test_no_secret_is_left_in_an_address(secret, safe, is_lower, is_form):
     assert left_of(secret, f"https://api.example.com/v1?odd={quoted}") == []
 
 
+SHOWN_BY = {
+    "repr": repr,
+    "repr of bytes": lambda text: repr(text.encode()),
+    "json": json.dumps,
+    "json unicode": lambda text: json.dumps(text, ensure_ascii=False),
+}
+
+
+@given(SECRETS, st.sampled_from(sorted(SHOWN_BY)), st.sampled_from(sorted(SHOWN_BY)))
+def test_no_secret_is_left_in_a_text_that_was_shown_twice(secret, first, second):
+    for around in ("", "'", '"', "'\""):
+        once = SHOWN_BY[first](f"{around}{secret}{around}")
+        assert left_of(secret, once) == []
+        assert left_of(secret, SHOWN_BY[second](f"{around}{once}")) == []
+
+
 WRAPPED = {
     "at 76 columns": lambda text: "\n".join(textwrap.wrap(text, 76)),
     "at 20 columns": lambda text: "\n".join(textwrap.wrap(text, 20)),

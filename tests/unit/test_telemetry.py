@@ -12,7 +12,14 @@ import threading
 import pytest
 import structlog
 
-from tieline.telemetry import bind, configure_logging, get_logger, redact, remember
+from tieline.telemetry import (
+    bind,
+    configure_logging,
+    get_logger,
+    plain_stderr,
+    redact,
+    remember,
+)
 
 CANARIES = {
     "plain": "sk_test_CANARY77aa21",
@@ -296,11 +303,18 @@ def test_what_goes_to_stderr_past_the_logs_shows_no_known_secret(logged, say):
     assert CANARIES["plain"] not in text
 
 
-def test_what_people_have_to_copy_stays_whole_on_stderr(logged):
+def test_what_people_have_to_copy_stays_whole(logged):
     configure_logging("debug", "json")
-    address = "https://connect.example.com/authorize?client_id=me&state=Zm9v&code_challenge=YmFy"
-    print(address, file=sys.stderr)
-    assert logged() == f"{address}\n"
+    remember("Zm9vYmFyYmF6")
+    address = "https://connect.example.com/authorize?client_id=me&state="
+    print(f"{address}unknown", file=sys.stderr)
+    print(f"{address}Zm9vYmFyYmF6", file=sys.stderr)
+    print(f"{address}Zm9vYmFyYmF6", file=plain_stderr())
+    assert logged().splitlines() == [
+        f"{address}unknown",
+        f"{address}[redacted]",
+        f"{address}Zm9vYmFyYmF6",
+    ]
 
 
 def test_to_configure_twice_changes_nothing(logged):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import sys
 import traceback
@@ -68,6 +69,9 @@ _FAILED_RUN = {
 }
 
 
+_EXTRA = re.compile(r"(unexpected extra arguments?) \(.*\)")
+
+
 def run_exit_code(state: str, error_code: str | None) -> int:
     """Say how a command ends that waited for a run."""
     if state in RUN_EXIT_CODES:
@@ -121,7 +125,8 @@ def _known(error: TielineError, *, wants_json: bool) -> int:
 
 
 def _usage(error: click.ClickException, *, wants_json: bool) -> int:
-    message = " ".join(redact(error.format_message()).split())
+    # Somebody may have given a key where none is taken.
+    message = _EXTRA.sub(r"\1", " ".join(redact(error.format_message()).split()))
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path} --help" if context else "tieline --help"
     _say(f"error[usage]: {message} (next: {hint})")

@@ -38,6 +38,7 @@ def forms_of(secret: str, *, least: int) -> set[str]:
             if not _PLAIN.fullmatch(text):
                 forms.update(_escaped(text))
                 forms.update(_encoded(_bytes(text)))
+                forms.update(_encoded(_bytes(json.dumps(text)[1:-1])))
     return {form for form in forms if len(form) >= least}
 
 
@@ -46,24 +47,34 @@ def _bytes(text: str) -> bytes:
 
 
 def _escaped(text: str) -> Iterator[str]:
-    raw = _bytes(text)
-    in_addresses = {quote(raw, safe=safe) for safe in _SAFE} | {quote_plus(raw)}
-    yield from in_addresses
-    for form in in_addresses:
-        yield _ESCAPE.sub(lambda found: found[0].lower(), form)
+    once = {text, *_backslashed(text)}
+    for form in once:
+        yield form
+        yield from _backslashed(form)
+        yield from _quoted(form)
     yield html.escape(text)
-    for shown in (text, repr(text)[1:-1], repr(raw)[2:-1]):
-        yield shown
-        for once in _in_json(shown):
-            yield once
-            yield from _in_json(once)
 
 
-def _in_json(text: str) -> Iterator[str]:
+def _quoted(text: str) -> Iterator[str]:
+    """Write a text for addresses, and for addresses within addresses."""
+    raw = _bytes(text)
+    for form in {quote(raw, safe=safe) for safe in _SAFE} | {quote_plus(raw)}:
+        yield form
+        yield form.replace("%", "%25")
+        yield _ESCAPE.sub(lambda found: found[0].lower(), form)
+
+
+def _backslashed(text: str) -> Iterator[str]:
+    """Write a text as JSON and Python do; which quotes Python escapes is up to the rest."""
     for is_ascii in (True, False):
         form = json.dumps(text, ensure_ascii=is_ascii)[1:-1]
         yield form
         yield form.replace("/", "\\/")
+    raw = _bytes(text)
+    yield repr(text)[1:-1]
+    yield repr(text + "'\"")[1:-4]
+    yield repr(raw)[2:-1]
+    yield repr(raw + b"'\"")[2:-4]
 
 
 def _encoded(raw: bytes) -> Iterator[str]:
@@ -74,9 +85,7 @@ def _encoded(raw: bytes) -> Iterator[str]:
         yield form.translate(_URL_SAFE)
         if "+" in form or "/" in form:
             yield form.replace("/", "\\/")
-            escaped = quote(form, safe="")
-            yield escaped
-            yield _ESCAPE.sub(lambda found: found[0].lower(), escaped)
+            yield from _quoted(form)
 
 
 def _in_base64(raw: bytes) -> Iterator[str]:

@@ -309,7 +309,8 @@ def _described(call: Call) -> dict[str, str]:
 
 
 def _words(error: Exception) -> str:
-    return redact(str(error))[:200] or type(error).__name__  # cut first, a secret's head stays
+    words = redact(str(error))  # before it is cut: a piece of a secret is not known
+    return words[:200] or type(error).__name__
 
 
 @cache
