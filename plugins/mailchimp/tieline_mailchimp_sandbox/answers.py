@@ -8,6 +8,7 @@ applications name in their User-Agent: JSON with ``error``, status 400.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +43,12 @@ class Answer:
     content_type: bytes = b""
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
+class Refusal(Exception, ABC):  # noqa: N818 - it is an answer, not a fault of ours
     """An answer that says no."""
 
+    @abstractmethod
     def answer(self, request_id: str) -> Answer:
         """Return it as an answer to the request of that id."""
-        raise NotImplementedError
 
 
 class Problem(Refusal):
