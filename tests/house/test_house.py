@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 import subprocess
@@ -15,7 +16,8 @@ from tieline import contract, failpoints
 from tieline.cli import failures
 from tieline.cli.main import cli
 from tieline.contract import hookspecs
-from tieline.settings import env_example
+from tieline.registry import Registry
+from tieline.services.settings import write_env_example
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "tieline"
@@ -27,7 +29,7 @@ def sources(*folders: str) -> list[Path]:
 
 def test_the_env_example_is_what_the_settings_say():
     """Mend: ./tie config env-example > .env.example."""
-    assert (ROOT / ".env.example").read_text() == env_example()
+    assert (ROOT / ".env.example").read_text() == write_env_example(Registry())
 
 
 def test_every_failpoint_is_in_the_code_and_in_a_test_of_faults():
@@ -45,6 +47,13 @@ def test_every_hook_has_a_line_in_the_reference_with_its_arguments():
         assert f"`{name}({arguments})`" in page
     documented = set(re.findall(r"`(tieline_\w+)\(", page))
     assert documented == {*hookspecs.REQUIRED, *hookspecs.OPTIONAL}
+
+
+@pytest.mark.parametrize("declared", [contract.OAuth2, contract.Revocation])
+def test_every_field_of_a_way_to_sign_in_is_in_the_reference(declared):
+    page = (ROOT / "docs/reference/contract.md").read_text()
+    names = {field.name for field in dataclasses.fields(declared)} - {"kind"}
+    assert {name for name in names if f"`{name}`" not in page and f"`{name}(" not in page} == set()
 
 
 def test_every_exit_code_has_a_line_in_the_reference():

@@ -64,6 +64,39 @@ def test_a_misspelt_name_is_reported_with_the_nearest():
     }
 
 
+MISSPELT = {
+    "TIELINE_SQUARE_CLIENT_SECRT": "TIELINE_SQUARE_CLIENT_SECRET",
+    "TIELINE_SQAURE_CLIENT_ID": "TIELINE_SQUARE_CLIENT_ID",
+    "TIELINE_SQUARE_REDIRECT_URL": "TIELINE_SQUARE_REDIRECT_URI",
+    "TIELINE_SQUARE_RATE_LIMIT": "TIELINE_SQUARE_RATE_LIMITS",
+    "TIELINE_STIRPE_RATE_LIMITS": "TIELINE_STRIPE_RATE_LIMITS",
+}
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_misspelt_name_of_a_provider_s_setting_is_reported_too(name, tmp_path):
+    found = unknown_names({name: "x"}, tmp_path, providers=["square", "stripe"])
+    assert found == {name: f"did you mean {MISSPELT[name]}?"}
+
+
+def test_what_an_installed_provider_takes_is_no_mistake(tmp_path):
+    names = ["CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRET_FILE", "REDIRECT_URI", "ENVIRONMENT"]
+    given = {f"TIELINE_SQUARE_{name}": "x" for name in [*names, "SCOPES", "RATE_LIMITS"]}
+    assert unknown_names(given, tmp_path, providers=["square"]) == {}
+    assert unknown_names(given, tmp_path) == {}
+    assert len(unknown_names(given, tmp_path, providers=["stripe"])) == len(given)
+
+
+def test_a_misspelt_name_in_dotenv_is_reported(tmp_path):
+    (tmp_path / ".env").write_text("TIELINE_KYE=x\n# TIELINE_OLD=y\n")
+    assert unknown_names({}, tmp_path) == {"TIELINE_KYE": "did you mean TIELINE_KEY?"}
+
+
+def test_a_name_that_resembles_none_gets_no_list_of_sixty(tmp_path):
+    found = unknown_names({"TIELINE_XYZZY": "x"}, tmp_path)
+    assert found == {"TIELINE_XYZZY": "tieline config env-example names all"}
+
+
 def test_the_home_follows_the_desktop_s_rules(tmp_path, monkeypatch):
     assert load_settings({"XDG_DATA_HOME": "/data"}, tmp_path).home.as_posix() == "/data/tieline"
     monkeypatch.setenv("HOME", "/home/me")

@@ -213,13 +213,16 @@ def _refused() -> RefusedError:
     )
 
 
+_TEXTS = ("provider", "name", "environment", "base_url", "connection_id", "actor")
+
+
 def _plain(intent: Intent) -> dict[str, Any]:
-    names = ("provider", "name", "environment", "base_url", "connection_id", "actor")
-    return {name: getattr(intent, name) for name in names} | {"scopes": list(intent.scopes)}
+    return {name: getattr(intent, name) for name in _TEXTS} | {"scopes": list(intent.scopes)}
 
 
 def _intent(value: dict[str, Any]) -> Intent:
-    return Intent(**(value | {"scopes": tuple(value["scopes"])}))
+    """Read an intent; what a later version added to it is left out."""
+    return Intent(**{name: value[name] for name in _TEXTS}, scopes=tuple(value["scopes"]))
 
 
 def _digest(text: str) -> str:

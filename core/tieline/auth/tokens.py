@@ -343,10 +343,10 @@ def _said(reply: Reply) -> tuple[str, str]:
     errors = body.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else body.get("error")
     nested = first if isinstance(first, Mapping) else {}
-    code = _text(body.get("error")) or _text(nested.get("code")) or _text(body.get("type"))
-    words = (
-        _text(body.get("error_description"))
-        or _text(nested.get("detail"))
-        or _text(body.get("message"))
+    code = next(
+        filter(None, map(_text, (body.get("error"), nested.get("code"), nested.get("type")))),
+        _text(body.get("type")),
     )
+    said = (body.get("error_description"), nested.get("detail"), nested.get("message"))
+    words = next(filter(None, map(_text, said)), _text(body.get("message")))
     return code, tellable(": ".join(part for part in (code, words) if part))

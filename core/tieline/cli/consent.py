@@ -11,39 +11,42 @@ from __future__ import annotations
 import os
 import queue
 import sys
-import threading
 import webbrowser
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import parse_qsl, urlsplit
 
+import orjson
 import rich_click as click
 
 from tieline.auth import redirect_uri_of
 from tieline.auth.states import STATE_S, Intent, new_secret
 from tieline.cli.face import note, print_json, write_line
+from tieline.cli.pasted import Pasted
 from tieline.contract import TielineError
-from tieline.errors import InvalidInputError, RefusedError
+from tieline.errors import DependencyError, InvalidInputError, RefusedError
 from tieline.services import oauth
 from tieline.services.installation import Installation
-from tieline.services.oauth import Connected
+from tieline.services.oauth import Connected, Link
 from tieline.telemetry import plain_stderr
-from tieline.web import Listener, create_app
 
 __all__ = ["ask_consent", "print_link"]
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 _POLL_S = 0.5
+_PROBE_S = 1.0
 
-Outcome = Connected | TielineError
+Outcomes = queue.Queue[Connected | Exception]
 
 
 def print_link(opened: Installation, intent: Intent, *, as_json: bool) -> None:
     """Print an address that the account's owner may open anywhere."""
-    address = oauth.make_link(opened, intent)
+    link = oauth.make_link(opened, intent)
     if as_json:
-        print_json({"link": address})
+        print_json({"link": link.address})
         return
-    write_line(address.encode())
+    write_line(link.address.encode())
     note("  good for seven days, until the account is connected; `tieline serve` answers it")
 
 
@@ -52,36 +55,46 @@ def ask_consent(opened: Installation, intent: Intent, *, opens_browser: bool) ->
 
     Raises:
         RefusedError: Consent was denied, or nobody came back in ten minutes.
-        InvalidInputError: The redirect address's port is taken.
-        TielineError: As :func:`tieline.services.oauth.complete`.
+        InvalidInputError: The redirect address's port is another program's.
+        TielineError: As :func:`tieline.services.oauth.finish`.
     """
-    outcomes: queue.Queue[Outcome] = queue.Queue()
+    outcomes: Outcomes = queue.Queue()
     process_secret = new_secret()
-    by_hand = oauth.begin(opened, intent, bound_to=process_secret)
     redirect_uri = redirect_uri_of(opened.settings, intent.provider)
-    with _listener(opened, redirect_uri, outcomes) as listener:
-        base = listener.address if listener else _server_of(opened, redirect_uri)
-        link = oauth.make_link(opened, intent).rpartition("/")[2]
-        address = oauth.link_address(base, link)
-        _tell(address, by_hand)
-        if opens_browser and _has_screen():
-            webbrowser.open(address)
+
+    def finish_by_hand(line: str) -> None:
+        _finish_pasted(line, opened, intent, process_secret, outcomes)
+
+    with ExitStack() as stack:
+        is_served = stack.enter_context(_served(opened, intent, redirect_uri, outcomes))
+        link = stack.enter_context(_link(opened, intent))
+        by_hand = oauth.begin(opened, intent, bound_to=process_secret)
+        _tell(link.address if is_served else "", by_hand)
         if sys.stdin.isatty():
-            paste = (opened, intent, process_secret, outcomes)
-            threading.Thread(target=_read_pasted, args=paste, daemon=True).start()
-        return _wait(opened, intent, outcomes, watches=listener is None)
+            stack.enter_context(Pasted(sys.stdin.fileno(), finish_by_hand))
+        if is_served and opens_browser and _has_screen():
+            webbrowser.open(link.address)
+        return _wait(opened, link, outcomes)
 
 
-def _server_of(opened: Installation, redirect_uri: str) -> str:
-    """Return where `tieline serve` answers: the redirect address leads to it."""
-    parts = urlsplit(redirect_uri)
-    return opened.settings.public_url or f"{parts.scheme}://{parts.netloc}"
+@contextmanager
+def _link(opened: Installation, intent: Intent) -> Iterator[Link]:
+    """Make a link that is good for as long as somebody waits here."""
+    link = oauth.make_link(opened, intent)
+    try:
+        yield link
+    finally:
+        with suppress(DependencyError):  # it lapses by itself
+            oauth.drop_link(opened, link)
 
 
 def _tell(address: str, by_hand: str) -> None:
-    note("  Open this address and allow access:")
-    _show(address)
-    note("  On another machine, open this one, and paste the address that you end up at:")
+    if address:
+        note("  Open this address and allow access:")
+        _show(address)
+        note("  On another machine, open this one, and paste the address that you end up at:")
+    else:
+        note("  Open this address, allow access, and paste the address that you end up at:")
     _show(by_hand)
 
 
@@ -90,57 +103,96 @@ def _show(address: str) -> None:
     click.echo(f"    {address}", file=plain_stderr())
 
 
-def _listener(
-    opened: Installation, redirect_uri: str, outcomes: queue.Queue[Outcome]
-) -> AbstractContextManager[Listener | None]:
-    """Listen where the browser comes back to; None where a server does that."""
+@contextmanager
+def _served(
+    opened: Installation, intent: Intent, redirect_uri: str, outcomes: Outcomes
+) -> Iterator[bool]:
+    """Listen where the browser comes back to, unless a server does; False if nobody can.
+
+    Raises:
+        InvalidInputError: Another program has the port, and nobody is there to
+            paste an address.
+    """
+    from tieline.web import Listener, create_app  # noqa: PLC0415 - most commands can spare it
+
     parts = urlsplit(redirect_uri)
-    if parts.scheme != "http" or (parts.hostname or "") not in _LOOPBACK:
-        return nullcontext()
-    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or "127.0.0.1"
-    app = create_app(opened, on_connected=outcomes.put, on_refused=outcomes.put)
+    host = _LOOPBACK.get(parts.hostname or "")
+    if parts.scheme != "http" or host is None:
+        yield True
+        return
+    port = parts.port or 80
+
+    def on_end(ended: Intent, outcome: Connected | Exception) -> None:
+        if ended == intent:  # another `tieline connect` may count on this listener too
+            outcomes.put(outcome)
+
     try:
-        return Listener(app, host=host, port=parts.port or 80)
-    except InvalidInputError:  # a `tieline serve` of this machine listens there already
-        return nullcontext()
+        listener = Listener(create_app(opened, on_end=on_end), host=host, port=port)
+    except InvalidInputError:
+        is_served = _is_ours(host, port)
+        if not is_served and not sys.stdin.isatty():
+            raise
+        yield is_served
+        return
+    with listener:
+        yield True
 
 
-def _read_pasted(
-    opened: Installation, intent: Intent, secret: str, outcomes: queue.Queue[Outcome]
+def _is_ours(host: str, port: int) -> bool:
+    """Tell whether `tieline serve`, or another `tieline connect`, has a port."""
+    from tieline.web import SERVICE  # noqa: PLC0415 - see above
+
+    connection = HTTPConnection(host, port, timeout=_PROBE_S)
+    try:
+        connection.request("GET", "/healthz")
+        told = orjson.loads(connection.getresponse().read(1000))
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return isinstance(told, dict) and told.get("service") == SERVICE
+
+
+def _finish_pasted(
+    line: str, opened: Installation, intent: Intent, secret: str, outcomes: Outcomes
 ) -> None:
-    for line in sys.stdin:
-        text = line.strip()
-        if not text:
-            continue
-        pairs = parse_qsl(urlsplit(text).query)
-        try:
-            if "state" not in dict(pairs) or len(dict(pairs)) != len(pairs):
-                raise InvalidInputError(
-                    "that is not the address that the provider sent you to", code="oauth-pasted"
-                )
-            outcomes.put(oauth.complete(opened, intent.provider, dict(pairs), bound_to=secret))
-        except TielineError as error:
-            outcomes.put(error)
+    """Take an address that somebody pasted; one of another sign-in ends nothing."""
+    try:
+        pairs = parse_qsl(urlsplit(line).query)
+    except ValueError:
+        pairs = []
+    given = dict(pairs)
+    if "state" not in given or len(given) != len(pairs):
+        note("  that is not the address that the provider sent you to; paste all of it")
+        return
+    try:
+        pending = oauth.take(opened, intent.provider, given, bound_to=secret)
+    except RefusedError as error:
+        note(f"  {error.message}")
+        return
+    except TielineError as error:
+        outcomes.put(error)
+        return
+    try:
+        outcomes.put(oauth.finish(opened, pending, given))
+    except Exception as error:  # noqa: BLE001 - whoever waits raises it
+        outcomes.put(error)
 
 
-def _wait(
-    opened: Installation, intent: Intent, outcomes: queue.Queue[Outcome], *, watches: bool
-) -> Connected:
-    before = oauth.find_result(opened, intent)
+def _wait(opened: Installation, link: Link, outcomes: Outcomes) -> Connected:
     until = opened.clock.monotonic() + STATE_S
+    found: Connected | None = None
     while opened.clock.monotonic() < until:
         try:
             outcome = outcomes.get(timeout=_POLL_S)
         except queue.Empty:
-            after = oauth.find_result(opened, intent) if watches else None
-            if after is not None and after != before:
-                return Connected(row=after[0], is_new=before is None, resumed=[], next_url="")
+            if found is not None:  # by another process: ours would have told more by now
+                return found
+            if (row := oauth.find_connected(opened, link)) is not None:
+                found = Connected(row=row, is_new=True, resumed=[], next_url="")
             continue
         if isinstance(outcome, Connected):
             return outcome
-        if isinstance(outcome, InvalidInputError) and outcome.slug == "oauth-pasted":
-            note(f"  {outcome.message}")
-            continue
         raise outcome
     raise RefusedError(
         "nobody came back from the provider in ten minutes", hint="start again", code="oauth-state"

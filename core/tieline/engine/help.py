@@ -7,7 +7,7 @@ import traceback
 from datetime import timedelta
 from pathlib import Path
 
-from tieline.auth import OpenConnection, note_refused
+from tieline.auth import OpenConnection, note_refused, reauth_hint
 from tieline.auth.trouble import Refusal
 from tieline.contract import (
     Entity,
@@ -29,6 +29,7 @@ from tieline.errors import (
     WorkerLostError,
 )
 from tieline.settings import Settings
+from tieline.store import connections as connection_store
 from tieline.store import dead_letters, log, runs
 from tieline.store.database import Connection
 from tieline.store.rows import RunRow
@@ -86,27 +87,33 @@ def _open_and_work(engine: Engine, run: RunRow, stop: threading.Event, *, may_re
     Returns:
         False if the credential was refused and there is a new one.
     """
-    generation = None
+    # Read first: what is refused from here on may have been replaced by the time it is noted.
+    generation = _generation_of(engine, run)
     try:
         opened = engine.opener.open(run.connection_id, stop=stop)
         try:
             _work(engine, run, opened, opened.plugin.entity(run.entity), stop)
-        finally:
+        except NeedsReauthError:
             generation = opened.generation
+            if not (may_renew and engine.opener.renew_refused(run.connection_id, generation)):
+                raise
+            return False
+        finally:
             opened.transport.close()
     except NeedsReauthError as error:
-        if may_renew and engine.opener.renew_refused(run.connection_id, generation):
-            return False
         _need_reauth(engine, run, error, generation)
     return True
+
+
+def _generation_of(engine: Engine, run: RunRow) -> int | None:
+    with engine.database.read() as connection:
+        return connection_store.read_sealed(connection, run.connection_id)[1]
 
 
 def _settle(engine: Engine, run: RunRow, error: Exception) -> None:
     """Decide what becomes of a run that met an error."""
     if isinstance(error, (RetryLaterError, KeyUnavailableError)):
         _put_off(engine, run, error)
-    elif isinstance(error, NeedsReauthError):
-        _need_reauth(engine, run, error, None)
     elif isinstance(error, WorkerLostError):
         _bury(engine, run, error)
     elif isinstance(error, TielineError):
@@ -241,6 +248,7 @@ def _need_reauth(
     engine: Engine, run: RunRow, error: NeedsReauthError, generation: int | None
 ) -> None:
     """Park the run, and mark its connection, unless somebody gave it a new credential meanwhile."""
+    error.hint = error.hint or reauth_hint(run.connection_name)
 
     def park(connection: Connection) -> Refusal:
         refusal = note_refused(

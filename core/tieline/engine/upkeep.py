@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 from tieline.auth import auth_of, reauth_hint
@@ -23,6 +24,7 @@ WARNED_DAYS = (30, 7, 1)
 """How many days before a consent ends people are told, each time once."""
 
 _AT_ONCE = 200
+_SLOW_S = 5.0
 
 
 def look_after_grants(engine: Engine, stop: threading.Event | None = None) -> int:
@@ -33,7 +35,7 @@ def look_after_grants(engine: Engine, stop: threading.Event | None = None) -> in
 
     Args:
         engine: The parts.
-        stop: Set when this process has to leave.
+        stop: Set when this process has to leave: no further grant is taken up.
 
     Returns:
         How many were renewed.
@@ -42,6 +44,7 @@ def look_after_grants(engine: Engine, stop: threading.Event | None = None) -> in
         DependencyError: The database does not answer.
     """
     renewed, after = 0, ""
+    silent: set[tuple[str, str]] = set()
     while not (stop and stop.is_set()):
         with engine.database.read() as connection:
             found = grants.list_grants(connection, after=after, limit=_AT_ONCE)
@@ -49,16 +52,45 @@ def look_after_grants(engine: Engine, stop: threading.Event | None = None) -> in
             if stop and stop.is_set():
                 break
             after = row.id
-            try:
-                renewed += _renew_if_old(engine, row, grant)
-                _warn_if_ending(engine, row, grant)
-            except DependencyError:
-                raise
-            except TielineError as error:  # told where it matters; the others go on
-                _log.warning("a grant was passed over", connection=row.name, reason=error.message)
+            renewed += _look_after(engine, row, grant, silent)
         if len(found) < _AT_ONCE:
             break
     return renewed
+
+
+def _look_after(
+    engine: Engine, row: ConnectionRow, grant: GrantRow, silent: set[tuple[str, str]]
+) -> bool:
+    """Renew one grant if it is old, else warn of its end; say whether it was renewed.
+
+    Args:
+        engine: The parts.
+        row: Its connection.
+        grant: The grant.
+        silent: Where nobody answered in good time: there is no hurry, so the
+            others of that provider wait for the next round, and hold up nobody.
+    """
+    where = (row.provider, row.base_url)
+    asked_at = engine.clock.monotonic()
+    if where not in silent and _guarded(row, lambda: _renew_if_old(engine, row, grant)):
+        return True  # it may end at another time by now
+    if engine.clock.monotonic() - asked_at > _SLOW_S:
+        silent.add(where)
+    _guarded(row, lambda: _warn_if_ending(engine, row, grant))
+    return False
+
+
+def _guarded(row: ConnectionRow, step: Callable[[], bool]) -> bool:
+    """Take a step for one grant; whatever is wrong with it, the others have their turn."""
+    try:
+        return step()
+    except DependencyError:
+        raise
+    except TielineError as error:  # told where it matters
+        _log.warning("a grant was passed over", connection=row.name, reason=error.message)
+    except Exception:  # noqa: BLE001 - a bug, and no reason to let the others end
+        _log.exception("a grant was passed over", connection=row.name)
+    return False
 
 
 def _renew_if_old(engine: Engine, row: ConnectionRow, grant: GrantRow) -> bool:
@@ -72,14 +104,14 @@ def _renew_if_old(engine: Engine, row: ConnectionRow, grant: GrantRow) -> bool:
     return held.generation != grant.generation
 
 
-def _warn_if_ending(engine: Engine, row: ConnectionRow, grant: GrantRow) -> None:
+def _warn_if_ending(engine: Engine, row: ConnectionRow, grant: GrantRow) -> bool:
     if grant.refresh_expires_at is None:
-        return
+        return False
     now = engine.clock.now()
     left = grant.refresh_expires_at - now
     days = min((days for days in WARNED_DAYS if left <= timedelta(days=days)), default=None)
     if days is None or (grant.warned_days is not None and grant.warned_days <= days):
-        return
+        return False
     until = f"{grant.refresh_expires_at:%Y-%m-%d %H:%M} UTC"
     words = f"the consent ends at {until}, in {max(left.days, 0)} days"
 
@@ -96,7 +128,9 @@ def _warn_if_ending(engine: Engine, row: ConnectionRow, grant: GrantRow) -> None
             )
         return is_news
 
-    if engine.database.transact(warn):
+    is_first = engine.database.transact(warn)
+    if is_first:
         _log.error(
             "a consent ends soon", connection=row.name, reason=words, next=reauth_hint(row.name)
         )
+    return is_first

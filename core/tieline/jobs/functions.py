@@ -12,9 +12,11 @@ from tieline.engine import help_run as work_on
 from tieline.engine import mourn, this_worker
 from tieline.errors import DependencyError
 from tieline.services.installation import Installation
+from tieline.store import grants
 
 __all__ = ["help_run", "use"]
 
+_LOOK_S = 0.2
 _stop = threading.Event()
 _installation: Installation | None = None
 
@@ -49,7 +51,9 @@ def leave_with_parent(poll_s: float = 1.0) -> None:
 def leave_in_time(patience_s: float = 7.0) -> None:
     """Leave without the page at hand if its call takes longer than a leaving process may.
 
-    Whatever is committed stays; the leases are given back, the rest is read again.
+    Whatever is committed stays; the leases are given back, the rest is read
+    again. New tokens that are on their way are waited for: where the old ones
+    are used up by then, nobody could ask for them again.
     """
 
     def watch() -> None:
@@ -58,11 +62,21 @@ def leave_in_time(patience_s: float = 7.0) -> None:
         try:
             if _installation is not None:
                 mourn(_installation.engine, this_worker(), has_died=False)
+                _let_tokens_be_stored(_installation)
         except DependencyError:
             pass  # the leases lapse by themselves
         os._exit(0)
 
     threading.Thread(target=watch, name="leave", daemon=True).start()
+
+
+def _let_tokens_be_stored(installation: Installation) -> None:
+    until = time.monotonic() + 3 * installation.settings.token_deadline_s
+    while time.monotonic() < until:
+        with installation.database.read() as connection:
+            if not grants.is_asking(connection, this_worker(), installation.clock.now()):
+                return
+        time.sleep(_LOOK_S)
 
 
 def help_run(run_id: str) -> None:

@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from types import FrameType
 
 from tieline.engine.tick import MOST_AT_ONCE, tick
@@ -24,13 +25,17 @@ _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 15.0
 _POLL_S = 0.5
 _LEAVE_WITHIN_S = 0.7
+_STORE_S = 2.0
 _LOOK_AFTER_S = 300.0
 
 
 def schedule(installation: Installation, *, parent: int | None = None) -> None:
     """Take ticks until SIGTERM or SIGINT; leave within a second, whatever hangs.
 
-    A scheduler that loses the database or Redis goes on when they are back.
+    One that is in the middle of renewing tokens ends that first, for an answer
+    that nobody stores may be a lost grant; the same signal twice ends it all
+    the same. A scheduler that loses the database or Redis goes on when they
+    are back.
 
     Args:
         installation: Where.
@@ -54,16 +59,33 @@ def schedule(installation: Installation, *, parent: int | None = None) -> None:
     loop = threading.Thread(target=_loop, args=(installation, stop), name="ticks", daemon=True)
     loop.start()
     # A thread of its own: a provider that is slow to renew tokens must hold up no tick.
-    threading.Thread(target=_look_after, args=(installation, stop), daemon=True).start()
+    keeper = threading.Thread(
+        target=_look_after, args=(installation, stop), name="upkeep", daemon=True
+    )
+    keeper.start()
+    seen: set[int] = set()
     while loop.is_alive() and (parent is None or os.getppid() == parent):
         try:
-            signals.get(timeout=_POLL_S)
+            seen.add(signals.get(timeout=_POLL_S))
         except queue.Empty:
             continue
         break
     stop.set()
     # What it is in the middle of is one transaction: cut short, it was never begun.
     loop.join(_LEAVE_WITHIN_S)
+    until = time.monotonic() + 2 * installation.settings.token_deadline_s + _STORE_S
+    while keeper.is_alive() and time.monotonic() < until and not _insists(signals, seen):
+        keeper.join(_SHORTEST_SLEEP_S)
+
+
+def _insists(signals: queue.SimpleQueue[int], seen: set[int]) -> bool:
+    """Say whether a signal came twice; Ctrl-C comes from the terminal, and then from `up`."""
+    while not signals.empty():
+        number = signals.get()
+        if number in seen:
+            return True
+        seen.add(number)
+    return False
 
 
 def _look_after(installation: Installation, stop: threading.Event) -> None:

@@ -381,6 +381,7 @@ def check_name(name: str) -> None:
 
 def _check_key(plugin: Plugin, auth: ApiKey, key: Secret) -> str:
     text = key.reveal().strip()
+    remember(text)  # before the plugin looks at it
     title = plugin.provider.title
     hint = f"copy it from {auth.where}" if auth.where else ""
     if not text:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tieline.auth import reauth_hint
 from tieline.contract import TielineError
 from tieline.coordination import report
 from tieline.services import keys, setup
@@ -52,7 +53,8 @@ def examine(installation: Installation) -> list[Finding]:
 
 
 def _config(installation: Installation) -> Iterator[Finding]:
-    unknown = unknown_names()
+    disabled = installation.settings.providers_disabled
+    unknown = unknown_names(providers={*installation.registry.names(), *disabled})
     for name, suggestion in unknown.items():
         yield Finding(
             subject="config", level="warn", message=f"{name} means nothing", fix=suggestion
@@ -180,8 +182,8 @@ def _connections(installation: Installation) -> Iterator[Finding]:
             yield Finding(
                 subject="connections",
                 level="fail",
-                message=f"{row.name}: {row.provider} refuses its credential",
-                fix=f"tieline connect {row.provider} --name {row.name} --replace",
+                message=f"{row.name}: {row.trouble or f'{row.provider} refuses its credential'}",
+                fix=reauth_hint(row.name),
             )
     good = sum(1 for row in rows if row.state == "ok")
     yield Finding(subject="connections", level="ok", message=f"{good} of {len(rows)} ok")

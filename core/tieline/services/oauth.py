@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from urllib.parse import quote, urlencode
 
-from tieline.auth import application_of, connection_of, redirect_uri_of
+from tieline.auth import Grant, application_of, connection_of, redirect_uri_of
+from tieline.auth.application import start_address
 from tieline.auth.states import Intent, Pending, States, new_secret
 from tieline.contract import (
     Account,
@@ -41,21 +42,24 @@ from tieline.telemetry import remember, tellable
 
 __all__ = [
     "Connected",
+    "Link",
     "begin",
-    "begin_from_link",
-    "complete",
-    "find_result",
+    "drop_link",
+    "find_connected",
+    "finish",
     "intend",
     "intend_again",
-    "link_address",
     "make_link",
+    "open_link",
+    "take",
     "takes_oauth",
 ]
 
 _CODE = re.compile(r"[\x21-\x7e]{1,4096}")
 _LONGEST_PARAMETER = 4096
 _PATIENCE_S = (0.3, 1.0)
-_LOCAL_PATH = re.compile(r"/(?:[A-Za-z0-9_.~-]+/?)*(?:\?[A-Za-z0-9_.~=&-]*)?")
+_LONGEST_NEXT = 2048
+_LOCAL_PATH = re.compile(r"/(?:[A-Za-z0-9_.~-]+/)*[A-Za-z0-9_.~-]*(?:\?[A-Za-z0-9_.~=&-]*)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +77,19 @@ class Connected:
     is_new: bool
     resumed: list[str]
     next_url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """An address that may be opened, in any browser, to connect an account.
+
+    Attributes:
+        address: All of it; holds the link's secret.
+        digest: By which it is known here.
+    """
+
+    address: str
+    digest: str
 
 
 def takes_oauth(plugin: Plugin) -> bool:
@@ -199,7 +216,8 @@ def begin(
         next_url=_checked_next(installation, next_url),
     )
     state = States(installation.redis).put(pending, bound_to=bound_to)
-    remember(state)
+    for secret in (state, verifier, bound_to):
+        remember(secret)
     asked = {
         "response_type": "code",
         "client_id": application.client_id,
@@ -218,39 +236,57 @@ def begin(
     return f"{address}{'&' if '?' in address else '?'}{urlencode(asked, quote_via=quote)}"
 
 
-def make_link(installation: Installation, intent: Intent) -> str:
-    """Make an address that its owner may open, in any browser, to connect the account.
+def make_link(installation: Installation, intent: Intent) -> Link:
+    """Make an address that an account's owner may open, in any browser, to connect it.
+
+    Raises:
+        SettingsError: The redirect address of the provider's application is none.
+        DependencyError: Redis does not answer.
+    """
+    link, digest = States(installation.redis).put_link(intent)
+    remember(link)
+    return Link(address=start_address(installation.settings, intent.provider, link), digest=digest)
+
+
+def open_link(installation: Installation, link: str) -> tuple[Intent, str]:
+    """Return what a link is for, and its digest; it stays good until the account is connected.
+
+    Raises:
+        RefusedError: The link is over.
+        DependencyError: Redis does not answer.
+    """
+    intent, digest = States(installation.redis).find_link(link)
+    remember(link)
+    return intent, digest
+
+
+def drop_link(installation: Installation, link: Link) -> None:
+    """End a link that nobody waits for any more.
 
     Raises:
         DependencyError: Redis does not answer.
     """
-    return link_address(
-        installation.settings.public_url or "http://127.0.0.1:8377",
-        States(installation.redis).put_link(intent),
-    )
+    States(installation.redis).end_link(link.digest)
 
 
-def link_address(base: str, link: str) -> str:
-    """Return where a link is opened."""
-    return f"{base}/oauth/start/{link}"
-
-
-def begin_from_link(
-    installation: Installation, link: str, *, bound_to: str, next_url: str = ""
-) -> str:
-    """Begin for whoever opened a link; as :func:`begin`.
+def find_connected(installation: Installation, link: Link) -> ConnectionRow | None:
+    """Return the connection that a link led to, in whatever process; None: none yet.
 
     Raises:
-        RefusedError: The link is over.
+        RefusedError: The link is gone; nobody can come back by it.
+        DependencyError: The database or Redis does not answer.
     """
-    intent, digest = States(installation.redis).find_link(link)
-    return begin(installation, intent, bound_to=bound_to, link=digest, next_url=next_url)
+    connection_id = States(installation.redis).find_connected(link.digest)
+    if connection_id is None:
+        return None
+    with installation.database.read() as transaction:
+        return store.find_connection(transaction, connection_id)
 
 
-def complete(
+def take(
     installation: Installation, provider: str, given: Mapping[str, str], *, bound_to: str
-) -> Connected:
-    """Take what came back from a consent page; nothing is stored unless all is well.
+) -> Pending:
+    """Take the state that came back from a consent page; it is used up, whatever comes of it.
 
     Args:
         installation: Where.
@@ -261,17 +297,34 @@ def complete(
 
     Raises:
         NotFoundError: No such provider.
-        RefusedError: The state is unknown, used, expired, of another provider
-            or another browser; the answer is another server's; consent was
-            denied; or it is another account than before.
+        RefusedError: The state is unknown, used, of another provider or
+            another browser.
+        DependencyError: Redis does not answer.
+    """
+    _oauth(installation.registry.get(provider))
+    states = States(installation.redis)
+    return states.take(given.get("state", ""), provider=provider, bound_to=bound_to)
+
+
+def finish(installation: Installation, pending: Pending, given: Mapping[str, str]) -> Connected:
+    """Exchange what came with a good state; nothing is stored unless all is well.
+
+    Args:
+        installation: Where.
+        pending: The state.
+        given: The parameters of the address.
+
+    Raises:
+        RefusedError: The answer is another server's; consent was denied; or it
+            is another account than before.
+        InvalidInputError: There is no code.
         ProviderError: The code was refused, or the provider did not answer.
+        SettingsError: The provider does not know the application.
         VaultError: The credential cannot be sealed now; the code was not used.
         DependencyError: The database or Redis does not answer.
     """
-    plugin = installation.registry.get(provider)
+    plugin = installation.registry.get(pending.intent.provider)
     oauth = _oauth(plugin)
-    states = States(installation.redis)
-    pending = states.take(given.get("state", ""), provider=provider, bound_to=bound_to)
     title = plugin.provider.title
     if oauth.issuer and given.get("iss") != oauth.issuer:
         raise RefusedError(
@@ -290,22 +343,8 @@ def complete(
     remember(code)
     connected = _exchange(installation, plugin, oauth, pending, Secret(code), given)
     if pending.link:
-        states.drop_link(pending.link)
+        States(installation.redis).end_link(pending.link, connection_id=connected.row.id)
     return connected
-
-
-def find_result(
-    installation: Installation, intent: Intent
-) -> tuple[ConnectionRow, int | None] | None:
-    """Return the connection that an intent leads to and its credential's generation.
-
-    None while there is none: whoever waits for another process compares.
-    """
-    with installation.database.read() as transaction:
-        row = store.find_connection(transaction, intent.connection_id or intent.name)
-        if row is None:
-            return None
-        return row, store.read_sealed(transaction, row.id)[1]
 
 
 def _exchange(
@@ -338,19 +377,41 @@ def _exchange(
         ) from None
     except OutcomeUnknownError as error:
         raise RetryLaterError(error.message, hint="start again") from None
+    actor = pending.intent.actor
     account = _identified(installation, oauth, row, grant.fields)
-    row = with_account(plugin, row, account)
-    other = find_same_account(installation, row)
-    if other is not None:
-        # Some providers end the older grant of an account: the newer one serves both.
-        row = replace(other, state="ok", trouble=None, trouble_at=None)
-        prepared = prepare(installation, row.id, grant.fields)
+    try:
+        row = with_account(plugin, row, account)
+    except RefusedError:
+        # It is not what was asked for; but whose it is, must not lose access by that.
+        stranger = with_account(plugin, replace(row, account_id=None), account)
+        _store_for_another(installation, stranger, grant, actor=actor)
+        raise
+    if stored := _store_for_another(installation, row, grant, actor=actor):
+        row, resumed = stored
+        return Connected(row=row, is_new=False, resumed=resumed, next_url=pending.next_url)
     with installation.database.read() as transaction:
         is_new = store.find_connection(transaction, row.id) is None
-    resumed = store_connection(
-        installation, row, grant.fields, prepared, actor=pending.intent.actor, grant=grant
-    )
+    resumed = store_connection(installation, row, grant.fields, prepared, actor=actor, grant=grant)
     return Connected(row=row, is_new=is_new, resumed=resumed, next_url=pending.next_url)
+
+
+def _store_for_another(
+    installation: Installation, row: ConnectionRow, grant: Grant, *, actor: str
+) -> tuple[ConnectionRow, list[str]] | None:
+    """Give a grant to the other connection of its account; None, storing nothing, without one.
+
+    Some providers end the older grant of an account as soon as there is a
+    newer one. So the newer one has to serve whatever has that account.
+    """
+    other = find_same_account(installation, row)
+    if other is None:
+        return None
+    other = replace(other, state="ok", trouble=None, trouble_at=None)
+    prepared = prepare(installation, other.id, grant.fields)
+    resumed = store_connection(
+        installation, other, grant.fields, prepared, actor=actor, grant=grant
+    )
+    return other, resumed
 
 
 def _identified(
@@ -412,9 +473,9 @@ def _checked_next(installation: Installation, next_url: str) -> str:
     Raises:
         InvalidInputError: It is neither a plain path of ours nor a listed address.
     """
-    if not next_url or next_url in installation.settings.return_urls:
+    if not next_url or next_url.removesuffix("/") in installation.settings.return_urls:
         return next_url
-    if _LOCAL_PATH.fullmatch(next_url):
+    if len(next_url) <= _LONGEST_NEXT and _LOCAL_PATH.fullmatch(next_url):
         return next_url
     raise InvalidInputError(
         f"next: {next_url[:100]!r} is neither a path of this server nor one of TIELINE_RETURN_URLS",

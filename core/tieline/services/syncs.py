@@ -13,7 +13,7 @@ from tieline.engine.plan import Range
 from tieline.errors import DependencyError, InvalidInputError, NotFoundError, RefusedError
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
-from tieline.store import log, records, runs
+from tieline.store import log, parking, records, runs, sightings
 from tieline.store.connections import ConnectionRow
 from tieline.store.rows import RunRow
 
@@ -138,6 +138,8 @@ def run_log(installation: Installation, run_id: str) -> list[dict[str, Any]]:
 def cancel_run(installation: Installation, run_id: str, *, actor: str) -> RunRow:
     """Ask a run to stop at its next page; what it committed stays.
 
+    One that is parked, until its account is connected again, ends at once.
+
     Raises:
         NotFoundError: There is none of that id.
         RefusedError: It is over.
@@ -146,8 +148,10 @@ def cancel_run(installation: Installation, run_id: str, *, actor: str) -> RunRow
     with installation.database.write() as transaction:
         now = installation.clock.now()
         if not runs.request_cancel(transaction, run_id, now):
-            raise RefusedError(f"the run {run_id} is over: {run.state}", code="run-over")
-        runs.end_resting(transaction, run_id, now)
+            if not parking.end_parked(transaction, run_id, now):
+                raise RefusedError(f"the run {run_id} is over: {run.state}", code="run-over")
+        elif runs.end_resting(transaction, run_id, now):
+            sightings.drop_sightings(transaction, run_id)
         log.add_entry(
             transaction,
             at=now,

@@ -10,7 +10,12 @@ from types import MappingProxyType
 from tieline.contract.errors import SettingsError
 from tieline.contract.values import Secret
 
-__all__ = ["Application", "is_application_setting", "read_applications"]
+__all__ = [
+    "Application",
+    "application_settings",
+    "is_application_setting",
+    "read_applications",
+]
 
 _FIELDS = ("CLIENT_ID", "CLIENT_SECRET", "REDIRECT_URI", "ENVIRONMENT", "SCOPES")
 _NAME = re.compile(f"TIELINE_([A-Z][A-Z0-9_]*?)_({'|'.join(_FIELDS)})(_FILE)?")
@@ -41,6 +46,11 @@ class Application:
 def is_application_setting(name: str) -> bool:
     """Say whether a variable is of the form ``TIELINE_<PROVIDER>_CLIENT_ID``."""
     return _NAME.fullmatch(name) is not None
+
+
+def application_settings(provider: str) -> list[str]:
+    """Name the variables that describe a provider's application, without ``_FILE``."""
+    return [f"TIELINE_{provider.upper()}_{field}" for field in _FIELDS]
 
 
 def read_applications(

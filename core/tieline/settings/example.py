@@ -1,13 +1,15 @@
-"""Write ``.env.example`` from the schema, so that it cannot go stale."""
+"""Write ``.env.example`` from the schema and the plugins, so that it cannot go stale."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tieline.settings.load import PREFIX
 from tieline.settings.schema import SettingsSchema, is_secret
 
-__all__ = ["env_example"]
+__all__ = ["ApplicationExample", "env_example"]
 
 _HEAD = """\
 # Settings of Tieline. Copy to .env and set what you need: every line is optional.
@@ -19,17 +21,94 @@ _LIMITS = """\
 # per account (or "endpoint", "application"), requests in flight. none: no limit.
 #TIELINE_STRIPE_RATE_LIMITS=80/second; 20/second endpoint; concurrency=8
 """
+_WIDTH = 90
 
 
-def env_example() -> str:
-    """Return the text of ``.env.example``: every setting, explained, commented out."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApplicationExample:
+    """What there is to say of a provider where people sign in.
+
+    Attributes:
+        provider: Its name.
+        title: As it writes itself.
+        where: Address of the page where applications are registered; empty if
+            the plugin names none.
+        environments: Name to base address, the default one first.
+        scopes: Asked for by default.
+        needs_secret: An application without a secret is none.
+    """
+
+    provider: str
+    title: str
+    where: str
+    environments: Mapping[str, str]
+    scopes: Sequence[str]
+    needs_secret: bool
+
+
+def env_example(applications: Sequence[ApplicationExample] = ()) -> str:
+    """Return the text of ``.env.example``: every setting, explained, commented out.
+
+    Args:
+        applications: Of the installed plugins, in the order in which they are shown.
+    """
     parts = [_HEAD]
     for name, field in SettingsSchema().fields.items():
         doc = field.metadata["doc"] + (" Secret." if is_secret(field) else "")
         default = field.load_default
         said = f"Default: {str(default).lower() if isinstance(default, bool) else default}."
-        lines = textwrap.wrap(f"{doc} {said if default != '' else ''}".strip(), 90)
-        parts.append("".join(f"# {line}\n" for line in lines))
-        parts[-1] += f"#{PREFIX}{name.upper()}={field.metadata['example']}\n"
+        text = f"{doc} {said if default != '' else ''}".strip()
+        parts.append(_setting(name.upper(), text, field.metadata["example"]))
     parts.append(_LIMITS)
+    for application in applications:
+        parts.append(_comment(_introduced(application)))
+        parts += [_setting(*each) for each in _settings_of(application)]
     return "\n".join(parts)
+
+
+def _introduced(of: ApplicationExample) -> str:
+    first, *others = of.environments
+    registered = f", registered at {of.where}" if of.where else ""
+    both = " and ".join([first, *others])
+    apart = (
+        f"Its environments {both} have ids and secrets of their own: develop with"
+        f" {' or '.join(others)}, run with {first}."
+        if others
+        else f"It has one environment, {first}: for development register a second application."
+    )
+    return (
+        f"{of.title}: the application by which it knows this installation{registered}. Needed"
+        f" where people connect accounts by signing in (OAuth 2). {apart}"
+    )
+
+
+def _settings_of(of: ApplicationExample) -> Iterator[tuple[str, str, str]]:
+    """Yield name, explanation and example of each setting."""
+    name, path = of.provider.upper(), f"/oauth/callback/{of.provider}"
+    first, *others = of.environments
+    yield f"{name}_CLIENT_ID", "Id of the application.", "id-of-your-application"
+    without = "" if of.needs_secret else " Empty: a public application, which has none."
+    secret = f"Secret of the application.{without} Secret."
+    yield f"{name}_CLIENT_SECRET", secret, "secret-of-your-application"
+    redirect = (
+        "Where the provider sends people back to, exactly as it is registered there. In"
+        " production an https address that leads to `tieline serve`. Empty:"
+        f" TIELINE_PUBLIC_URL followed by {path}; without that, for development,"
+        f" http://127.0.0.1:8377{path}"
+    )
+    yield f"{name}_REDIRECT_URI", redirect, f"https://tieline.example.com{path}"
+    known = ", ".join(f"{each} ({url})" for each, url in of.environments.items())
+    environment = f"Environment of the application: {known}. Default: {first}."
+    yield f"{name}_ENVIRONMENT", environment, others[0] if others else first
+    asked = f"Empty: {', '.join(of.scopes)}." if of.scopes else "Empty: none are asked for."
+    scopes = f"Rights to ask for, separated by commas. {asked}"
+    yield f"{name}_SCOPES", scopes, ",".join(of.scopes)
+
+
+def _setting(name: str, text: str, example: str) -> str:
+    return f"{_comment(text)}#{PREFIX}{name}={example}\n"
+
+
+def _comment(text: str) -> str:
+    lines = textwrap.wrap(text, _WIDTH, break_long_words=False)
+    return "".join(f"# {line}\n" for line in lines)

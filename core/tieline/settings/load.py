@@ -16,6 +16,7 @@ from tieline.contract.values import Secret
 from tieline.errors import nearest
 from tieline.settings.applications import (
     Application,
+    application_settings,
     is_application_setting,
     read_applications,
 )
@@ -104,23 +105,45 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
     return _settings(loaded, environ)
 
 
-def unknown_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Find ``TIELINE_*`` variables that mean nothing.
+def unknown_names(
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    *,
+    providers: Iterable[str] | None = None,
+) -> dict[str, str]:
+    """Find ``TIELINE_*`` variables that mean nothing, in the environment and in ``.env``.
 
     Args:
         environ: The environment; the process's own if None.
+        folder: Where ``.env`` is looked for; the working folder if None.
+        providers: Names of those that are installed; None: any may be.
 
     Returns:
         Variable name to a suggestion, for each that no setting has.
     """
     environ = os.environ if environ is None else environ
+    given = {*environ, *_read_dotenv((folder or Path.cwd()) / ".env")}
     known = {f"{PREFIX}{name.upper()}" for name in _SCHEMA.fields}
-    known |= {f"{name}_FILE" for name in known} | _OUTSIDE
+    for provider in providers or ():
+        known |= {f"{PREFIX}{provider.upper()}_RATE_LIMITS", *application_settings(provider)}
+    accepted = known | {f"{name}_FILE" for name in known} | _OUTSIDE
+    is_any = providers is None
     return {
-        name: nearest(name, known)
-        for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known and not _is_of_a_provider(name)
+        name: _suggested(name, known)
+        for name in sorted(given)
+        if name.startswith(PREFIX)
+        and name not in accepted
+        and not (is_any and _is_of_a_provider(name))
     }
+
+
+def _suggested(name: str, known: Iterable[str]) -> str:
+    short = name.removeprefix(PREFIX)  # by what they all begin with, all are alike
+    start = "did you mean "
+    close = nearest(short, (each.removeprefix(PREFIX) for each in known))
+    if close.startswith(start):
+        return f"{start}{PREFIX}{close.removeprefix(start)}"
+    return "tieline config env-example names all"
 
 
 def _is_of_a_provider(name: str) -> bool:

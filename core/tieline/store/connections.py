@@ -265,6 +265,9 @@ def mark_disconnected(connection: Connection, connection_id: str, now: datetime)
 
 def delete_connection(connection: Connection, connection_id: str) -> None:
     """Remove a connection with all that hangs on it; the sync log stays."""
+    # As whoever writes a page does: the entity's counter first, then what hangs on the connection.
+    counters = select(entity_states.c.feed_id).where(entity_states.c.connection_id == connection_id)
+    connection.execute(counters.order_by(entity_states.c.feed_id).with_for_update()).all()
     connection.execute(delete(connections).where(connections.c.id == connection_id))
 
 

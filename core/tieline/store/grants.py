@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import and_, case, delete, insert, or_, select, update
+from sqlalchemy import and_, case, delete, exists, insert, or_, select, update
 
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection
@@ -23,6 +23,7 @@ __all__ = [
     "advance_grant",
     "claim_grant",
     "drop_grant",
+    "is_asking",
     "list_grants",
     "note_warned",
     "put_grant",
@@ -201,6 +202,19 @@ def advance_grant(
     return result.rowcount == 1
 
 
+def is_asking(connection: Connection, process: str, now: datetime) -> bool:
+    """Say whether a process is asking for new tokens, for whatever connection.
+
+    Args:
+        connection: Open transaction.
+        process: What its owners' names begin with, before a colon.
+        now: Aware UTC.
+    """
+    owner = grants.c.lease_owner.startswith(f"{process}:", autoescape=True)
+    statement = select(exists().where(owner, grants.c.lease_until >= now))
+    return bool(connection.execute(statement).scalar())
+
+
 def list_grants(
     connection: Connection, *, after: str, limit: int
 ) -> list[tuple[ConnectionRow, GrantRow]]:
@@ -228,11 +242,18 @@ def list_grants(
 
 
 def note_warned(connection: Connection, connection_id: str, *, generation: int, days: int) -> bool:
-    """Note that people were told; False if somebody else told them, or it is out of date."""
+    """Note that people were told; False if somebody else told them, or it is out of date.
+
+    Where the grant is refused by now, they were told of that.
+    """
+    is_well = exists().where(
+        connections.c.id == grants.c.connection_id, connections.c.state == "ok"
+    )
     result = connection.execute(
         update(grants)
         .where(
             grants.c.connection_id == connection_id,
+            is_well,
             grants.c.generation == generation,
             or_(grants.c.warned_days.is_(None), grants.c.warned_days > days),
         )

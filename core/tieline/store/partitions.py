@@ -153,9 +153,10 @@ def claim_partition(
         partitions.c.state == "ready",
         and_(partitions.c.state == "running", partitions.c.lease_until < now),
     )
+    # A run that was paused or ended meanwhile has nothing to be had: its pages count no more.
     free = (
         select(partitions.c.id)
-        .where(partitions.c.run_id == run_id, is_free)
+        .where(partitions.c.run_id == run_id, is_free, _RUN_IS_RUNNING)
         .order_by(partitions.c.number)
         .limit(1)
         .with_for_update(skip_locked=True)

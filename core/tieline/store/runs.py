@@ -29,7 +29,6 @@ from tieline.store.tables import ACTIVE_STATES, connections, entity_states, part
 __all__ = [
     "active_run",
     "add_run",
-    "cancel_all",
     "due_runs",
     "end_resting",
     "end_run",
@@ -38,15 +37,12 @@ __all__ = [
     "lock_running",
     "lock_splitting",
     "next_due_at",
-    "pause_all",
     "put_off",
     "replan",
     "request_cancel",
-    "resume_all",
     "ring",
     "start_run",
     "totals",
-    "unpark",
 ]
 
 _IS_ACTIVE = runs.c.state.in_(ACTIVE_STATES)
@@ -54,8 +50,6 @@ _IS_IDLE = runs.c.state.in_(("queued", "waiting", "retrying"))
 _RESTS = exists().where(
     connections.c.id == runs.c.connection_id, connections.c.paused_at.is_not(None)
 )
-PAUSED = "connection-paused"
-"""Code of what a run waits for whose connection was paused."""
 
 
 def add_run(
@@ -270,18 +264,6 @@ def end_resting(connection: Connection, run_id: str, now: datetime) -> bool:
     return result.rowcount == 1
 
 
-def cancel_all(connection: Connection, connection_id: str, now: datetime) -> None:
-    """End every run of a connection that is active or parked: there is nothing to read it with."""
-    connection.execute(
-        update(runs)
-        .where(
-            runs.c.connection_id == connection_id,
-            or_(_IS_ACTIVE, runs.c.state == "needs_reauth"),
-        )
-        .values(state="cancelled", finished_at=now)
-    )
-
-
 def due_runs(
     connection: Connection,
     now: datetime,
@@ -357,83 +339,6 @@ def next_due_at(connection: Connection) -> datetime | None:
     )
     statement = select(func.min(needs, type_=runs.c.due_at.type)).where(_IS_ACTIVE, ~_RESTS)
     return connection.execute(statement).scalar()
-
-
-def pause_all(connection: Connection, connection_id: str) -> list[str]:
-    """Let the active runs of a paused connection wait; return their ids.
-
-    A worker that has a page of one at hand finds that it may not commit it,
-    and leaves; the page is read again when the run goes on.
-    """
-    statement = (
-        update(runs)
-        .where(runs.c.connection_id == connection_id, _IS_ACTIVE)
-        .values(
-            state="waiting",
-            error_code=PAUSED,
-            error_message="the connection is paused",
-            error_hint="tieline connections resume",
-        )
-        .returning(runs.c.id)
-    )
-    return list(connection.execute(statement).scalars())
-
-
-def resume_all(connection: Connection, connection_id: str, now: datetime) -> list[str]:
-    """Let the runs go on that waited for their connection; return their ids."""
-    statement = (
-        update(runs)
-        .where(
-            runs.c.connection_id == connection_id,
-            runs.c.state == "waiting",
-            runs.c.error_code == PAUSED,
-        )
-        .values(
-            state="queued",
-            due_at=now,
-            rung_at=None,
-            error_code=None,
-            error_message=None,
-            error_hint=None,
-        )
-        .returning(runs.c.id)
-    )
-    return list(connection.execute(statement).scalars())
-
-
-def unpark(connection: Connection, connection_id: str, now: datetime) -> list[str]:
-    """Let the runs go on that ended because their credential was refused.
-
-    Of each entity the newest goes on, from its checkpoints, unless another
-    came after it.
-
-    Returns:
-        Their ids.
-    """
-    later = runs.alias("later")
-    is_last = ~exists().where(
-        later.c.connection_id == runs.c.connection_id,
-        later.c.entity == runs.c.entity,
-        later.c.direction == runs.c.direction,
-        later.c.id != runs.c.id,
-        later.c.created_at >= runs.c.created_at,
-    )
-    statement = (
-        update(runs)
-        .where(runs.c.connection_id == connection_id, runs.c.state == "needs_reauth", is_last)
-        .values(
-            state="queued",
-            attempt=1,
-            due_at=now,
-            rung_at=None,
-            finished_at=None,
-            error_code=None,
-            error_message=None,
-            error_hint=None,
-        )
-        .returning(runs.c.id)
-    )
-    return list(connection.execute(statement).scalars())
 
 
 def totals(connection: Connection, run_id: str) -> Counts:

@@ -10,43 +10,56 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tieline.contract import TielineError
+from tieline.auth.application import callback_path, callback_paths
 from tieline.services.installation import Installation
-from tieline.services.oauth import Connected
-from tieline.web.oauth import OAuthPages
+from tieline.web.oauth import OAuthPages, OnEnd
 from tieline.web.pages import HEADERS
 
-__all__ = ["create_app"]
+__all__ = ["SERVICE", "create_app"]
+
+SERVICE = "tieline"
+"""What ``/healthz`` names this server."""
 
 
 def create_app(
-    installation: Installation,
-    *,
-    on_connected: Callable[[Connected], None] = lambda _: None,
-    on_refused: Callable[[TielineError], None] = lambda _: None,
+    installation: Installation, *, on_end: OnEnd = lambda _intent, _outcome: None
 ) -> Starlette:
     """Make the application.
 
     Args:
         installation: Where.
-        on_connected: Called after each account that was connected.
-        on_refused: Called after each sign-in that came back with a good state
-            and failed all the same.
+        on_end: Called with what was intended and what became of it, after each
+            sign-in that came back with a good state.
+
+    Raises:
+        SettingsError: The redirect address of a provider's application cannot
+            be answered at.
     """
-    pages = OAuthPages(installation, on_connected, on_refused)
-    return Starlette(
+    pages = OAuthPages(installation, on_end)
+    paths = {callback_path("{provider}"): ""} | dict(callback_paths(installation.settings))
+    app = Starlette(
         routes=[
             Route("/healthz", _healthy, methods=["GET"]),
-            Route("/oauth/start/{link}", pages.start, methods=["GET"]),
-            Route("/oauth/callback/{provider}", pages.callback, methods=["GET"]),
+            _only_get("/oauth/start/{link}", pages.start),
+            *(_only_get(path, pages.callback_of(name)) for path, name in paths.items()),
         ],
-        exception_handlers={HTTPException: _problem},
+        exception_handlers={HTTPException: _problem, Exception: _broken},
     )
+    app.router.redirect_slashes = False  # a redirect would carry the code along
+    return app
+
+
+def _only_get(path: str, endpoint: Callable[[Request], Response]) -> Route:
+    """Make a route that HEAD does not take: a look must not use a state up."""
+    route = Route(path, endpoint, methods=["GET"])
+    assert route.methods is not None
+    route.methods.discard("HEAD")
+    return route
 
 
 def _healthy(_request: Request) -> Response:
     """Say that this process answers; whether it can work is another question."""
-    return JSONResponse({"status": "ok"}, headers=HEADERS)
+    return JSONResponse({"status": "ok", "service": SERVICE}, headers=HEADERS)
 
 
 def _problem(_request: Request, error: Exception) -> Response:
@@ -59,3 +72,8 @@ def _problem(_request: Request, error: Exception) -> Response:
         headers={**HEADERS, **(error.headers or {})},
         media_type="application/problem+json",
     )
+
+
+def _broken(request: Request, _error: Exception) -> Response:
+    """Answer after a fault of ours; the server logs it."""
+    return _problem(request, HTTPException(500))

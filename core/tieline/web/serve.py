@@ -80,6 +80,8 @@ def _config(app: Any) -> uvicorn.Config:
         lifespan="off",
         server_header=False,
         proxy_headers=False,
+        http="h11",  # the other one knows no limit
+        ws="none",
         h11_max_incomplete_event_size=_LONGEST_REQUEST_HEAD,
         limit_concurrency=1000,
         timeout_graceful_shutdown=_LEAVE_S,
@@ -88,7 +90,8 @@ def _config(app: Any) -> uvicorn.Config:
 
 def _bind(host: str, port: int) -> socket.socket:
     try:
-        listening = socket.create_server((host, port), backlog=_BACKLOG)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as error:

@@ -6,8 +6,6 @@ import sys
 
 import rich_click as click
 
-from tieline.settings import env_example
-
 __all__ = ["config"]
 
 
@@ -18,5 +16,8 @@ def config() -> None:
 
 @config.command("env-example")
 def env_example_() -> None:
-    """Print .env.example: every setting, explained."""
-    sys.stdout.write(env_example())
+    """Print .env.example: every setting, explained, those of installed providers too."""
+    from tieline.registry import Registry  # noqa: PLC0415 - help can spare it
+    from tieline.services.settings import write_env_example  # noqa: PLC0415
+
+    sys.stdout.write(write_env_example(Registry()))

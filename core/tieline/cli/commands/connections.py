@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rich_click as click
 
@@ -26,10 +27,25 @@ from tieline.errors import InvalidInputError, RefusedError
 from tieline.services import connections as service
 from tieline.services import oauth
 from tieline.services.connect import connect_api_key, connect_basic
+from tieline.services.installation import Installation
 from tieline.store.connections import ConnectionRow
 from tieline.store.grants import GrantRow
 
 __all__ = ["connections"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _key_options(command: F) -> F:
+    """Take a secret from stdin or from a file; by default it is asked for."""
+    stdin = click.option(
+        "--key-stdin", is_flag=True, help="Read the key, or user:password, from stdin."
+    )
+    path = click.Path(path_type=Path)
+    file = click.option(
+        "--key-file", type=path, help="Read the key, or user:password, from a file."
+    )
+    return stdin(file(command))
 
 
 @click.group(invoke_without_command=True)
@@ -81,6 +97,7 @@ def show(name: str, as_json: bool) -> None:
         ("account", f"{row.account_name or '-'} {row.account_id or ''}"),
         ("connected", f"{when(row.created_at)} by {row.auth_kind}"),
         ("state", _state(row)),
+        *([("paused", f"since {when(row.paused_at)}")] if row.paused_at else []),
         *([("because", f"{row.trouble} ({when(row.trouble_at)})")] if row.trouble else []),
         *(_grant_lines(grant) if grant else []),
     ]
@@ -92,6 +109,8 @@ def show(name: str, as_json: bool) -> None:
         print_table((label, value), [])
     if row.state != "ok":
         note(f"  next  tieline connections reauth {row.name}")
+    elif row.paused_at:
+        note(f"  next  tieline connections resume {row.name}")
 
 
 @connections.command()
@@ -154,11 +173,34 @@ def resume(name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--link", "is_link", is_flag=True, help="Print an address to send to the owner.")
 @click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
+@_key_options
 @json_option
-def reauth(name: str, is_link: bool, no_browser: bool, as_json: bool) -> None:
-    """Sign in at the provider again; runs that waited for it go on by themselves."""
+def reauth(
+    name: str,
+    is_link: bool,
+    no_browser: bool,
+    key_stdin: bool,
+    key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Connect an account again; runs that waited for it go on by themselves.
+
+    Whoever signed in at the provider does so again; a connection by key or
+    password is given a new one, as by `rotate-key`.
+    """
     with installation() as opened:
-        intent = oauth.intend_again(opened, name, actor=actor())
+        row = service.get_connection(opened, name)
+        if row.auth_kind != "oauth2":
+            if is_link:
+                raise InvalidInputError(
+                    f"{row.name} was connected by a key, which no link can give", code="auth-kind"
+                )
+            row = _with_new_secret(opened, row, key_stdin=key_stdin, key_file=key_file)
+            show_connected(opened, row, as_json=as_json)
+            return
+        if key_stdin or key_file:
+            raise InvalidInputError(f"{row.name} was connected by signing in", code="auth-kind")
+        intent = oauth.intend_again(opened, row.id, actor=actor())
         if is_link:
             print_link(opened, intent, as_json=as_json)
             return
@@ -170,12 +212,7 @@ def reauth(name: str, is_link: bool, no_browser: bool, as_json: bool) -> None:
 
 @connections.command("rotate-key")
 @click.argument("name")
-@click.option("--key-stdin", is_flag=True, help="Read the key, or user:password, from stdin.")
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path),
-    help="Read the key, or user:password, from a file.",
-)
+@_key_options
 @click.option("--no-check", "is_unchecked", is_flag=True, help="Do not ask the provider.")
 @json_option
 def rotate_key(
@@ -184,27 +221,39 @@ def rotate_key(
     """Give a connection a new key of the same account; runs under way go on with it."""
     with installation() as opened:
         row = service.get_connection(opened, name)
-        title = opened.registry.get(row.provider).provider.title
-        same: dict[str, Any] = {
-            "name": row.name,
-            "environment": row.environment,
-            "actor": actor(),
-            "is_checked": not is_unchecked,
-            "is_replacing": True,
-        }
-        if row.auth_kind == "api_key":
-            key = read_secret(f"new {title} API key", from_stdin=key_stdin, file=key_file)
-            row = connect_api_key(opened, row.provider, key=key, **same)
-        elif row.auth_kind == "basic":
-            username, password = read_pair(title, from_stdin=key_stdin, file=key_file)
-            row = connect_basic(opened, row.provider, username=username, password=password, **same)
-        else:
+        if row.auth_kind == "oauth2":
             raise InvalidInputError(
                 f"{row.name} was connected by signing in, and has no key",
                 hint=f"tieline connections reauth {row.name}",
                 code="auth-kind",
             )
+        row = _with_new_secret(
+            opened, row, key_stdin=key_stdin, key_file=key_file, is_checked=not is_unchecked
+        )
         show_connected(opened, row, as_json=as_json)
+
+
+def _with_new_secret(
+    opened: Installation,
+    row: ConnectionRow,
+    *,
+    key_stdin: bool,
+    key_file: Path | None,
+    is_checked: bool = True,
+) -> ConnectionRow:
+    title = opened.registry.get(row.provider).provider.title
+    same: dict[str, Any] = {
+        "name": row.name,
+        "environment": row.environment,
+        "actor": actor(),
+        "is_checked": is_checked,
+        "is_replacing": True,
+    }
+    if row.auth_kind == "basic":
+        username, password = read_pair(title, from_stdin=key_stdin, file=key_file)
+        return connect_basic(opened, row.provider, username=username, password=password, **same)
+    key = read_secret(f"new {title} API key", from_stdin=key_stdin, file=key_file)
+    return connect_api_key(opened, row.provider, key=key, **same)
 
 
 @connections.command()
@@ -223,18 +272,23 @@ def remove(name: str, yes: bool, keep_records: bool, force: bool, as_json: bool)
         row = service.get_connection(opened, name)
         if not yes:
             _confirm(row, keep_records=keep_records)
-        row, is_revoked = service.remove_connection(
+        removed = service.remove_connection(
             opened, row.id, actor=actor(), keeps_records=keep_records, is_forced=force
         )
         title = opened.registry.title_of(row.provider)
+    row, access = removed.row, removed.access
     if as_json:
-        print_json(
-            {"removed": row_facts(row), "is_revoked": is_revoked, "keeps_records": keep_records}
-        )
+        print_json({"removed": row_facts(row), "access": access, "keeps_records": keep_records})
         return
     note(f"  {'disconnected' if keep_records else 'removed'}  {row.name}   {row.id}")
-    if not is_revoked:
-        note(f"  {title} was not told: end the access there too, if that is what you want")
+    note(f"  {title} {_ACCESS[access]}")
+
+
+_ACCESS = {
+    "revoked": "has ended the access",
+    "shared": "was not told: another connection lives by the same access",
+    "untold": "was not told: end the access there too, if that is what you want",
+}
 
 
 def _confirm(row: ConnectionRow, *, keep_records: bool) -> None:
@@ -248,7 +302,7 @@ def _confirm(row: ConnectionRow, *, keep_records: bool) -> None:
         f"This removes {row.name} with its {takes}. Type its name to go on", err=True
     )
     if typed != row.name:
-        raise click.Abort
+        raise RefusedError(f"{typed[:80]!r} is not its name: nothing was removed")
 
 
 def _tell(row: ConnectionRow, line: str, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import rich_click as click
 from tieline.cli.face import ago, installation, json_option, note, print_json, print_table, when
 from tieline.services import syncs
 from tieline.services.progress import Progress, look_at
+from tieline.store.parking import PAUSED
 from tieline.store.rows import RunRow
 
 __all__ = ["run_facts", "runs", "state_words"]
@@ -40,11 +41,16 @@ def run_facts(run: RunRow, progress: Progress | None = None) -> dict[str, Any]:
         "attempt": run.attempt,
         "asked_by": run.asked_by,
         "error": error,
-        "due_at": run.due_at if run.state in {"waiting", "retrying"} else None,
+        "due_at": run.due_at if _has_a_time(run) else None,
         "created_at": run.created_at,
         "started_at": started,
         "finished_at": finished,
     }
+
+
+def _has_a_time(run: RunRow) -> bool:
+    """Say whether it is known when a run that rests goes on."""
+    return run.state in {"waiting", "retrying"} and run.error_code != PAUSED
 
 
 def state_words(run: RunRow, progress: Progress | None) -> str:
@@ -52,7 +58,7 @@ def state_words(run: RunRow, progress: Progress | None) -> str:
     if progress is not None and run.state == "retrying":
         return f"retrying ({run.attempt} of {progress.attempts})"
     if run.state == "waiting":
-        return "waiting (limit)"
+        return "waiting (paused)" if run.error_code == PAUSED else "waiting (limit)"
     if run.state == "succeeded_with_quarantine":
         return f"succeeded, {run.counts.quarantined} quarantined"
     return run.state
@@ -96,7 +102,7 @@ def show(run_id: str, as_json: bool) -> None:
     print_table(("state", f"{said} ({run.reason})" if run.reason else said), [])
     if run.window_start or run.window_end:
         print_table(("window", f"{when(run.window_start)} to {when(run.window_end)}"), [])
-    if run.state in {"waiting", "retrying"}:
+    if _has_a_time(run):
         print_table(("goes on", when(run.due_at)), [])
     if progress is not None and progress.total:
         about = f"{progress.seen:,} of about {progress.total:,}, by {progress.basis}"
