@@ -51,23 +51,26 @@ class Wire:
                 self._send(peer)
 
     def _send(self, peer: socket.socket) -> None:
-        if not self.pause_s:
-            peer.sendall(self.reply or b"")
-            return
+        reply = self.reply or b""
+        parts = [bytes([byte]) for byte in reply] if self.pause_s else [reply]
         try:
-            for byte in self.reply or b"":
-                peer.sendall(bytes([byte]))
+            for part in parts:
+                peer.sendall(part)
                 time.sleep(self.pause_s)
         except OSError:
             pass  # nobody waits any more
 
 
 def _read(peer: socket.socket) -> bytes:
+    """Read one request, or what there is of it if nobody sends the rest."""
     got = b""
-    while b"\r\n\r\n" not in got:
-        got += peer.recv(65536)
-    head, _, body = got.partition(b"\r\n\r\n")
-    size = int(dict(line.split(b": ") for line in head.split(b"\r\n")[1:])[b"Content-Length"])
-    while len(body) < size:
-        body += peer.recv(65536)
-    return head + b"\r\n\r\n" + body
+    while not _is_whole(got) and (more := peer.recv(65536)):
+        got += more
+    return got
+
+
+def _is_whole(got: bytes) -> bool:
+    head, end, body = got.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")[1:] if end else []
+    sizes = [int(line[16:]) for line in lines if line.startswith(b"Content-Length: ")]
+    return bool(end) and len(body) >= sum(sizes)
