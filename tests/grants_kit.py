@@ -111,7 +111,7 @@ def connect_grant(
     owner = told(url, "")["accounts"][account]
     answer = order(url, grant={"account": account, **wanted})
     # What the provider adds to the redirect is the account's id, under whatever name.
-    given = dict.fromkeys(declared.keep, owner["id"])
+    given = dict.fromkeys(declared.keep_redirect, owner["id"])
     endpoint = installation.engine.opener.endpoint(row, declared)
     grant = endpoint._grant(answer, installation.clock.now(), given=given, is_new=True)
     row = with_account(plugin, row, identify(installation, declared, row, grant.fields))

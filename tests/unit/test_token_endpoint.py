@@ -156,7 +156,7 @@ def test_a_code_is_exchanged_in_the_words_of_its_provider(wire, provider):
     path, kind, own, body, _ = REQUESTS[provider]
     kept = {"stripe_user_id": "acct_1", "merchant_id": "M1", "realmId": "1"}
     wire.answer(GOOD | kept)
-    exchange(wire, oauth_of(provider))
+    exchange(wire, oauth_of(provider), given=kept)
     assert_sent(wire, path, [*own, *kind], body)
 
 
@@ -508,8 +508,7 @@ def test_the_rights_that_were_given(wire, told, scopes):
 KEPT = {
     "from the answer": ({"realm": "9341405202631762"}, {}, "9341405202631762"),
     "a number": ({"realm": 9341405202631762}, {}, "9341405202631762"),
-    "from the redirect": ({}, {"realm": "12"}, "12"),
-    "the answer counts": ({"realm": "12"}, {"realm": "13"}, "12"),
+    "never what the visitor says": ({"realm": "12"}, {"realm": "13"}, "12"),
 }
 
 
@@ -518,6 +517,20 @@ def test_further_fields_are_kept(wire, told, given, kept):
     wire.answer(GOOD | told)
     grant = exchange(wire, declared(keep={"realm": "realm_id"}), given=given)
     assert grant.fields == GOOD | {"realm_id": kept}
+
+
+def test_a_visitor_cannot_name_what_the_answer_left_out(wire):
+    wire.answer(GOOD)
+    with pytest.raises(RequestRejectedError, match="Acme named no realm"):
+        exchange(wire, declared(keep={"realm": "realm_id"}), given={"realm": "13"})
+
+
+def test_what_only_the_redirect_tells_is_kept_from_there(wire):
+    wire.answer(GOOD | {"realm": "13"})
+    oauth = declared(keep_redirect={"realm": "realm_id"})
+    assert exchange(wire, oauth, given={"realm": "12"}).fields == GOOD | {"realm_id": "12"}
+    with pytest.raises(RequestRejectedError, match="Acme named no realm"):
+        exchange(wire, oauth, given={})
 
 
 @pytest.mark.parametrize("realm", [None, "", True, {"a": 1}, "a\nb", "x" * 20_000])

@@ -278,7 +278,7 @@ class Opener:
             fields["client_id"] = application.client_id
             fields["client_secret"] = application.client_secret.reveal()
             # Whose account it is, is no secret.
-            shown |= {name for name in auth.keep.values() if not is_secret_name(name)}
+            shown |= {name for name in auth.kept if not is_secret_name(name)}
         for name, text in fields.items():
             if name not in shown:
                 remember(text)

@@ -319,7 +319,7 @@ class Refresher:
         token = self._open(found.row.id, "refresh_token", found.sealed["refresh_token"])
         contexts = [
             Context(connection_id=found.row.id, field=field)
-            for field in ("access_token", "refresh_token", _PREVIOUS, *oauth.keep.values())
+            for field in ("access_token", "refresh_token", _PREVIOUS, *oauth.kept)
         ]
         # Before the call: an answer that could not be sealed would be a lost grant.
         sealer = self._vault.prepare(*contexts)

@@ -269,8 +269,10 @@ class TokenEndpoint:
         }
         if "access_token" not in fields and "access_token" not in oauth.discard:
             raise OutcomeUnknownError(f"{self._title}'s token endpoint gave no access token")
-        for name, field in oauth.keep.items():
-            if text := _text(body.get(name)) or _text(given.get(name)):
+        told = [(name, field, body.get(name)) for name, field in oauth.keep.items()]
+        told += [(name, field, given.get(name)) for name, field in oauth.keep_redirect.items()]
+        for name, field, value in told:
+            if text := _text(value):
                 fields[field] = text
             elif is_new:
                 raise RequestRejectedError(

@@ -80,7 +80,7 @@ class OAuth2:
     proxy), absolute ones are called there too, at the same path.
 
     The credential's fields are ``access_token``, ``refresh_token`` where the
-    provider gives one, those of ``keep``, and the application's own
+    provider gives one, those that are kept, and the application's own
     ``client_id`` and ``client_secret``. Read the access token at every call:
     the core renews it while the client lives.
 
@@ -101,9 +101,12 @@ class OAuth2:
         encoding: How the token request is written.
         repeats_redirect: The exchange of a code repeats the redirect address.
         token_headers: Further fixed headers of a token request.
-        keep: Name in the redirect or in the token answer to a field of the
-            credential that it becomes: ``{"realmId": "realm_id"}``. Missing
-            ones fail the connect.
+        keep: Name in the token answer to a field of the credential that it
+            becomes: ``{"merchant_id": "merchant_id"}``. Missing ones fail the
+            connect.
+        keep_redirect: The same for parameters of the redirect, which the
+            visitor's browser brings: only for what the provider checks against
+            the token at each call.
         discard: Fields of the token answer that are not stored, such as
             ``("access_token", "refresh_token")`` where the application's own
             secret is used in their place.
@@ -139,6 +142,7 @@ class OAuth2:
     repeats_redirect: bool = True
     token_headers: Mapping[str, str] = field(default_factory=_nothing)
     keep: Mapping[str, str] = field(default_factory=_nothing)
+    keep_redirect: Mapping[str, str] = field(default_factory=_nothing)
     discard: Sequence[str] = ()
     access_lifetime: timedelta | None = None
     refresh_deadlines: Sequence[str] = ()
@@ -153,11 +157,20 @@ class OAuth2:
         require_callable(self.identify, "OAuth2.identify")
         _require_address(self.authorize_url, "OAuth2.authorize_url")
         _require_address(self.token_url, "OAuth2.token_url")
-        for name in self.keep.values():
+        for name in self.kept:
             if not NAME.fullmatch(name) or name in RESERVED:
                 raise ValueError(f"OAuth2.keep: {name!r} cannot name a field of the credential")
+        if len(set(self.kept)) != len(self.kept):
+            raise ValueError(
+                "OAuth2.keep and keep_redirect: two become one field of the credential"
+            )
         if not self.refused:
             raise ValueError("OAuth2.refused: at least one code says that the grant is gone")
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Fields of the credential beside the tokens."""
+        return (*self.keep.values(), *self.keep_redirect.values())
 
 
 Auth = ApiKey | Basic | OAuth2

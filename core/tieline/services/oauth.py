@@ -356,7 +356,7 @@ def _exchange(
     given: Mapping[str, str],
 ) -> Connected:
     row = _row(pending.intent, installation)
-    possible = ("access_token", "refresh_token", *oauth.keep.values())
+    possible = ("access_token", "refresh_token", *oauth.kept)
     # Before the code is used up: what could not be sealed must not be asked for.
     prepared = prepare(installation, row.id, possible)
     endpoint = installation.engine.opener.endpoint(row, oauth)

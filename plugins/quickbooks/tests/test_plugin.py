@@ -408,7 +408,7 @@ def test_the_declared_way_in_is_the_sandbox_s(server, http):
     }
     back = http.get(here.address(auth.authorize_url), params=asked | dict(auth.extra))
     told = dict(httpx.URL(back.headers["location"]).params)
-    assert set(auth.keep) <= told.keys()
+    assert set(auth.keep_redirect) <= told.keys()
     form = {"grant_type": "authorization_code", "code": told["code"], "redirect_uri": redirect}
     token_url, headers = here.address(auth.token_url), dict(auth.token_headers)
     tokens = http.post(token_url, data=form, auth=client, headers=headers).json()

@@ -69,7 +69,7 @@ def tieline_auth() -> OAuth2:
         scopes=["com.intuit.quickbooks.accounting"],
         client_auth="basic",
         token_headers={"x-include-refresh-token-hard-expires-in": "true"},
-        keep={"realmId": "realm_id"},
+        keep_redirect={"realmId": "realm_id"},
         access_lifetime=timedelta(hours=1),
         refresh_deadlines=["x_refresh_token_expires_in", "x_refresh_token_hard_expires_in"],
         refresh_every=timedelta(days=30),
