@@ -257,23 +257,20 @@ def _redis_parts(site: Site) -> Iterable[bytes]:
     client = site.installation.redis
     for key in client.scan_iter(count=1000):
         yield key
-        kind = client.type(key).decode()
-        if kind == "string":
-            yield client.get(key) or b""
-        elif kind == "hash":
-            for pair in client.hgetall(key).items():
-                yield from pair
-        elif kind == "list":
-            yield from client.lrange(key, 0, -1)
-        elif kind == "set":
-            yield from client.smembers(key)
-        elif kind == "zset":
-            yield from client.zrange(key, 0, -1)
-        elif kind != "none":  # it lapsed since it was listed
-            assert kind == "stream", kind
-            for _, fields in client.xrange(key):
-                for pair in fields.items():
-                    yield from pair
+        yield from _VALUES[client.type(key).decode()](client, key)
+
+
+_VALUES = {
+    "string": lambda client, key: [client.get(key) or b""],
+    "hash": lambda client, key: [part for pair in client.hgetall(key).items() for part in pair],
+    "list": lambda client, key: client.lrange(key, 0, -1),
+    "set": lambda client, key: client.smembers(key),
+    "zset": lambda client, key: client.zrange(key, 0, -1),
+    "stream": lambda client, key: [
+        part for _, fields in client.xrange(key) for pair in fields.items() for part in pair
+    ],
+    "none": lambda client, key: [],  # it lapsed since it was listed
+}
 
 
 _REDIS_KINDS = (
