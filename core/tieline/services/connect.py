@@ -164,8 +164,9 @@ def _connect(
     is_replacing: bool,
 ) -> ConnectionRow:
     check_name(name)
-    for text in fields.values():
-        remember(text)
+    for field, text in fields.items():
+        if field != "username":
+            remember(text)
     now = installation.clock.now()
     row = ConnectionRow(
         id=new_id("con"),
@@ -329,9 +330,10 @@ def find_same_account(installation: Installation, row: ConnectionRow) -> Connect
     """Find another connection to the same account, made in the same way."""
     with installation.database.read() as transaction:
         for known in store.list_connections(transaction):
-            is_other = known.id != row.id and known.account_id is not None
+            is_live = known.account_id is not None and known.state != "disconnected"
             same = ("provider", "environment", "base_url", "auth_kind", "account_id")
-            if is_other and all(getattr(known, name) == getattr(row, name) for name in same):
+            is_same = all(getattr(known, name) == getattr(row, name) for name in same)
+            if known.id != row.id and is_live and is_same:
                 return known
     return None
 
