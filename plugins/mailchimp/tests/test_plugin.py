@@ -94,11 +94,11 @@ def test_two_ways_to_connect_the_key_first():
     key, oauth = tieline_mailchimp.tieline_auth()
     assert isinstance(key, ApiKey)
     assert isinstance(oauth, OAuth2)
-    assert (oauth.client_auth, oauth.scopes, oauth.revocation, oauth.rotates) == (
+    assert (oauth.client_auth, oauth.scopes, oauth.revocation, oauth.refresh_every) == (
         "body",
         (),
         None,
-        False,
+        None,
     )
     provider = tieline_mailchimp.tieline_provider()
     assert provider.environments == {"production": SIGN_IN}
