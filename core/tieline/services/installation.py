@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tieline.clock import Clock, SystemClock
@@ -206,18 +207,11 @@ class Installation:
         )
 
     def _new_throttle(
-        self, connection: Connection, policy: RateLimitPolicy, **given: Any
+        self, connection: Connection, policy: RateLimitPolicy, stop: threading.Event | None
     ) -> Throttle:
         from tieline.throttle import Throttle
 
-        return Throttle(
-            self.redis,
-            connection,
-            policy,
-            clock=self.clock,
-            retries=self.settings.run_retries,
-            **given,
-        )
+        return Throttle(self.redis, connection, policy, clock=self.clock, stop=stop)
 
     def _ring(self, run_id: str, number: int) -> None:
         """Ring; the client is made at the first ring, not with the engine."""
