@@ -30,7 +30,7 @@ from tieline.contract import (
 AT_LOAD = ("tieline_provider", "tieline_auth", "tieline_entities", "tieline_webhooks")
 AT_CONNECT = ("refuse", "environment", "base_url", "identify")
 AT_WORK = ("tieline_rate_limits", "tieline_client", "page", "tieline_classify", "answer")
-NEVER = ("tieline_observe",)  # the core asks nobody yet
+NEVER = ("tieline_observe",)  # what it raises fails nothing, and only its kind is logged
 
 
 def obey(place: str, words: str = "") -> None:

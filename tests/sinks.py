@@ -27,6 +27,7 @@ __all__ = ["CHANGING", "READING", "ProcessList", "Sink", "outputs_of", "sinks_of
 
 # Of each command, what comes after its name. {run}, {bad} and so on are filled in.
 READING = {
+    "alerts": "--all",
     "config env-example": "",
     "connections": "",
     "connections list": "",
@@ -39,6 +40,7 @@ READING = {
     "keys": "",
     "keys check": "",
     "keys status": "",
+    "limits show": "",
     "providers": "",
     "providers list": "",
     "providers show": "{provider}",
@@ -65,6 +67,7 @@ READING = {
 }
 # These change something, or go on until they are stopped.
 CHANGING = {
+    "limits reset", "limits reset-breaker", "limits set",
     "connect", "connections pause", "connections reauth", "connections remove",
     "connections resume", "connections rotate-key", "db upgrade", "dead drop", "dead retry", "demo",
     "down", "init", "keys forget", "keys rotate", "records consumers drop",

@@ -33,6 +33,8 @@ NAMES = frozenset(
         "auth.refresh.after_commit",
         "schedule.tick.before_commit",
         "schedule.tick.after_commit",
+        "alert.deliver.before",
+        "alert.deliver.after",
     }
 )
 _ACTIONS = frozenset({"kill", "killall", "stop", "raise", "sleep"})

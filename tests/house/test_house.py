@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tieline import contract, failpoints
+from tieline.alerts import KINDS
 from tieline.cli import failures
 from tieline.cli.main import cli
 from tieline.contract import hookspecs
@@ -42,11 +43,18 @@ def test_every_failpoint_is_in_the_code_and_in_a_test_of_faults():
 
 def test_every_hook_has_a_line_in_the_reference_with_its_arguments():
     page = (ROOT / "docs/reference/contract.md").read_text()
-    for name in (*hookspecs.REQUIRED, *hookspecs.OPTIONAL):
+    hooks = (*hookspecs.REQUIRED, *hookspecs.OPTIONAL, *hookspecs.OBSERVERS)
+    for name in hooks:
         arguments = ", ".join(inspect.signature(getattr(hookspecs, name)).parameters)
         assert f"`{name}({arguments})`" in page
     documented = set(re.findall(r"`(tieline_\w+)\(", page))
-    assert documented == {*hookspecs.REQUIRED, *hookspecs.OPTIONAL}
+    assert documented == set(hooks) == {name for name in vars(hookspecs) if name[:8] == "tieline_"}
+
+
+def test_every_kind_of_alert_has_a_line_with_its_severity():
+    page = (ROOT / "docs/how-to/be-alerted.md").read_text()
+    documented = dict(re.findall(r"^\| `([a-z-]+)` \| (warning|error) \|", page, re.MULTILINE))
+    assert documented == {name: kind.severity for name, kind in KINDS.items()}
 
 
 @pytest.mark.parametrize("declared", [contract.OAuth2, contract.Revocation])

@@ -6,14 +6,12 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pytest
 
+from throttle_kit import Asked, connection
 from tieline.clock import SystemClock
 from tieline.contract import (
-    Account,
-    Connection,
     Rate,
     RateLimitedError,
     RateLimitPolicy,
@@ -27,33 +25,16 @@ from tieline.throttle import throttle as module
 from tieline.throttle.policy import windows_of
 
 
-@dataclass(frozen=True)
-class Asked:
-    method: str = "GET"
-    path: str = "/v1/things"
-
-
-def connection(account: str) -> Connection:
-    return Connection(
-        id="con_x",
-        name="shop",
-        provider="acme",
-        environment="live",
-        base_url="https://api.example.com",
-        account=Account(id=account),
-        settings={},
-    )
-
-
 @pytest.fixture
 def new(redis_url, request):
     """Make throttles of one account, each with a client of its own as another process has."""
     clients = []
 
-    def make(policy: RateLimitPolicy, stop: threading.Event | None = None) -> Throttle:
+    def make(policy: RateLimitPolicy, **options) -> Throttle:
         clients.append(open_redis(redis_url))
         account = connection(request.node.name)
-        return Throttle(clients[-1], account, policy, clock=SystemClock(), stop=stop)
+        options = {"pace": "sync"} | options
+        return Throttle(clients[-1], account, policy, clock=SystemClock(), **options)
 
     yield make
     for client in clients:
@@ -137,8 +118,8 @@ def test_no_more_calls_are_in_flight_than_allowed(new):
 
 def test_the_permit_of_a_holder_that_died_comes_back(new, monkeypatch):
     monkeypatch.setattr(module, "_PERMIT_LEASE_S", 0.3)
-    gate = new(RateLimitPolicy(concurrency=1))
-    gate._take_permit(1)  # and its holder is never heard of again
+    gate = new(RateLimitPolicy(concurrency=1), call_s=-30)
+    gate._take_turn(Asked())  # and its holder is never heard of again
     began = time.monotonic()
     with gate.passing(Asked()):
         assert 0.2 < time.monotonic() - began < 5
@@ -146,7 +127,7 @@ def test_the_permit_of_a_holder_that_died_comes_back(new, monkeypatch):
 
 def test_a_wait_is_cut_short_when_the_process_has_to_leave(new):
     stop = threading.Event()
-    gate = new(rates("1/minute"), stop)
+    gate = new(rates("1/minute"), stop=stop)
     with gate.passing(Asked()):
         pass
     threading.Timer(0.1, stop.set).start()
@@ -186,7 +167,8 @@ def test_endpoints_are_counted_apart_and_ids_together():
     account = connection("acct")
 
     def keys(path: str) -> list[tuple[str, ...]]:
-        return [by for _, by in windows_of(policy, account, method="GET", path=path)]
+        windows = windows_of(policy, account, method="GET", path=path)
+        return [window.by for window in windows]
 
     assert keys("/v1/customers/cus_1234567") == keys("/v1/customers/cus_7654321")
     assert keys("/v1/customers") != keys("/v1/products")

@@ -16,6 +16,7 @@ from marshmallow import EXCLUDE, RAISE, Schema
 
 from tieline.contract import (
     CONTRACT_VERSION,
+    OBSERVERS,
     OPTIONAL,
     REQUIRED,
     Account,
@@ -275,8 +276,9 @@ def test_declarations_do_not_change_afterwards():
 
 def test_the_named_hooks_are_the_specified_ones():
     specified = {name for name in vars(hookspecs) if name.startswith("tieline_")}
-    assert {*REQUIRED, *OPTIONAL} == specified
-    assert len(REQUIRED) + len(OPTIONAL) == len(specified)
+    named = [*REQUIRED, *OPTIONAL, *OBSERVERS]
+    assert set(named) == specified
+    assert len(named) == len(specified)
     assert CONTRACT_VERSION == 1
 
 

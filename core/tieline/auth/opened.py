@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from tieline.auth.application import application_of
 from tieline.auth.refresh import Held, Refresher
@@ -18,8 +18,10 @@ from tieline.contract import (
     Connection,
     Credential,
     OAuth2,
+    Observation,
     ProviderError,
     RateLimitPolicy,
+    Reply,
 )
 from tieline.errors import PluginError
 from tieline.registry import Plugin, Registry
@@ -28,7 +30,7 @@ from tieline.store.connections import ConnectionRow
 from tieline.store.database import Database
 from tieline.telemetry import remember
 from tieline.telemetry.redact import is_secret_name
-from tieline.throttle import policy_of
+from tieline.throttle import Pace, policy_of
 from tieline.transport import Gate, HttpTransport, Limits
 from tieline.vault import Vault
 
@@ -120,8 +122,22 @@ class OpenConnection:
             raise
 
 
-NewGate = Callable[[Connection, RateLimitPolicy, threading.Event | None], Gate]
-"""Makes what every call of a connection must pass; the event cuts its waits short."""
+class NewGate(Protocol):
+    """Makes what every call of a connection must pass."""
+
+    def __call__(
+        self,
+        connection: Connection,
+        policy: RateLimitPolicy,
+        *,
+        stop: threading.Event | None,
+        pace: Pace,
+        observe: Callable[[Reply], Observation | None] | None,
+        call_s: float,
+        run_id: str,
+    ) -> Gate:
+        """Make it; see :class:`tieline.throttle.Throttle`."""
+        ...
 
 
 class _Watch:
@@ -209,6 +225,8 @@ class Opener:
         *,
         stop: threading.Event | None = None,
         deadline_s: float | None = None,
+        pace: Pace = "live",
+        run_id: str = "",
     ) -> OpenConnection:
         """Open a stored connection, its tokens renewed if that is due.
 
@@ -216,6 +234,9 @@ class Opener:
             connection_id: The connection.
             stop: Cuts waits for the provider's limits short.
             deadline_s: Longest time of a call in seconds; None for the setting.
+            pace: What the calls are for: ``live`` for people, who wait, and for
+                webhooks; their turn comes before that of runs.
+            run_id: The run whose retries are counted together; empty: none.
 
         Raises:
             NotFoundError: There is no such connection, or its provider is gone.
@@ -228,7 +249,15 @@ class Opener:
         held = self.refresher.hold(connection_id, stop=stop)
         watch = _Watch(self.refresher, held, self._complete, self._clock)
         fields = self._complete(held)
-        return self._open(held.row, fields, stop=stop, watch=watch, deadline_s=deadline_s)
+        return self._open(
+            held.row,
+            fields,
+            stop=stop,
+            watch=watch,
+            deadline_s=deadline_s,
+            pace=pace,
+            run_id=run_id,
+        )
 
     def renew_refused(self, connection_id: str, generation: int | None) -> bool:
         """Have a credential renewed that the provider refused; say whether there is a new one.
@@ -292,11 +321,26 @@ class Opener:
         stop: threading.Event | None = None,
         watch: _Watch | None = None,
         deadline_s: float | None = None,
+        pace: Pace = "live",
+        run_id: str = "",
     ) -> OpenConnection:
         plugin = self._registry.get(row.provider)
         connection = connection_of(row, plugin)
-        policy = policy_of(plugin.name, plugin.rate_limits(connection), self._settings.rate_limits)
-        gates = [self._new_gate(connection, policy, stop)] if self._new_gate else []
+        policy = policy_of(
+            plugin.name, plugin.rate_limits(connection), self._settings.rate_limits, row.name
+        )
+        gates = []
+        if self._new_gate is not None:
+            gate = self._new_gate(
+                connection,
+                policy,
+                stop=stop,
+                pace=pace,
+                observe=plugin.observe if plugin.has_observe else None,
+                call_s=deadline_s or self._settings.http_deadline_s,
+                run_id=run_id,
+            )
+            gates.append(gate)
         transport = self._transport(plugin, connection, gates, deadline_s)
         client = plugin.new_client(
             connection=connection,

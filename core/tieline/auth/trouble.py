@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from tieline.alerts import close_alert, raise_alert
 from tieline.contract import NeedsReauthError
 from tieline.store import connections as store
 from tieline.store import log, parking
 from tieline.store.database import Connection
-from tieline.telemetry import get_logger, tellable
+from tieline.telemetry import tellable
 
 __all__ = ["Refusal", "note_recovered", "note_refused", "reauth_hint"]
-
-_log = get_logger(__name__)
 
 Refusal = Literal["marked", "known", "replaced"]
 """What became of a refusal: it was news, it was known, or it was about a credential of before.
@@ -63,7 +62,17 @@ def note_refused(
             error_code=error.slug,
             detail=words,
         )
-        _log.error("a connection needs a person", connection_id=connection_id, reason=words)
+        row = store.find_connection(connection, connection_id)
+        assert row is not None  # this transaction has just changed it
+        raise_alert(
+            connection,
+            "needs-reauth",
+            row.id,
+            f"{row.name} needs a person: {words}",
+            now=now,
+            connection_id=row.id,
+            hint=reauth_hint(row.name),
+        )
         return "marked"
     row = store.find_connection(connection, connection_id)
     return "replaced" if row is not None and row.state == "ok" else "known"
@@ -80,6 +89,7 @@ def note_recovered(
     """
     if not store.accept_credential(connection, connection_id, now=now):
         return []
+    close_alert(connection, "needs-reauth", connection_id, now=now)
     run_ids = parking.unpark(connection, connection_id, now)
     log.add_entry(
         connection,

@@ -29,6 +29,8 @@ _TREE = {
     "views": ("views", "Make, list and drop SQL views of records."),
     "schedules": ("schedules", "Say when to sync: set, list, pause, resume, remove."),
     "dead": ("dead", "List what was given up; try it again, or drop it."),
+    "limits": ("limits", "Show who uses which limit, and what waits; set one for a time."),
+    "alerts": ("alerts", "List what somebody should look at."),
     "keys": ("keys", "Show, rotate and check the keys that seal credentials."),
     "worker": ("worker", "Do the jobs; any number may run, on any machine."),
     "scheduler": ("scheduler", "Ask for runs by schedule; any number may run."),

@@ -5,6 +5,7 @@ step; the engine decides when, how often, how fast and what to store. See
 ``docs/reference/contract.md``.
 """
 
+from tieline.contract.alerts import Alert, Severity
 from tieline.contract.declarations import (
     ApiKey,
     Basic,
@@ -43,6 +44,7 @@ from tieline.contract.errors import (
 from tieline.contract.headers import as_of, retry_after
 from tieline.contract.hookspecs import (
     CONTRACT_VERSION,
+    OBSERVERS,
     OPTIONAL,
     PROJECT,
     REQUIRED,
@@ -72,10 +74,12 @@ from tieline.contract.webhooks import Event, Hmac, PathSecret, Scheme, Webhooks
 
 __all__ = [
     "CONTRACT_VERSION",
+    "OBSERVERS",
     "OPTIONAL",
     "PROJECT",
     "REQUIRED",
     "Account",
+    "Alert",
     "ApiKey",
     "Auth",
     "Basic",
@@ -122,6 +126,7 @@ __all__ = [
     "Scheme",
     "Secret",
     "SettingsError",
+    "Severity",
     "TielineError",
     "Transport",
     "Version",

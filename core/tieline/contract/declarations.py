@@ -371,14 +371,19 @@ class RateLimitPolicy:
     Attributes:
         rates: Every one of them holds at once.
         concurrency: Requests in flight at once; None: not limited.
-        reserve: Share kept for live calls, from 0 to 1.
+        reserve: Share kept for live calls, from 0 to 1; of a rate within a second
+            none is, for live calls come first and need not wait longer.
         alert_at: Share of a rate from which calls are paced and people told.
+        key: What the provider counts by where that is not the account, such as
+            its user: connections with the same key share all of this. Never a
+            secret; empty: the account.
     """
 
     rates: Sequence[Rate] = ()
     concurrency: int | None = None
     reserve: float = 0.1
     alert_at: float = 0.8
+    key: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.reserve < 1:
@@ -398,9 +403,12 @@ class Observation:
         reset_after_s: Seconds until that window ends; None if not told.
         retry_after_s: Seconds to stay away; None if not told.
         scope: Which of the policy's rates this is about.
+        is_refusal: Whether the call was refused for its rate; None: if its
+            status is 429.
     """
 
     remaining: int | None = None
     reset_after_s: float | None = None
     retry_after_s: float | None = None
     scope: Literal["account", "application", "endpoint"] = "account"
+    is_refusal: bool | None = None

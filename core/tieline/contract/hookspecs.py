@@ -7,6 +7,8 @@ arguments that it does not need. Arguments and fields of declarations may only
 be added within a version.
 
 Hooks are called when something is opened, never once per record or request.
+Observers are another kind: each is called on every plugin, whatever its
+provider, and none can harm another or the core.
 """
 
 from __future__ import annotations
@@ -16,18 +18,28 @@ from typing import Any
 
 import pluggy
 
+from tieline.contract.alerts import Alert
 from tieline.contract.declarations import Entity, Observation, Provider, RateLimitPolicy
 from tieline.contract.errors import ProviderError
 from tieline.contract.oauth import Auth
 from tieline.contract.values import Connection, Credential, Reply, Transport
 from tieline.contract.webhooks import Webhooks
 
-__all__ = ["CONTRACT_VERSION", "OPTIONAL", "PROJECT", "REQUIRED", "hookimpl", "hookspec"]
+__all__ = [
+    "CONTRACT_VERSION",
+    "OBSERVERS",
+    "OPTIONAL",
+    "PROJECT",
+    "REQUIRED",
+    "hookimpl",
+    "hookspec",
+]
 
 CONTRACT_VERSION = 1
 PROJECT = "tieline"
 REQUIRED = ("tieline_provider", "tieline_auth", "tieline_client", "tieline_entities")
 OPTIONAL = ("tieline_webhooks", "tieline_rate_limits", "tieline_observe", "tieline_classify")
+OBSERVERS = ("tieline_alert",)
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -157,4 +169,19 @@ def tieline_classify(error: Exception) -> ProviderError | None:
         An instance of the class that says what happens next, with a message
         that holds no secret; None if the error is not of the SDK, which then
         counts as a bug of the plugin.
+    """
+
+
+@hookspec
+def tieline_alert(alert: Alert) -> None:
+    """Tell people, or software, of an alert.
+
+    Called on every plugin that has it, whatever the alert's provider, by a
+    scheduler or a worker, soon after the alert was raised: once, and once more
+    if a process died meanwhile, with the same ``alert.id``. It runs in a thread
+    of its own and has five seconds; what takes longer is not waited for. What
+    it raises is logged and harms nobody; it is not called again for it.
+
+    Args:
+        alert: What happened. It is not told again while it lasts.
     """

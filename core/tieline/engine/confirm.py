@@ -184,4 +184,4 @@ class Confirmation:
             now = runs.get_run(connection, self.run.id)
         if now is not None and now.cancel_requested_at is not None:
             raise Cancelled
-        return retrying(ask, self.engine.clock, self.stop)
+        return retrying(ask, self.engine.clock, self.stop, self.opened.transport.may_retry)

@@ -22,6 +22,7 @@ from tieline.contract import (
     RetryLaterError,
 )
 from tieline.failpoints import failpoint
+from tieline.throttle import BREAKER_OPEN
 from tieline.transport import HttpTransport
 
 __all__ = ["MAX_PAGES", "WORTH_WAITING", "FetchedPage", "Fetcher", "Timed", "retrying"]
@@ -171,7 +172,9 @@ class Fetcher:
             calls = self._transport.calls_here
             began, busy = time.monotonic(), time.thread_time()
             failpoint("sync.fetch.before")
-            page = retrying(partial(self._read, cursor), self._clock, self._wake)
+            page = retrying(
+                partial(self._read, cursor), self._clock, self._wake, self._transport.may_retry
+            )
             failpoint("sync.fetch.after")
             yield FetchedPage(
                 page=page,
@@ -236,11 +239,24 @@ class Timed(Generic[T]):
         return answer
 
 
-def retrying(call: Callable[[], T], clock: Clock, stop: threading.Event) -> T:
+def retrying(
+    call: Callable[[], T],
+    clock: Clock,
+    stop: threading.Event,
+    may_retry: Callable[[], bool] = lambda: True,
+) -> T:
     """Make a call that is safe to repeat, up to five times.
 
     Waits as long as the provider asked, else with full jitter; a wait of more
-    than 30 seconds is left to the run, which then makes room for others.
+    than 30 seconds is left to the run, which then makes room for others, and
+    so is an open breaker: nobody repeats what nobody may send.
+
+    Args:
+        call: The call.
+        clock: For the waits.
+        stop: Cuts them short.
+        may_retry: Takes one retry from the budget of the run; False if it is
+            used up.
 
     Raises:
         RetryLaterError: The last answer, once the tries are used up.
@@ -249,10 +265,14 @@ def retrying(call: Callable[[], T], clock: Clock, stop: threading.Event) -> T:
         try:
             return call()
         except RetryLaterError as error:
+            if error.slug == BREAKER_OPEN:
+                raise
             wait = error.retry_after
             if wait is None:
                 longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
                 wait = random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
-            if attempt == _TRIES or wait > _LONGEST_WAIT_S or clock.sleep(wait, stop):
+            if attempt == _TRIES or wait > _LONGEST_WAIT_S or not may_retry():
+                raise
+            if clock.sleep(wait, stop):
                 raise
     raise ProviderUnavailableError("no tries left")  # not reached; keeps the type whole

@@ -7,6 +7,7 @@ import traceback
 from datetime import timedelta
 from pathlib import Path
 
+from tieline.alerts import raise_alert
 from tieline.auth import OpenConnection, note_refused, reauth_hint
 from tieline.auth.trouble import Refusal
 from tieline.contract import (
@@ -34,6 +35,7 @@ from tieline.store import dead_letters, log, runs
 from tieline.store.database import Connection
 from tieline.store.rows import RunRow
 from tieline.telemetry import bind, get_logger, tellable
+from tieline.throttle import BREAKER_OPEN, Pace
 
 __all__ = ["help_run", "most_attempts"]
 
@@ -90,7 +92,7 @@ def _open_and_work(engine: Engine, run: RunRow, stop: threading.Event, *, may_re
     # Read first: what is refused from here on may have been replaced by the time it is noted.
     generation = _generation_of(engine, run)
     try:
-        opened = engine.opener.open(run.connection_id, stop=stop)
+        opened = engine.opener.open(run.connection_id, stop=stop, pace=_pace_of(run), run_id=run.id)
         try:
             _work(engine, run, opened, opened.plugin.entity(run.entity), stop)
         except NeedsReauthError:
@@ -105,6 +107,11 @@ def _open_and_work(engine: Engine, run: RunRow, stop: threading.Event, *, may_re
     return True
 
 
+def _pace_of(run: RunRow) -> Pace:
+    """Let what keeps up go before what reads all of the past."""
+    return "backfill" if run.mode in {"full", "verify"} else "sync"
+
+
 def _generation_of(engine: Engine, run: RunRow) -> int | None:
     with engine.database.read() as connection:
         return connection_store.read_sealed(connection, run.connection_id)[1]
@@ -116,6 +123,8 @@ def _settle(engine: Engine, run: RunRow, error: Exception) -> None:
         _put_off(engine, run, error)
     elif isinstance(error, WorkerLostError):
         _bury(engine, run, error)
+    elif isinstance(error, TielineError) and error.slug == "quarantine-share":
+        _stop_at_too_many_bad(engine, run, error)
     elif isinstance(error, TielineError):
         end(engine, run, state="failed", error=error)
     else:
@@ -183,9 +192,11 @@ def _put_off(engine: Engine, run: RunRow, error: RetryLaterError | KeyUnavailabl
         now = runs.get_run(connection, run.id)
     if now is None or now.state != "running":
         return
-    is_limit = isinstance(error, RateLimitedError)
+    is_open = error.slug == BREAKER_OPEN
+    is_limit = is_open or isinstance(error, RateLimitedError)
     has_moved = now.counts.requests > run.counts.requests
-    attempt = 1 if has_moved else run.attempt + 1
+    # Behind an open breaker nothing was tried.
+    attempt = 1 if has_moved else run.attempt + (0 if is_open else 1)
     state = "waiting" if is_limit else "retrying"
     most = most_attempts(engine.settings, state)
     if attempt > most:
@@ -240,8 +251,37 @@ def _bury(engine: Engine, run: RunRow, error: WorkerLostError) -> None:
             facts={"mode": run.mode, "counts": run.counts.as_dict()},
             now=engine.clock.now(),
         )
+        raise_alert(
+            connection,
+            "run-dead",
+            run.id,
+            f"{run.connection_name}: the run of {run.entity} was given up: {error.message}",
+            now=engine.clock.now(),
+            connection_id=run.connection_id,
+            hint="tieline dead",
+            facts={"run_id": run.id, "entity": run.entity},
+        )
 
     engine.database.transact(bury)
+
+
+def _stop_at_too_many_bad(engine: Engine, run: RunRow, error: TielineError) -> None:
+    """End a run of which too much went to quarantine, and have somebody look."""
+
+    def stop(connection: Connection) -> None:
+        end_in(engine, connection, run, state="failed", error=error)
+        raise_alert(
+            connection,
+            "quarantine-share",
+            f"{run.connection_id}/{run.entity}",
+            f"{run.connection_name}, {run.entity}: {error.message}",
+            now=engine.clock.now(),
+            connection_id=run.connection_id,
+            hint=f"tieline records quarantine list {run.connection_name} {run.entity}",
+            facts={"run_id": run.id, "entity": run.entity},
+        )
+
+    engine.database.transact(stop)
 
 
 def _need_reauth(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
+from tieline.alerts import close_alert, raise_alert
 from tieline.auth import auth_of, reauth_hint
 from tieline.contract import OAuth2, TielineError
 from tieline.engine.kit import Engine, this_worker
@@ -105,32 +106,40 @@ def _renew_if_old(engine: Engine, row: ConnectionRow, grant: GrantRow) -> bool:
 
 
 def _warn_if_ending(engine: Engine, row: ConnectionRow, grant: GrantRow) -> bool:
-    if grant.refresh_expires_at is None:
+    ends_at = grant.refresh_expires_at
+    if ends_at is None:
         return False
     now = engine.clock.now()
-    left = grant.refresh_expires_at - now
+    left = ends_at - now
     days = min((days for days in WARNED_DAYS if left <= timedelta(days=days)), default=None)
     if days is None or (grant.warned_days is not None and grant.warned_days <= days):
         return False
-    until = f"{grant.refresh_expires_at:%Y-%m-%d %H:%M} UTC"
+    until = f"{ends_at:%Y-%m-%d %H:%M} UTC"
     words = f"the consent ends at {until}, in {max(left.days, 0)} days"
 
     def warn(connection: Connection) -> bool:
-        is_news = grants.note_warned(connection, row.id, generation=grant.generation, days=days)
-        if is_news:
-            log.add_entry(
-                connection,
-                at=now,
-                actor=this_worker(),
-                event="connection.consent_ends",
-                connection_id=row.id,
-                detail=f"{words}; {reauth_hint(row.name)}",
-            )
-        return is_news
-
-    is_first = engine.database.transact(warn)
-    if is_first:
-        _log.error(
-            "a consent ends soon", connection=row.name, reason=words, next=reauth_hint(row.name)
+        if not grants.note_warned(connection, row.id, generation=grant.generation, days=days):
+            return False
+        log.add_entry(
+            connection,
+            at=now,
+            actor=this_worker(),
+            event="connection.consent_ends",
+            connection_id=row.id,
+            detail=f"{words}; {reauth_hint(row.name)}",
         )
-    return is_first
+        for stretch in WARNED_DAYS:  # the warning before this one is out of date
+            close_alert(connection, "consent-ends", f"{row.id}/{stretch}", now=now)
+        raise_alert(
+            connection,
+            "consent-ends",
+            f"{row.id}/{days}",
+            f"{row.name}: {words}",
+            now=now,
+            connection_id=row.id,
+            hint=reauth_hint(row.name),
+            facts={"ends_at": ends_at.isoformat(), "days_left": max(left.days, 0)},
+        )
+        return True
+
+    return engine.database.transact(warn)

@@ -273,7 +273,12 @@ class PartitionWork:
         """Read again what nobody can judge; return how many calls that took."""
         get = Timed(self._get, self.engine.clock, self.opened.transport)
         for key in keys:
-            record = retrying(partial(get, key), self.engine.clock, self.stop)
+            record = retrying(
+                partial(get, key),
+                self.engine.clock,
+                self.stop,
+                self.opened.transport.may_retry,
+            )
             writer.settle(draft, key, record, rank=rank_of(get.sent_at + self.skew))
             self._check_lease()
             self._keeper.moved()

@@ -12,6 +12,8 @@ from types import FrameType
 from tieline.engine.tick import MOST_AT_ONCE, tick
 from tieline.engine.upkeep import look_after_grants
 from tieline.errors import DependencyError
+from tieline.jobs.messengers import tell_alerts
+from tieline.services.alerts import new_lookout
 from tieline.services.installation import Installation
 from tieline.store import schedules
 from tieline.telemetry import get_logger
@@ -42,10 +44,12 @@ def schedule(installation: Installation, *, parent: int | None = None) -> None:
         parent: Leave as well once this process is no longer the parent.
 
     Raises:
-        SettingsError: The database's schema is not the code's.
+        SettingsError: The database's schema is not the code's, or the settings of
+            alerts make no sense.
         DependencyError: At the start, the database or Redis is away.
     """
     _ = installation.engine, installation.redis
+    lookout = new_lookout(installation)
     # A handler may do little: an Event that the main thread waits for can lock up in it.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
@@ -63,6 +67,10 @@ def schedule(installation: Installation, *, parent: int | None = None) -> None:
         target=_look_after, args=(installation, stop), name="upkeep", daemon=True
     )
     keeper.start()
+    # And another: whoever is told of an alert may be slow, too.
+    threading.Thread(
+        target=tell_alerts, args=(lookout, installation.clock, stop), daemon=True
+    ).start()
     seen: set[int] = set()
     while loop.is_alive() and (parent is None or os.getppid() == parent):
         try:

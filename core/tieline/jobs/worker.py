@@ -22,6 +22,7 @@ from tieline.contract import TielineError
 from tieline.engine import mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
+from tieline.jobs.messengers import ForkedMessenger
 from tieline.queue import HELP_RUN, Presence, WorkerSign
 from tieline.services.installation import Installation
 from tieline.store import runs
@@ -49,7 +50,8 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
             that lapses.
 
     Raises:
-        SettingsError: The database's schema is not the code's.
+        SettingsError: The database's schema is not the code's, or the settings of
+            alerts make no sense.
         DependencyError: At the start, the database or Redis is away.
     """
     # RQ raises its own logger to INFO unless it has a level, and tells of every ring.
@@ -57,10 +59,11 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
     _ = installation.engine, installation.redis
     installation.registry.list()  # imported once here, not in every work-horse
     functions.use(installation)
+    messenger = ForkedMessenger(installation)
     backoff_s = _FIRST_BACKOFF_S
     patience_s = installation.settings.lease_s + _RING_AGAIN_S
     while True:
-        worker = _Worker(installation, queues)
+        worker = _Worker(installation, queues, messenger)
         began = time.monotonic()
         has_worked = False
         try:
@@ -107,11 +110,14 @@ class _Worker(RqWorker):
     worker cannot wait that long, so its maintenance is our sweep.
     """
 
-    def __init__(self, installation: Installation, queues: Sequence[str]) -> None:
+    def __init__(
+        self, installation: Installation, queues: Sequence[str], messenger: ForkedMessenger
+    ) -> None:
         self._installation = installation
         self._sweep_s = installation.settings.sweep_s
         self._presence = Presence(installation.redis)
         self._queues_named = tuple(queues)
+        self._messenger = messenger
         self.was_stopped = False
         super().__init__(
             list(queues),
@@ -128,9 +134,10 @@ class _Worker(RqWorker):
         return max(1, math.ceil(self._sweep_s))
 
     def sweep(self) -> None:
-        """Say that this worker lives, and ring for what nobody does."""
+        """Say that this worker lives, ring for what nobody does, and have alerts told."""
         self._announce()
         sweep(self._installation.engine)
+        self._messenger.send()
 
     def execute_job(self, job: Any, queue: Any) -> None:
         """Do a job only if it is one of ours: whoever writes to Redis runs no code here."""

@@ -20,9 +20,11 @@ from tieline.contract import (
     Connection,
     Entity,
     OAuth2,
+    Observation,
     Provider,
     ProviderError,
     RateLimitPolicy,
+    Reply,
     SettingsError,
     Webhooks,
     hookspecs,
@@ -88,6 +90,16 @@ class Plugin:
             "tieline_rate_limits", RateLimitPolicy, connection=connection
         )
         return policy
+
+    @property
+    def has_observe(self) -> bool:
+        """Whether the plugin reads its provider's answers for what they tell of limits."""
+        return bool(self.hook.tieline_observe.get_hookimpls())
+
+    def observe(self, reply: Reply) -> Observation | None:
+        """Ask what an answer tells of the provider's limits; None for nothing."""
+        seen: Observation | None = self._call("tieline_observe", Observation, reply=reply)
+        return seen
 
     def _call(self, hook: str, kind: type, **given: Any) -> Any:
         try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from typing import Any
 
 from tieline.errors import NotFoundError, PluginError, nearest
 from tieline.registry.found import Found, find_plugins
 from tieline.registry.load import Plugin, load_plugin
+from tieline.registry.observe import Observers
 
 __all__ = ["Listed", "Registry"]
 
@@ -48,6 +50,7 @@ class Registry:
         self._disabled = frozenset(disabled)
         self._found = find_plugins(given, pins)
         self._listed: dict[tuple[str, str], Listed] = {}
+        self._observers = Observers()
 
     def names(self) -> list[str]:
         """Return the names that are installed and not disabled, importing nothing."""
@@ -84,6 +87,20 @@ class Registry:
     def list(self) -> list[Listed]:
         """Import every plugin and say how each one is."""
         return [self._look(found) for found in self._found]
+
+    def observe(self, hook: str, *, within_s: float, **given: Any) -> Sequence[str]:
+        """Call an observer hook on every plugin that works, each in its own guard.
+
+        Args:
+            hook: Its name, such as ``tieline_alert``.
+            within_s: Seconds to wait for all of them; who takes longer is left behind.
+            **given: Its arguments.
+
+        Returns:
+            Names of the plugins that hang, in this call or in an earlier one.
+        """
+        plugins = [listed.plugin for listed in self.list() if listed.plugin is not None]
+        return self._observers.call(plugins, hook, given, within_s=within_s)
 
     def _look(self, found: Found) -> Listed:
         key = (found.name, found.distribution)

@@ -163,7 +163,10 @@ def test_connection(installation: Installation, name_or_id: str, *, actor: str) 
         account=replace(account, name=tellable(account.name)),
         scopes=tuple(tellable(scope) for scope in scopes),
         limits=policy_of(
-            plugin.name, plugin.rate_limits(connection), installation.settings.rate_limits
+            plugin.name,
+            plugin.rate_limits(connection),
+            installation.settings.rate_limits,
+            row.name,
         ),
         access_expires_at=grant.access_expires_at if grant else None,
         refresh_expires_at=grant.refresh_expires_at if grant else None,

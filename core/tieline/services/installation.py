@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tieline.clock import Clock, SystemClock
@@ -207,11 +206,18 @@ class Installation:
         )
 
     def _new_throttle(
-        self, connection: Connection, policy: RateLimitPolicy, stop: threading.Event | None
+        self, connection: Connection, policy: RateLimitPolicy, **given: Any
     ) -> Throttle:
         from tieline.throttle import Throttle
 
-        return Throttle(self.redis, connection, policy, clock=self.clock, stop=stop)
+        return Throttle(
+            self.redis,
+            connection,
+            policy,
+            clock=self.clock,
+            retries=self.settings.run_retries,
+            **given,
+        )
 
     def _ring(self, run_id: str, number: int) -> None:
         """Ring; the client is made at the first ring, not with the engine."""

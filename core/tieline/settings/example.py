@@ -19,7 +19,8 @@ _HEAD = """\
 _LIMITS = """\
 # A provider's limits in place of those that its plugin declares, over all workers: rates
 # per account (or "endpoint", "application"), requests in flight. none: no limit.
-#TIELINE_STRIPE_RATE_LIMITS=80/second; 20/second endpoint; concurrency=8
+# What follows [NAME] is for the connection of that name alone, and all that holds for it.
+#TIELINE_STRIPE_RATE_LIMITS=80/second; 20/second endpoint; concurrency=8; [shop] 20/second
 """
 _WIDTH = 90
 

@@ -60,8 +60,11 @@ class Settings:
     public_url: str
     return_urls: tuple[str, ...]
     run_attempts: int
+    run_retries: int
     max_delete_share: float
     max_quarantine_share: float
+    alert_webhook_url: Secret
+    alert_webhook_secret: Secret
     log_level: str
     log_format: str
     failpoints: str

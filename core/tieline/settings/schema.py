@@ -191,6 +191,15 @@ class SettingsSchema(Schema):
             "example": "5",
         },
     )
+    run_retries = fields.Integer(
+        load_default=100,
+        validate=validate.Range(min=0, max=100_000),
+        metadata={
+            "doc": "Calls that one run may repeat at once, over all workers. After that, each"
+            " trouble puts the run off instead, so that a sick provider is not kept busy.",
+            "example": "100",
+        },
+    )
     max_delete_share = _number(
         "Share of an entity's records that a full run may find gone. Above it, and above 20"
         " records, nothing is deleted and the run asks for --allow-deletes.",
@@ -204,6 +213,19 @@ class SettingsSchema(Schema):
         default=0.25,
         low=0,
         high=1,
+    )
+    alert_webhook_url = _text(
+        "Where alerts are sent, beside the log: each as a signed POST, after Standard Webhooks."
+        " Any address, inside this network or not. Empty: nowhere.",
+        secret=True,
+        check=_starts_with(("https://", "http://")),
+        example="https://ops.example.com/tieline-alerts",
+    )
+    alert_webhook_secret = _text(
+        "What those are signed with: whsec_ and 24 to 64 bytes in base64. Make one:"
+        ' echo "whsec_$(openssl rand -base64 32)"',
+        secret=True,
+        example="whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     )
     log_level = _text(
         "Least level that is logged.",

@@ -31,6 +31,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 __all__ = [
     "ACTIVE_STATES",
     "SCHEMA_REVISION",
+    "alerts",
     "connections",
     "consumers",
     "copies",
@@ -52,7 +53,7 @@ __all__ = [
     "views",
 ]
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")
@@ -448,3 +449,41 @@ views = Table(
     PrimaryKeyConstraint("name"),
     UniqueConstraint("provider", "entity"),
 )
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Id, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("severity", String(10), nullable=False),
+    Column("provider", String(40)),
+    Column("connection_id", Id),
+    Column("message", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("facts", JsonValue, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("closed_at", UtcTime),
+    Column("told", JsonValue, nullable=False),
+    Column("due_at", UtcTime),
+    Column("attempts", Integer, nullable=False),
+    Column("delivered_at", UtcTime),
+    Column("trouble", Text),
+    PrimaryKeyConstraint("id"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+_is_open = text("state = 'open'")
+Index(
+    "uq_alerts_open",
+    alerts.c.kind,
+    alerts.c.subject,
+    unique=True,
+    sqlite_where=_is_open,
+    postgresql_where=_is_open,
+)
+_is_due = text("due_at IS NOT NULL")
+Index("ix_alerts_due", alerts.c.due_at, sqlite_where=_is_due, postgresql_where=_is_due)
+Index(None, alerts.c.connection_id)

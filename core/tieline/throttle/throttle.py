@@ -1,31 +1,52 @@
-"""Wait for a turn before each call, and hold every process back after a refusal."""
+"""Wait for a turn before each call, and tell every process what its answer said."""
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from limits.storage import RedisStorage
 
 from tieline.clock import Clock
-from tieline.contract import Connection, RateLimitedError, RateLimitPolicy, Reply, retry_after
+from tieline.contract import (
+    Connection,
+    Observation,
+    ProviderUnavailableError,
+    RateLimitedError,
+    RateLimitPolicy,
+    Reply,
+    retry_after,
+)
 from tieline.coordination import Redis, redis_errors
-from tieline.errors import StopRequested
-from tieline.throttle.policy import Windows, windows_of
+from tieline.errors import DependencyError, StopRequested
+from tieline.telemetry import get_logger
+from tieline.throttle.keys import Pace, breaker_of, hosts_of, place_of, provider_of, rank_of
+from tieline.throttle.policy import Scope, Window, endpoint_of, read_override, windows_of
 
-__all__ = ["Throttle"]
+__all__ = ["BREAKER_OPEN", "Throttle"]
 
+BREAKER_OPEN = "breaker-open"
+"""Code of the error of a call that was not made, for the ones before it failed."""
+
+_log = get_logger(__name__)
 _TOO_MANY = 429
-_BOOK_AHEAD_S = 2.0
+_SERVER_ERRORS = 500
+# Who may hold a permit meanwhile books less far ahead: it is held while waiting.
+_BOOK_AHEAD_S = 0.1
+_BOOK_AHEAD_HOLDING_S = 0.05
 _LONGEST_WAIT_S = 60.0
 _PERMIT_LEASE_S = 60.0
-_PERMIT_POLL_S = 0.02
-_UNTOLD_PAUSE_S = 1.0
 _FULL_WAIT_S = 0.05
+_FAILURES_TO_OPEN = 5
+_OPEN_S = 30.0
+_KNOWN_PATHS = 1000
+_RETRIES_KEPT_S = 86_400
+_SCOPES: tuple[Scope, ...] = ("account", "endpoint", "application")
 
 
 class _Asked(Protocol):
@@ -35,11 +56,45 @@ class _Asked(Protocol):
     def method(self) -> str: ...
 
     @property
+    def host(self) -> str: ...
+
+    @property
     def path(self) -> str: ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Route:
+    """What calls of one method and path have in common."""
+
+    keys: Sequence[str]
+    bounds: Sequence[str | float]
+    scopes: frozenset[Scope]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Turn:
+    """One call that got its turn, until it has ended."""
+
+    name: str
+    sent: float = 0.0
+    has_permit: bool = False
+    had_failures: bool = False
+    reply: Reply | None = None
+    seen: Observation | None = None
+    outcome: str = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Limits:
+    """The policy that holds now, the settings' or an override, and what follows from it."""
+
+    policy: RateLimitPolicy
+    override: str = ""
+    routes: dict[tuple[str, str, str], _Route] = field(default_factory=dict)
+
+
 class Throttle:
-    """The gate of one connection; threads share it.
+    """The gate of one connection: its limits and its breakers; threads share it.
 
     Args:
         client: Redis, or Valkey.
@@ -47,10 +102,16 @@ class Throttle:
         policy: What its provider allows.
         clock: For waits.
         stop: Cuts a wait short.
+        pace: What the calls are for.
+        observe: Reads what an answer tells of the limits; None: nothing does.
+        call_s: Longest time of a call in seconds, which its permit outlives.
+        run_id: The run whose retries are counted together; empty: none are.
+        retries: How many it may have, over all processes.
 
     Source:
-        The reservation is one script over all windows, so that a call is
-        counted in each or in none; time is the server's.
+        One script reserves over all windows, the permit and the breaker, so
+        that a call is counted in each or in none; a second one ends it, and is
+        left out where there is nothing to tell. Time is the server's.
     """
 
     def __init__(
@@ -61,19 +122,28 @@ class Throttle:
         *,
         clock: Clock,
         stop: threading.Event | None = None,
+        pace: Pace = "live",
+        observe: Callable[[Reply], Observation | None] | None = None,
+        call_s: float = 30.0,
+        run_id: str = "",
+        retries: int = 100,
     ) -> None:
         self._client = client
         self._connection = connection
-        self._policy = policy
+        self._declared = policy
         self._clock = clock
         self._stop = stop or threading.Event()
-        self._windows: dict[tuple[str, str], Windows] = {}
-        account = connection.account.id or connection.id
-        self._place = f"tieline:throttle:{connection.provider}:{account}"
+        self._rank = rank_of(pace)
+        self._observe = observe
+        self._retries = retries
+        self._retries_key = f"tieline:retries:{run_id}" if run_id else ""
+        self._lease_s = max(_PERMIT_LEASE_S, call_s + 30.0)
+        self._place = place_of(connection, policy)
+        self._limits = _Limits(policy=policy)
+        self._here = threading.local()
         self._storage = RedisStorage("redis://", connection_pool=client.connection_pool)
         self._reserve = client.register_script(_script("reserve"))
-        self._permit = client.register_script(_script("permit"))
-        self._pause = client.register_script(_script("pause"))
+        self._finish = client.register_script(_script("finish"))
         self.is_full = False
 
     @contextmanager
@@ -82,85 +152,242 @@ class Throttle:
 
         Raises:
             RateLimitedError: There is no room within a minute.
+            ProviderUnavailableError: The breaker is open (``breaker-open``).
             DependencyError: Redis is away: nobody may call without counting.
             StopRequested: This process is to leave.
         """
-        if not self._policy.rates and self._policy.concurrency is None:
-            yield
-            return
-        self._take_turn(self._windows_of(call))
-        if self._policy.concurrency is None:
-            yield
-            return
-        name = self._take_permit(self._policy.concurrency)
+        turn = self._take_turn(call)
+        self._here.turn = turn
         try:
             yield
+        except ProviderUnavailableError:
+            turn.outcome = "failed"
+            raise
         finally:
+            self._here.turn = None
+            self._end(call, turn)
+
+    def saw(self, call: _Asked, reply: Reply | None) -> None:
+        """Learn from an answer; None if there was none."""
+        turn: _Turn | None = getattr(self._here, "turn", None)
+        is_late = turn is None
+        turn = turn or _Turn(name="")
+        if reply is not None:
+            turn.reply = reply
+            turn.seen = self._observed(reply)
+            turn.outcome = "ok" if reply.status < _SERVER_ERRORS else "failed"
+        if is_late:
+            self._end(call, turn)
+
+    def may_retry(self) -> bool:
+        """Take one of the retries of the run; False if they are used up, or Redis is away."""
+        if not self._retries_key:
+            return True
+        try:
             with redis_errors():
-                self._client.zrem(f"{self._place}:permits", name)
+                taken = int(self._client.incr(self._retries_key))
+                if taken == 1:
+                    self._client.expire(self._retries_key, _RETRIES_KEPT_S)
+        except DependencyError:
+            return False
+        return taken <= self._retries
 
-    def saw(self, call: _Asked, reply: Reply | None) -> None:  # noqa: ARG002 - a gate is told both
-        """Hold everybody back for as long as the provider asked."""
-        if reply is None or reply.status != _TOO_MANY:
-            return
-        seconds = retry_after(reply.headers)
+    def _observed(self, reply: Reply) -> Observation | None:
+        if self._observe is None:
+            return None
+        try:
+            return self._observe(reply)
+        except Exception as error:  # noqa: BLE001 - a plugin's fault must not cost the answer
+            _log.warning("tieline_observe failed", error=type(error).__name__)
+            return None
+
+    def _take_turn(self, call: _Asked) -> _Turn:
+        name, asked, waited = secrets.token_hex(8), "0", 0.0
+        while True:
+            try:
+                answer = self._ask(call, name, asked)
+            except DependencyError as error:
+                if self._is_unlimited:
+                    return _Turn(name=name)
+                raise self._uncounted(error) from error
+            word = answer[0]
+            if word == "override":
+                self._hold_to(answer[1])
+                continue
+            seconds = float(answer[1])
+            if word == "far":
+                raise RateLimitedError(
+                    f"{self._connection.provider} allows no call for {seconds:.0f} s",
+                    retry_after=seconds,
+                )
+            if word == "open":
+                raise ProviderUnavailableError(
+                    f"{call.host} failed again and again: no calls for {seconds:.0f} s",
+                    retry_after=seconds,
+                    code=BREAKER_OPEN,
+                )
+            asked, waited = answer[2], waited + seconds
+            self.is_full = word == "wait" or waited > _FULL_WAIT_S
+            if seconds > 0 and self._clock.sleep(seconds, self._stop):
+                self._leave(call, name, is_booked=word == "go")
+                raise StopRequested
+            if word == "go":
+                return _Turn(
+                    name=name,
+                    sent=float(asked) + waited,
+                    has_permit=self._limits.policy.concurrency is not None,
+                    had_failures=answer[3] != "0",
+                )
+
+    @property
+    def _is_unlimited(self) -> bool:
+        return not self._limits.policy.rates and self._limits.policy.concurrency is None
+
+    def _ask(self, call: _Asked, name: str, asked: str) -> list[str]:
+        limits = self._limits
+        route = self._route(limits, call)
+        concurrency = limits.policy.concurrency or 0
         with redis_errors():
-            self._pause(
-                keys=[f"{self._place}:pause"],
-                args=[_UNTOLD_PAUSE_S if seconds is None else seconds],
+            answer: Any = self._reserve(
+                keys=route.keys,
+                args=[
+                    name,
+                    self._rank,
+                    asked,
+                    _BOOK_AHEAD_HOLDING_S if concurrency else _BOOK_AHEAD_S,
+                    _LONGEST_WAIT_S,
+                    limits.policy.alert_at,
+                    limits.policy.reserve,
+                    concurrency,
+                    self._lease_s,
+                    limits.override,
+                    *route.bounds,
+                ],
             )
+        return [part.decode() for part in answer]
 
-    def _windows_of(self, call: _Asked) -> Windows:
-        known = self._windows.get((call.method, call.path))
+    def _route(self, limits: _Limits, call: _Asked) -> _Route:
+        by = (call.method, call.host, call.path)
+        known = limits.routes.get(by)
         if known is None:
-            known = windows_of(self._policy, self._connection, method=call.method, path=call.path)
-            if len(self._windows) < 1000:
-                self._windows[call.method, call.path] = known
+            known = self._new_route(limits.policy, call)
+            if len(limits.routes) < _KNOWN_PATHS:
+                limits.routes[by] = known
         return known
 
-    def _take_turn(self, windows: Windows) -> None:
-        keys = [self._storage.prefixed_key(item.key_for(*by)) for item, by in windows]
-        bounds = [bound for item, _ in windows for bound in (item.amount, item.get_expiry())]
-        waited = 0.0
-        while True:
-            with redis_errors():
-                wait, is_booked = self._ask(keys, bounds)
-            if waited + wait > _LONGEST_WAIT_S:
-                raise RateLimitedError(
-                    f"{self._connection.provider} allows no call for {wait:.0f} s",
-                    retry_after=wait,
-                )
-            self.is_full = wait > _FULL_WAIT_S
-            nap = wait if is_booked else min(wait - _BOOK_AHEAD_S / 2, _BOOK_AHEAD_S)
-            if nap > 0 and self._clock.sleep(nap, self._stop):
-                raise StopRequested
-            if is_booked:
-                return
-            waited += nap
-
-    def _ask(self, keys: Sequence[str], bounds: Sequence[float]) -> tuple[float, bool]:
-        answer: Any = self._reserve(
-            keys=[f"{self._place}:pause", *keys],
-            args=[_BOOK_AHEAD_S, self._policy.alert_at, *bounds],
+    def _new_route(self, policy: RateLimitPolicy, call: _Asked) -> _Route:
+        windows: list[Window] = windows_of(
+            policy, self._connection, method=call.method, path=call.path
         )
-        return float(answer[0]), bool(answer[1])
-
-    def _take_permit(self, most: int) -> str:
-        name = secrets.token_hex(8)
-        for _ in range(int(_LONGEST_WAIT_S / _PERMIT_POLL_S)):
-            with redis_errors():
-                has_one = self._permit(
-                    keys=[f"{self._place}:permits"], args=[most, name, _PERMIT_LEASE_S]
-                )
-            if has_one:
-                return name
-            self.is_full = True
-            if self._clock.sleep(_PERMIT_POLL_S, self._stop):
-                raise StopRequested
-        raise RateLimitedError(
-            f"{self._connection.provider} has {most} calls in flight, and may have no more",
-            retry_after=_PERMIT_LEASE_S,
+        states = [
+            self._place,
+            f"{self._place}:at:{endpoint_of(call.method, call.path)}",
+            provider_of(self._connection),
+        ]
+        bounds: list[str | float] = []
+        for each in windows:
+            state = _SCOPES.index(each.scope) + 1
+            bounds += [each.item.amount, each.item.get_expiry(), state, each.scope, each.label]
+        lists = [self._storage.prefixed_key(each.item.key_for(*each.by)) for each in windows]
+        breaker = breaker_of(self._connection, call.host)
+        return _Route(
+            keys=[*states, breaker, f"{self._place}:permits", *lists],
+            bounds=bounds,
+            scopes=frozenset(each.scope for each in windows),
         )
+
+    def _hold_to(self, override: str) -> None:
+        """Obey other limits from now on, or the declared ones again."""
+        policy = self._declared
+        if override:
+            policy = read_override(self._connection.provider, override, policy)
+        self._limits = _Limits(policy=policy, override=override)
+
+    def _leave(self, call: _Asked, name: str, *, is_booked: bool) -> None:
+        """Give a permit back that will not be used."""
+        if is_booked:
+            self._end(call, _Turn(name=name, has_permit=True, had_failures=True))
+
+    def _end(self, call: _Asked, turn: _Turn) -> None:
+        """Tell Redis what came of a call, if anything did.
+
+        An answer that is there is worth more than the telling: a permit comes
+        back by its lease, and the next call meets the same trouble.
+        """
+        reply, seen = turn.reply, turn.seen
+        is_refused = reply is not None and reply.status == _TOO_MANY
+        if seen is not None and seen.is_refusal is not None:
+            is_refused = seen.is_refusal
+        if is_refused:
+            turn.outcome = "ok"  # it is up, only too busy for us
+        has_told = seen is not None and (seen.remaining is not None or seen.retry_after_s)
+        is_failed = turn.outcome == "failed"
+        if not (turn.has_permit or turn.had_failures or is_refused or is_failed or has_told):
+            return
+        pause = self._pause_of(reply, seen, is_refused=is_refused)
+        route = self._route(self._limits, call)
+        about = route.keys[self._scope_of(seen, route)]
+        try:
+            with redis_errors():
+                self._finish(
+                    keys=[
+                        self._place,
+                        about,
+                        route.keys[3],
+                        hosts_of(self._connection),
+                        route.keys[4],
+                    ],
+                    args=[
+                        turn.name,
+                        turn.sent,
+                        self._lease_s if turn.has_permit else 0,
+                        turn.outcome,
+                        int(is_refused),
+                        "" if pause is None else pause,
+                        _told(seen.remaining if seen else None),
+                        _told(seen.reset_after_s if seen else None),
+                        _FAILURES_TO_OPEN,
+                        _OPEN_S,
+                        call.host,
+                        self._connection.id,
+                        f"{call.method} {call.path}",
+                    ],
+                )
+        except DependencyError as error:
+            _log.warning("a call's end is not told: Redis is away", error=error.slug)
+
+    def _pause_of(
+        self, reply: Reply | None, seen: Observation | None, *, is_refused: bool
+    ) -> float | None:
+        """Return for how long everybody has to stay away; None if nobody said."""
+        if seen is not None and seen.retry_after_s is not None:
+            return min(seen.retry_after_s, 900.0)
+        if reply is None or not (is_refused or reply.status >= _SERVER_ERRORS):
+            return None
+        return retry_after(reply.headers)
+
+    def _scope_of(self, seen: Observation | None, route: _Route) -> int:
+        """Choose what an answer is about, among what the policy counts at all."""
+        scope = seen.scope if seen is not None else "account"
+        if route.scopes and scope not in route.scopes:
+            # A bound on calls under way is the account's too.
+            is_account = self._limits.policy.concurrency is not None or "account" in route.scopes
+            scope = "account" if is_account else next(s for s in _SCOPES if s in route.scopes)
+        elif not route.scopes:
+            scope = "account"
+        return _SCOPES.index(scope)
+
+    def _uncounted(self, error: DependencyError) -> DependencyError:
+        return DependencyError(
+            f"no calls to {self._connection.provider} while Redis is away, for nobody would count"
+            f" them: {error.message}",
+            hint=error.hint,
+            code=error.slug,
+        )
+
+
+def _told(number: float | None) -> str:
+    return "" if number is None else str(number)
 
 
 def _script(name: str) -> str:

@@ -78,6 +78,10 @@ class Gate(Protocol):
         """Whether calls have to wait."""
         ...
 
+    def may_retry(self) -> bool:
+        """Take one of the retries of the run at hand; False if they are used up."""
+        ...
+
 
 class HttpTransport:
     """Sends the requests of one connection. Threads may share it.
@@ -156,6 +160,10 @@ class HttpTransport:
     def is_full(self) -> bool:
         """Whether calls have to wait at one of the gates."""
         return any(gate.is_full for gate in self._gates)
+
+    def may_retry(self) -> bool:
+        """Take one of the retries of the run at hand; False if they are used up."""
+        return all(gate.may_retry() for gate in self._gates)
 
     def close(self) -> None:
         """Close all sockets."""

@@ -380,6 +380,22 @@ def test_half_of_the_calls_in_flight_are_left_to_others():
     assert tieline_mailchimp.tieline_rate_limits().rates == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (403, b"", True),
+        (403, b"<html>", True),
+        (403, b'{"title": "Forbidden", "status": 403}', False),
+        (429, b"", None),
+        (200, b"{}", None),
+    ],
+)
+def test_a_403_without_a_problem_document_is_throttling(status, content, expected):
+    reply = Reply(status=status, headers={}, content=content, seconds=0.1)
+    seen = tieline_mailchimp.tieline_observe(reply)
+    assert (seen.is_refusal if seen else None) is expected
+
+
 def test_what_must_exist_of_the_plugin_is_small():
     folder = Path(tieline_mailchimp.__file__).parent
     lines = sum(len(path.read_text().splitlines()) for path in folder.glob("*.py"))

@@ -13,9 +13,11 @@ from tieline.contract import (
     Credential,
     Entity,
     OAuth2,
+    Observation,
     Provider,
     ProviderError,
     RateLimitPolicy,
+    Reply,
     Transport,
     hookimpl,
 )
@@ -27,6 +29,7 @@ from tieline_mailchimp.account import (
 )
 from tieline_mailchimp.client import API_VERSION, MailchimpApi
 from tieline_mailchimp.errors import classify
+from tieline_mailchimp.limits import observe
 
 __all__: list[str] = []
 
@@ -94,6 +97,12 @@ def tieline_rate_limits() -> RateLimitPolicy:
     Mailchimp counts no calls per time ("Throttling").
     """
     return RateLimitPolicy(concurrency=5)
+
+
+@hookimpl
+def tieline_observe(reply: Reply) -> Observation | None:
+    """Read which limit a refusal is about."""
+    return observe(reply)
 
 
 @hookimpl

@@ -436,5 +436,25 @@ def test_limits_stay_below_intuit_s():
     assert policy.concurrency == 8
 
 
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (429, b"", 60),
+        (
+            403,
+            b'{"Fault": {"Error": [{"Message": "m", "code": "3001"}], "type": "SERVICE"}}',
+            60,
+        ),
+        (403, b'{"Fault": {"Error": [{"Message": "m", "code": "5020"}]}}', None),
+        (500, b"", None),
+        (200, b"{}", None),
+    ],
+)
+def test_a_refusal_in_any_shape_keeps_everybody_away_for_a_minute(status, content, expected):
+    reply = Reply(status=status, headers={}, content=content, seconds=0.1)
+    seen = plugin.tieline_observe(reply)
+    assert (seen.retry_after_s if seen else None) == expected
+
+
 def test_nothing_can_be_synced_yet():
     assert plugin.tieline_entities() == []

@@ -14,16 +14,19 @@ from tieline.contract import (
     Credential,
     Entity,
     OAuth2,
+    Observation,
     Provider,
     ProviderError,
     Rate,
     RateLimitPolicy,
+    Reply,
     Revocation,
     Transport,
     hookimpl,
 )
 from tieline_quickbooks.client import MINOR_VERSION, QuickBooksApi, identify
 from tieline_quickbooks.errors import classify
+from tieline_quickbooks.limits import observe
 
 __all__: list[str] = []
 
@@ -118,6 +121,12 @@ def tieline_rate_limits(connection: Connection) -> RateLimitPolicy:
         ],
         concurrency=8,
     )
+
+
+@hookimpl
+def tieline_observe(reply: Reply) -> Observation | None:
+    """Read which limit a refusal is about."""
+    return observe(reply)
 
 
 @hookimpl

@@ -15,10 +15,12 @@ from tieline.contract import (
     Credential,
     Entity,
     OAuth2,
+    Observation,
     Provider,
     ProviderError,
     Rate,
     RateLimitPolicy,
+    Reply,
     Revocation,
     Transport,
     Webhooks,
@@ -28,6 +30,7 @@ from tieline_stripe.client import API_VERSION, StripeApi, identify
 from tieline_stripe.customers import CUSTOMERS
 from tieline_stripe.errors import classify
 from tieline_stripe.events import WEBHOOKS
+from tieline_stripe.limits import observe
 
 __all__: list[str] = []
 
@@ -117,6 +120,12 @@ def tieline_rate_limits(connection: Connection) -> RateLimitPolicy:
     if connection.auth == "oauth2":
         rates.append(Rate(limit=in_all, scope="application"))
     return RateLimitPolicy(rates=rates, concurrency=8)
+
+
+@hookimpl
+def tieline_observe(reply: Reply) -> Observation | None:
+    """Read which limit a refusal is about."""
+    return observe(reply)
 
 
 @hookimpl

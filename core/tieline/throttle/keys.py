@@ -1,0 +1,50 @@
+"""Where the throttle keeps what in Redis; every process builds the same names."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from tieline.contract import Connection, RateLimitPolicy
+
+__all__ = [
+    "EVENTS",
+    "PACES",
+    "Pace",
+    "breaker_of",
+    "hosts_of",
+    "place_of",
+    "provider_of",
+    "rank_of",
+]
+
+Pace = Literal["live", "sync", "backfill"]
+"""What a call is for: people and webhooks, keeping in step, reading all of the past."""
+
+PACES: tuple[Pace, ...] = get_args(Pace)
+EVENTS = "tieline:throttle:events"
+
+
+def rank_of(pace: Pace) -> int:
+    """Return whose turn comes first: 1 for live, 2 for sync, 3 for backfill."""
+    return PACES.index(pace) + 1
+
+
+def provider_of(connection: Connection) -> str:
+    """Name what is known of a whole provider: where all its accounts count together."""
+    return f"tieline:throttle:{connection.provider}"
+
+
+def place_of(connection: Connection, policy: RateLimitPolicy) -> str:
+    """Name what is known of one account, or of what else the provider counts by."""
+    key = policy.key or connection.account.id or connection.id
+    return f"{provider_of(connection)}:{key}"
+
+
+def breaker_of(connection: Connection, host: str) -> str:
+    """Name the breaker of a connection at a host."""
+    return f"tieline:breaker:{connection.id}:{host}"
+
+
+def hosts_of(connection: Connection) -> str:
+    """Name the set of hosts at which a connection has met failures."""
+    return f"tieline:breaker:{connection.id}"
