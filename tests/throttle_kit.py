@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -36,6 +37,8 @@ class Provider:
         self.at_once = 1_000
         self.latency_s = 0.05
         self.is_down = False
+        self.pause_s = 0  # from the next call on, all are refused for so many seconds
+        self.paused_until = 0.0
         self.reset()
 
     def reset(self) -> None:
@@ -52,6 +55,12 @@ class Provider:
             self.failed += 1
             self.arrivals.append((at, 503))
             return 503, {}
+        if self.pause_s:
+            self.paused_until, self.pause_s = at + self.pause_s, 0
+        if at < self.paused_until:
+            self.refused += 1
+            self.arrivals.append((at, 429))
+            return 429, {"retry_after": math.ceil(self.paused_until - at)}
         if self.now >= self.at_once or not self.has_room(path, at):
             self.refused += 1
             self.arrivals.append((at, 429))
@@ -96,7 +105,10 @@ class Provider:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 status, body = await self.answer(head.split(b" ")[1].decode())
                 raw = json.dumps(body).encode()
-                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(raw)))
+                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n" % (status, len(raw)))
+                if "retry_after" in body:
+                    writer.write(b"Retry-After: %d\r\n" % body["retry_after"])
+                writer.write(b"\r\n")
                 writer.write(raw)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

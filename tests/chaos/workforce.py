@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from site_of import Site
+from tieline.jobs.messengers import NAME as MESSENGER
 
 __all__ = ["Blow", "Hand", "Workforce", "is_stopped"]
 
@@ -68,8 +69,9 @@ class Hand:
         pid = self.process.pid
         with contextlib.suppress(OSError):
             for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-                self.horses.add(int(child))
-                return int(child)
+                if Path(f"/proc/{child}/comm").read_text().strip() != MESSENGER:
+                    self.horses.add(int(child))
+                    return int(child)
         return 0
 
     def new_deaths(self) -> Iterator[tuple[int, str]]:

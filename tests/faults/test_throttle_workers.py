@@ -134,12 +134,43 @@ def test_a_hundred_killed_processes_leak_no_permit(redis_url):
         time.sleep(lease_s + 0.2)
         gate = new_throttle(redis_url, "killed", job["policy"])
         assert gate._client.zcount(f"{gate._place}:permits", time.time(), "+inf") == 0
-        began, served = time.monotonic(), remote.stats()["accepted"]
-        with workers(url=remote.url, **job):
-            time.sleep(3)
-            rate_s = (remote.stats()["accepted"] - served) / (time.monotonic() - began)
         gate._client.close()
+        with workers(url=remote.url, **job):
+            began = remote.stats()
+            time.sleep(3)
+            found = remote.stats()
+    rate_s = (found["accepted"] - began["accepted"]) / (found["at"] - began["at"])
     assert rate_s > 0.7 * 5 / 0.1  # all five permits are at work again
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [{"rates": [rate("60/second")]}, {"rates": [rate("60/second")], "concurrency": 8}],
+    ids=["rate", "rate and permits"],
+)
+def test_a_pause_that_one_process_is_told_holds_all_eight_back(policy, redis_url):
+    with (
+        provider(latency_s=0.05) as remote,
+        workers(
+            redis=redis_url,
+            account=f"paused {policy}",
+            url=remote.url,
+            policy=policy,
+            paths=["/a", "/b"],
+            paces=PACES,
+        ),
+    ):
+        time.sleep(2)
+        remote.set(pause_s=2)
+        time.sleep(4)
+        arrivals = remote.stats()["arrivals"]
+    refused = [at for at, status in arrivals if status == 429]
+    # What was under way when the first was told to wait is not early.
+    early = [at for at in refused if at > refused[0] + 0.1]
+    assert refused
+    assert len(early) <= 1
+    assert not [at for at, _ in arrivals if refused[0] + 0.1 < at < refused[0] + 2][1:]
+    assert [at for at, status in arrivals if at > refused[0] + 2 and status == 200]
 
 
 def test_a_limit_that_is_halved_in_flight_is_found_within_ten_seconds(redis_url):

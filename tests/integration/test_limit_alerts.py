@@ -74,6 +74,22 @@ def test_a_limit_that_is_nearly_used_alerts_once_and_names_the_account(bench):
     assert alert.hint == "tieline limits shop"
 
 
+def test_a_crossing_is_not_forgotten_before_its_alert_is_committed(bench, monkeypatch):
+    note(bench, "near-limit", place_of(bench), "all calls")
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.installation.database, "transact", refuse)
+        with pytest.raises(DependencyError):
+            watch_limits(bench.installation)
+    assert is_any_event(bench.installation)
+    watch_limits(bench.installation)
+    assert [alert.kind for alert in open_alerts(bench)] == ["limit-near"]
+    assert not is_any_event(bench.installation)
+
+
+def refuse(*_: object) -> None:
+    raise DependencyError("the database is away")
+
+
 def test_a_limit_of_the_whole_application_alerts_once_whichever_account_made_it(bench):
     from dataclasses import replace
 

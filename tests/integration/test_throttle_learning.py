@@ -249,11 +249,11 @@ def test_the_ledger_tells_used_and_waiting_and_by_whom(new, client, account):
 def test_crossing_the_alert_level_is_told_once(new, client, account):
     policy = rates("10/minute", reserve=0.0)
     ledger, gate = Ledger(client), new(policy, pace="live")
-    ledger.take_events(1000)
+    ledger.drop_events(ledger.events(1000))
     for _ in range(10):
         with gate.passing(A):
             pass
-    told = [each for each in ledger.take_events() if each.place == place_of(account, policy)]
+    told = [each for each in ledger.events() if each.place == place_of(account, policy)]
     assert [(each.kind, each.subject) for each in told] == [("near-limit", "all calls")]
 
 

@@ -41,6 +41,7 @@ __all__ = ["Cancelled", "CannotRead", "PartitionWork"]
 
 _MAX_RESTARTS = 5
 _MAX_CURSOR = 4096
+_MOST_AT_ONCE = 2_000
 _MAX_OVERTAKEN = 10
 _LOOK_S = 0.5
 _LEAVE_S = 5.0
@@ -241,24 +242,46 @@ class PartitionWork:
         return read
 
     def _commit(self, writer: PageWriter, fetched: FetchedPage, desk: Desk) -> None:
+        """Store a page in one transaction; a huge one in several, the last of which moves on."""
         page = fetched.page
         as_of = (page.as_of or fetched.read_at).astimezone(UTC)
         self.skew = timedelta(0) if page.as_of is None else as_of - fetched.sent_at
         if isinstance(page, FeedPage):
             self._require_reach()
+        *first, last = _parts(page)
+        for part in first:
+            self._commit_part(writer, part, desk, as_of, requests=0, is_last=False)
+        if self.partition.state != "done":
+            requests = fetched.requests
+            self._commit_part(writer, last, desk, as_of, requests=requests, is_last=True)
+
+    def _commit_part(
+        self,
+        writer: PageWriter,
+        page: Page | FeedPage,
+        desk: Desk,
+        as_of: datetime,
+        *,
+        requests: int,
+        is_last: bool,
+    ) -> None:
+        if isinstance(page, FeedPage):
             draft = writer.draft_changes(page.changes)
         else:
             self.reading.meet(page.records)
             own = self.reading.within(page.records, self.partition.split_at)
             draft = writer.draft_page(replace(page, records=own), rank=rank_of(as_of))
-        requests = fetched.requests
+        following = page.next if is_last else self.partition.checkpoint
         plan = self._compare(writer, draft)
         for _ in range(_MAX_OVERTAKEN):
             if plan.asks:
                 requests += self._settle(writer, draft, plan.asks)
             else:
                 try:
-                    return self._write(desk, writer, plan, page.next, as_of, requests)
+                    is_end = is_last and following is None
+                    return self._write(
+                        desk, writer, plan, following, as_of, requests, is_end=is_end
+                    )
                 except Overtaken:
                     pass  # somebody else wrote one of its records meanwhile
             plan = self._compare(writer, draft)
@@ -301,6 +324,8 @@ class PartitionWork:
         checkpoint: str | None,
         as_of: datetime,
         requests: int,
+        *,
+        is_end: bool,
     ) -> None:
         step = Advance(
             partition_id=self.partition.id,
@@ -310,7 +335,7 @@ class PartitionWork:
             counts=Counts(),
             now=self.engine.clock.now(),
             lease_until=self.engine.lease_until(),
-            is_done=checkpoint is None or self.reading.has_passed(self.partition.split_at),
+            is_done=is_end or self.reading.has_passed(self.partition.split_at),
             as_of=as_of,
             reached_at=self.reading.reached_at,
             page_span_s=self.reading.page_span_s,
@@ -463,6 +488,19 @@ class PartitionWork:
 
 class _CommittedBefore(BaseException):
     """The page stands already: the answer to its commit was lost."""
+
+
+def _parts(page: Page | FeedPage) -> list[Page] | list[FeedPage]:
+    """Cut a huge page, so that no more than a part of it is drafted at a time."""
+    if isinstance(page, FeedPage):
+        starts = range(0, max(1, len(page.changes)), _MOST_AT_ONCE)
+        return [replace(page, changes=page.changes[at : at + _MOST_AT_ONCE]) for at in starts]
+    starts = range(0, max(1, len(page.records)), _MOST_AT_ONCE)
+    deleted: list[tuple[str, ...]] = [page.deleted, *[()] * (len(starts) - 1)]
+    return [
+        replace(page, records=page.records[at : at + _MOST_AT_ONCE], deleted=gone)
+        for at, gone in zip(starts, deleted, strict=True)
+    ]
 
 
 def _findings(plan: Plan) -> list[findings.Finding]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 from tieline.clock import Clock
 from tieline.errors import DependencyError
@@ -13,7 +15,10 @@ from tieline.services.alerts import Lookout, is_anything_to_tell, new_lookout
 from tieline.services.installation import Installation
 from tieline.telemetry import get_logger
 
-__all__ = ["ForkedMessenger", "tell_alerts"]
+__all__ = ["NAME", "ForkedMessenger", "tell_alerts"]
+
+NAME = "tie-messenger"
+"""What ``ps`` calls the child, on Linux; at most 15 characters."""
 
 _log = get_logger(__name__)
 _LOOK_S = 1.0
@@ -85,6 +90,7 @@ class ForkedMessenger:
     def _tell(self) -> int:
         """Be the child: tell, and leave without what a Python process does at its end."""
         try:
+            _name_this_process(NAME)
             signal.alarm(_CHILD_S)  # the parent may be gone by then
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
@@ -95,3 +101,9 @@ class ForkedMessenger:
             _log.exception("a bug of ours")
         finally:
             os._exit(0)
+
+
+def _name_this_process(name: str) -> None:
+    """Let people tell it from a work-horse."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)

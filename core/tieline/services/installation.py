@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Installation"]
 
+_LEAST_SECRET = 16
+
 
 def _secret_parts(text: str) -> list[str]:
     """Return what must not be shown of a setting: an address's password, a key's every part."""
@@ -69,6 +71,11 @@ class Installation:
                 remember(part)
         for application in self.settings.applications.values():
             remember(application.client_secret.reveal())
+        remember(self.settings.alert_webhook_secret.reveal())
+        path = self.settings.alert_webhook_url.reveal().partition("?")[0]
+        for segment in path.split("/")[3:]:
+            if len(segment) >= _LEAST_SECRET:  # some services have one there
+                remember(segment)
 
     @property
     def database_url(self) -> Secret:

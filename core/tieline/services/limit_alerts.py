@@ -12,7 +12,7 @@ from tieline.services.limits import Account, accounts_of
 from tieline.store import alerts as store
 from tieline.store.alerts import AlertRow
 from tieline.throttle import Event, Ledger, Standing, Usage
-from tieline.throttle.keys import EVENTS
+from tieline.throttle.keys import EVENTS, provider_of
 
 __all__ = ["is_any_event", "watch_limits"]
 
@@ -46,9 +46,10 @@ def watch_limits(installation: Installation, *, with_quiet_ones: bool = False) -
     Raises:
         DependencyError: Database or Redis does not answer.
     """
-    events = Ledger(installation.redis).take_events(_MOST_EVENTS)
-    if events:
+    ledger = Ledger(installation.redis)
+    if events := ledger.events(_MOST_EVENTS):
         _raise(installation, events)
+        ledger.drop_events(events)
     if with_quiet_ones:
         _close_quiet(installation)
 
@@ -105,7 +106,7 @@ def _raise_limit(
     if window is not None:
         facts |= {"used": window.used, "limit": window.limit, "period_s": window.period_s}
         if window.scope == "application":  # one crossing, whichever account made it
-            subject, names = f"{first.row.provider}/{event.subject}", []
+            subject, names = f"{_application(first)}/{event.subject}", []
     facts["connections"] = names
     who = ", ".join(names) or first.title
     if kind == "limit-near":
@@ -173,7 +174,7 @@ def _key(row: AlertRow, account: Account) -> str:
 def _is_of(row: AlertRow, account: Account) -> bool:
     if row.kind == "breaker-open":
         return row.connection_id == account.row.id
-    return row.subject.startswith((f"{_short(account.place)}/", f"{account.row.provider}/"))
+    return row.subject.startswith((f"{_short(account.place)}/", f"{_application(account)}/"))
 
 
 def _is_over(row: AlertRow, standing: Standing, account: Account, now: datetime) -> bool:
@@ -191,6 +192,10 @@ def _is_over(row: AlertRow, standing: Standing, account: Account, now: datetime)
     )
 
 
+def _application(account: Account) -> str:
+    return _short(provider_of(account.connection))
+
+
 def _short(place: str) -> str:
-    """Name an account as people do: provider and account."""
+    """Name an account as people do: provider, environment, account."""
     return place.removeprefix("tieline:throttle:")

@@ -30,8 +30,11 @@ def rank_of(pace: Pace) -> int:
 
 
 def provider_of(connection: Connection) -> str:
-    """Name what is known of a whole provider: where all its accounts count together."""
-    return f"tieline:throttle:{connection.provider}"
+    """Name what is known of one environment of a provider, where all its accounts count together.
+
+    An account may have the same id in live and in test, and has a budget in each.
+    """
+    return f"tieline:throttle:{connection.provider}:{connection.environment}"
 
 
 def place_of(connection: Connection, policy: RateLimitPolicy) -> str:

@@ -9,15 +9,15 @@ Everything is in Redis, so that each process obeys at its next call.
 - ``Ledger.set_override(connection, policy, text, until=...)``, ``Ledger.clear_override(...)``;
   ``text`` is written as ``TIELINE_<PROVIDER>_RATE_LIMITS`` is.
 - ``Ledger.reset_breaker(connection, host=None)``, ``Ledger.reset_learned(connection, policy)``.
-- ``Ledger.take_events(most)`` -> :class:`Event` list: each crossing of the alert level, refusal,
-  and turn of a breaker, told once to one reader.
+- ``Ledger.events(most)`` -> :class:`Event` list: each crossing of the alert level, refusal, and
+  turn of a breaker, until ``Ledger.drop_events(events)`` says that it was dealt with.
 
 ``policy`` is what settings and plugin say (``policy_of``), without the override.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -114,12 +114,14 @@ class Event:
         place: The account's place in Redis; a connection's id for a breaker.
         subject: The window's label, or the breaker's host.
         at: When, aware UTC.
+        text: As it is kept.
     """
 
     kind: str
     place: str
     subject: str
     at: datetime
+    text: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,19 +242,26 @@ class Ledger:
             keys = [breaker_of(connection, each) for each in hosts]
             return bool(keys and self._client.delete(*keys))
 
-    def take_events(self, most: int = 100) -> list[Event]:
-        """Take the oldest events; nobody else is told of them.
+    def events(self, most: int = 100) -> list[Event]:
+        """Read the oldest events; others may read them too until they are dropped.
 
         Raises:
             DependencyError: Redis is away.
         """
         with redis_errors():
-            found: Any = self._client.lpop(EVENTS, most)
-        return [
-            Event(kind=each["kind"], place=each["place"], subject=each["subject"], at=at)
-            for each in map(orjson.loads, found or [])
-            if (at := _time(each["at"])) is not None
-        ]
+            found: Any = self._client.lrange(EVENTS, 0, most - 1)
+        return [_event(text) for text in found]
+
+    def drop_events(self, events: Iterable[Event]) -> None:
+        """Forget events, once what follows from them is committed.
+
+        Raises:
+            DependencyError: Redis is away; they will be read again.
+        """
+        with redis_errors(), self._client.pipeline(transaction=False) as pipe:
+            for event in events:
+                pipe.lrem(EVENTS, 1, event.text)  # type: ignore[arg-type]
+            pipe.execute()
 
     def _now(self) -> float:
         seconds, micro = self._client.time()
@@ -342,6 +351,12 @@ class _State:
 
     def _number(self, name: str, missing: float) -> float:
         return float(self._values.get(name.encode(), missing))
+
+
+def _event(text: bytes) -> Event:
+    kept = orjson.loads(text)
+    at = datetime.fromtimestamp(float(kept["at"]), UTC)
+    return Event(kind=kept["kind"], place=kept["place"], subject=kept["subject"], at=at, text=text)
 
 
 def _time(seconds: float) -> datetime | None:

@@ -104,7 +104,7 @@ def windows_of(
     for rate in policy.rates:
         if not path.startswith(rate.match):
             continue
-        by: tuple[str, ...] = (connection.provider,)
+        by: tuple[str, ...] = (connection.provider, connection.environment)
         label = "all calls of the application"
         if rate.scope != "application":
             by += (account,)

@@ -231,6 +231,9 @@ class Throttle:
             if seconds > 0 and self._clock.sleep(seconds, self._stop):
                 self._leave(call, name, is_booked=word == "go")
                 raise StopRequested
+            if word == "go" and seconds > 0 and self._is_paused(call):
+                self._leave(call, name, is_booked=True)
+                continue
             if word == "go":
                 return _Turn(
                     name=name,
@@ -238,6 +241,21 @@ class Throttle:
                     has_permit=self._limits.policy.concurrency is not None,
                     had_failures=answer[3] != "0",
                 )
+
+    def _is_paused(self, call: _Asked) -> bool:
+        """Look again before a call that was booked ahead: somebody may have been refused since."""
+        limits = self._limits
+        states = self._route(limits, call).keys[: len(_SCOPES)]
+        try:
+            with redis_errors(), self._client.pipeline(transaction=False) as pipe:
+                pipe.time()
+                for state in states:
+                    pipe.hget(state, "pause")
+                now, *pauses = pipe.execute()
+        except DependencyError:
+            return False
+        at = now[0] + now[1] / 1e6
+        return any(float(pause or 0) > at for pause in pauses)
 
     @property
     def _is_unlimited(self) -> bool:
