@@ -30,6 +30,7 @@ from tieline.contract import (
 AT_LOAD = ("tieline_provider", "tieline_auth", "tieline_entities", "tieline_webhooks")
 AT_CONNECT = ("refuse", "environment", "base_url", "identify")
 AT_WORK = ("tieline_rate_limits", "tieline_client", "page", "tieline_classify", "answer")
+AT_ALERT = "tieline_alert"
 NEVER = ("tieline_observe",)  # what it raises fails nothing, and only its kind is logged
 
 
@@ -125,6 +126,11 @@ def tieline_webhooks():
 def tieline_rate_limits(connection):
     obey("tieline_rate_limits")
     return RateLimitPolicy()
+
+
+@hookimpl
+def tieline_alert(alert):
+    obey("tieline_alert", f"{os.environ['LEAKY_HELD']} {alert}")
 
 
 @hookimpl

@@ -24,6 +24,7 @@ import leaky_plugin
 import servers
 from sinks import CHANGING, READING, ProcessList, outputs_of, sinks_of
 from site_of import Site, wait_until
+from tieline.alerts import Alerter
 from tieline.contract import hookspecs
 from tieline.services import syncs
 
@@ -230,9 +231,11 @@ def leaky(site, tmp_path_factory):
 
 
 def test_a_plugin_that_fails_in_any_hook_shows_no_secret(site, processes, key_files, leaky):
-    assert {*leaky_plugin.AT_LOAD, *leaky_plugin.AT_WORK, *leaky_plugin.NEVER} >= {
+    places = {*leaky_plugin.AT_LOAD, *leaky_plugin.AT_CONNECT, *leaky_plugin.AT_WORK}
+    assert places | {leaky_plugin.AT_ALERT, *leaky_plugin.NEVER} >= {
         *hookspecs.REQUIRED,
         *hookspecs.OPTIONAL,
+        *hookspecs.OBSERVERS,
     }
     key = ["--key-file", key_files["an odd API key"]]
     with echoing() as url:
@@ -260,12 +263,14 @@ def test_a_plugin_that_fails_in_any_hook_shows_no_secret(site, processes, key_fi
             run_id = site.json("sync", "run", "box", place)["run"]["id"]
             settle(site, run_id)
             told[place] = site.state_of(run_id).error_message
+        leaky.write_text(leaky_plugin.AT_ALERT)
+        alerter = Alerter(site.installation.database, site.installation.clock)
+        alerter.raise_alert("run-dead", "run_x", "it died")
+        wait_until(lambda: leaky_plugin.AT_ALERT in leaky.with_suffix(".obeyed").read_text())
         leaky.write_text("")
         settle(site, site.json("sync", "run", "box", "notes")["run"]["id"])
     obeyed = set(leaky.with_suffix(".obeyed").read_text().split())
-    assert obeyed == {*leaky_plugin.AT_LOAD, *leaky_plugin.AT_CONNECT, *leaky_plugin.AT_WORK} - {
-        "answer"
-    }
+    assert obeyed == (places | {leaky_plugin.AT_ALERT}) - {"answer"}
     assert {place: words for place, words in told.items() if place not in words} == {}
     assert "answered 400" in told["answer"]
     assert_clean(site, processes, said)

@@ -72,6 +72,7 @@ class Installation:
         for application in self.settings.applications.values():
             remember(application.client_secret.reveal())
         remember(self.settings.alert_webhook_secret.reveal())
+        remember(self.settings.metrics_token.reveal())
         path = self.settings.alert_webhook_url.reveal().partition("?")[0]
         for segment in path.split("/")[3:]:
             if len(segment) >= _LEAST_SECRET:  # some services have one there

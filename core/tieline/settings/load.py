@@ -65,6 +65,7 @@ class Settings:
     max_quarantine_share: float
     alert_webhook_url: Secret
     alert_webhook_secret: Secret
+    metrics_token: Secret
     log_level: str
     log_format: str
     failpoints: str

@@ -10,6 +10,7 @@ __all__ = ["SettingsSchema", "is_secret"]
 
 DATABASES = ("sqlite:///", "postgresql+psycopg://", "postgresql://")
 REDIS = ("redis://", "rediss://", "unix://")
+_LEAST_TOKEN = 16
 
 
 def _starts_with(prefixes: tuple[str, ...]) -> Any:
@@ -18,6 +19,11 @@ def _starts_with(prefixes: tuple[str, ...]) -> Any:
             raise ValidationError(f"must begin with one of {', '.join(prefixes)}")
 
     return check
+
+
+def _empty_or_long(value: str) -> None:
+    if 0 < len(value) < _LEAST_TOKEN:
+        raise ValidationError(f"must have at least {_LEAST_TOKEN} characters")
 
 
 def _text(
@@ -226,6 +232,13 @@ class SettingsSchema(Schema):
         ' echo "whsec_$(openssl rand -base64 32)"',
         secret=True,
         example="whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    )
+    metrics_token = _text(
+        "What a Prometheus server shows as its bearer token to read /metrics of tieline serve; at"
+        " least 16 characters. Empty: there is no /metrics.",
+        secret=True,
+        check=_empty_or_long,
+        example="0f3b9a7c5d1e48a2b6c4",
     )
     log_level = _text(
         "Least level that is logged.",

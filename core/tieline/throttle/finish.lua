@@ -74,6 +74,7 @@ end
 -- A refusal holds everybody back; refusals again and again halve what is allowed.
 local pause = tonumber(ARGV[6])
 if ARGV[5] == '1' then
+  redis.call('HINCRBY', account, 'refused', 1)
   local told = redis.call('HMGET', place, 'refused_at', 'share', 'cut_at', 'streak')
   local refused_at, streak = tonumber(told[1] or 0), tonumber(told[4] or 0)
   -- Calls that were under way or booked together are refused together: that counts once.

@@ -138,6 +138,9 @@ class Standing:
         override: Limits that hold for a while instead of the policy; empty: none.
         override_until: Until when, aware UTC.
         breakers: Those that met failures lately.
+        calls: Calls that got their turn, by what they were for. It begins anew
+            after a day without any.
+        refused: Calls that the provider refused for its limit, likewise.
     """
 
     place: str
@@ -149,6 +152,8 @@ class Standing:
     override: str = ""
     override_until: datetime | None = None
     breakers: Sequence[BreakerState] = field(default=())
+    calls: Mapping[Pace, int] = field(default_factory=dict)
+    refused: int = 0
 
 
 class Ledger:
@@ -186,6 +191,8 @@ class Ledger:
                 override=state.override,
                 override_until=state.time("override_until"),
                 breakers=self._breakers(connection, now),
+                calls={pace: state.count(f"calls:{n}") for n, pace in enumerate(PACES, 1)},
+                refused=state.count("refused"),
             )
 
     def set_override(
@@ -348,6 +355,10 @@ class _State:
         """Return a moment that is yet to come."""
         found = self._number(name, 0.0)
         return _time(found) if found > self._now else None
+
+    def count(self, name: str) -> int:
+        """Return how often something happened."""
+        return int(self._number(name, 0.0))
 
     def _number(self, name: str, missing: float) -> float:
         return float(self._values.get(name.encode(), missing))

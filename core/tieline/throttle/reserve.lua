@@ -211,6 +211,10 @@ end
 if #windows > 0 then
   redis.call('PEXPIRE', place .. ':windows', KEPT_MS)
 end
+redis.call('HINCRBY', place, 'calls:' .. rank, 1)
+if redis.call('PTTL', place) < KEPT_MS / 2 then
+  redis.call('PEXPIRE', place, KEPT_MS)
+end
 if is_probe then
   redis.call('HSET', KEYS[4], 'probe', name, 'probe_until', string.format('%.6f', at + lease))
 end

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from tieline.auth.application import callback_path, callback_paths
 from tieline.services.installation import Installation
+from tieline.web.metrics import Metrics
 from tieline.web.oauth import OAuthPages, OnEnd
 from tieline.web.pages import HEADERS
 
@@ -40,6 +41,7 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/healthz", _healthy, methods=["GET"]),
+            Route("/metrics", Metrics(installation).answer, methods=["GET"]),
             _only_get("/oauth/start/{link}", pages.start),
             *(_only_get(path, pages.callback_of(name)) for path, name in paths.items()),
         ],

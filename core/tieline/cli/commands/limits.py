@@ -229,6 +229,8 @@ def _facts(account: AccountLimits) -> dict[str, Any]:
             "used": flight.used,
             "waiting": flight.waiting,
         },
+        "calls": dict(standing.calls),
+        "refused": standing.refused,
         "paused_until": standing.paused_until,
         "share": round(standing.share, 3),
         "share_whole_at": standing.share_whole_at,
