@@ -42,7 +42,7 @@ GOOD = {
     "emoji and right to left": {"x": "😀 שלום\u202e"},
     "line separators": {"x": "a\u2028b\u2029c\u0085d"},
     "5 MB": {"x": "x" * 5_000_000},
-    "a hundred levels": {"x": deep(98)},
+    "250 levels": {"x": deep(248)},
     "odd keys": {"": 1, "items": 2, "keys": 3, "get": 4},
     "nothing": {},
 }
@@ -50,7 +50,7 @@ BAD = {
     "NaN": ('{"id":"a","x":NaN}', "record-not-finite"),
     "infinite": ('{"id":"a","x":1e400}', "record-not-finite"),
     "5,000 digits": ('{"id":"a","x":' + "9" * 5000 + "}", "record-not-finite"),
-    "too deep": ('{"id":"a","x":' + json.dumps(deep(150)) + "}", "record-too-deep"),
+    "too deep": ('{"id":"a","x":' + json.dumps(deep(250)) + "}", "record-too-deep"),
     "too large": ('{"id":"a","x":"' + "x" * 17_000_000 + '"}', "record-too-large"),
 }
 
