@@ -61,7 +61,7 @@ def put_page(
 
     def work(connection) -> None:
         # Whoever holds the counter's row is alone until the end.
-        at = store.take_positions(connection, connection_id, entity, len(keys))
+        store.take_positions(connection, connection_id, entity, 0)
         known = {row[0]: row for row in store.read_known(connection, connection_id, entity, keys)}
         new = [
             NewRecord(
@@ -79,7 +79,7 @@ def put_page(
         ]
         now = SystemClock().now()
         of = (connection, connection_id, entity)
-        assert store.upsert(*of, new, at=at, run_id=None, now=now) == len(keys)
+        assert store.upsert(*of, new, run_id=None, now=now) == len(keys)
 
     database.transact(work)
 

@@ -168,6 +168,8 @@ class PageWriter:
         self._is_proving = is_proving
         self._check = RecordCheck(entity.schema)
         self._shapes: Counter[tuple[str, ...]] = Counter()
+        self._shape: tuple[str, ...] = ()
+        self._alike = 0
         self._has_quarantined, self._expects_new = database.transact(self._look, is_read=True)
 
     def _look(self, connection: Connection) -> tuple[bool, bool]:
@@ -317,16 +319,15 @@ class PageWriter:
         of = (self._connection_id, self._entity.name)
         if plan.lost:
             history.note_lost(connection, *of, plan.lost, run_id=run_id, now=now)
-        if plan.new or plan.later:
-            at = store.take_positions(connection, *of, len(plan.new))
-        if plan.based_on:  # nobody else writes now: the counter's row is ours
+        if plan.based_on:
+            store.take_positions(connection, *of, 0)  # from here on nobody else writes
             rows = store.read_known(connection, *of, list(plan.based_on))
             if any(Known(*row[1:]) != plan.based_on[row[0]] for row in rows):
                 raise Overtaken
         if plan.later:
             store.move_ranks(connection, *of, plan.later)
         if plan.new:
-            count = store.upsert(connection, *of, plan.new, at=at, run_id=run_id, now=now)
+            count = store.upsert(connection, *of, plan.new, run_id=run_id, now=now)
             if count != len(plan.new):
                 self._expects_new = False
                 raise Overtaken
@@ -334,7 +335,11 @@ class PageWriter:
             plan.counts.created == plan.counts.seen and plan.counts.seen > 1
         )
         self._quarantine(connection, plan, run_id, now)
-        self._shapes.update(plan.shapes)
+        for shape in plan.shapes:
+            if shape != self._shape:  # nearly all are alike, and comparing is quicker than hashing
+                self._add_shape()
+                self._shape = shape
+            self._alike += 1
         written = {row.record_id for row in plan.new}
         return Written(plan.counts, [key for key in plan.keys if key not in written])
 
@@ -348,10 +353,16 @@ class PageWriter:
     @property
     def has_shapes(self) -> bool:
         """Whether :meth:`flush_drift` has anything to add."""
-        return bool(self._shapes)
+        return bool(self._shapes or self._alike)
+
+    def _add_shape(self) -> None:
+        if self._alike:
+            self._shapes[self._shape] += self._alike
+            self._alike = 0
 
     def flush_drift(self, connection: Connection, *, run_id: str | None, now: datetime) -> None:
         """Add up which fields the schema did not name, and which it named in vain."""
+        self._add_shape()
         promised = {f.data_key or name for name, f in self._entity.schema.load_fields.items()}
         fields: Counter[tuple[str, str]] = Counter()
         for shape, count in self._shapes.items():

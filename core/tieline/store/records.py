@@ -115,12 +115,23 @@ ON CONFLICT (connection_id, entity, record_id) DO UPDATE SET
   deleted_at = excluded.deleted_at, run_id = excluded.run_id
 WHERE r.revision = excluded.revision - 1
 """
+_TAKE = """
+INSERT INTO entity_states AS s (connection_id, entity, position) VALUES (?, ?, ?)
+ON CONFLICT (connection_id, entity) DO UPDATE SET position = s.position + excluded.position
+RETURNING feed_id, position
+"""
+_TAKE_POSITIONS = {"sqlite": _TAKE, "postgresql": _TAKE.replace("?", "%s")}
+# Counter and rows in one statement: a round trip less for every page.
 _UPSERT_POSTGRESQL = (
-    _INTO
+    "WITH taken AS ("
+    + _TAKE.replace("?, ?, ?", "%(connection_id)s, %(entity)s, %(count)s")
+    + ")"
+    + _INTO
     + """
-SELECT %(connection_id)s, %(entity)s, %(run_id)s, %(now)s, %(now)s, %(feed_id)s,
-  n.k, n.p, n.h, n.r, n.s, CASE WHEN n.d THEN %(now)s::timestamptz END, n.x, n.v, %(base)s + n.o
-FROM jsonb_to_recordset(%(rows)s::jsonb)
+SELECT %(connection_id)s, %(entity)s, %(run_id)s, %(now)s, %(now)s, taken.feed_id,
+  n.k, n.p, n.h, n.r, n.s, CASE WHEN n.d THEN %(now)s::timestamptz END, n.x, n.v,
+  taken.position - %(count)s + n.o
+FROM taken, jsonb_to_recordset(%(rows)s::jsonb)
   AS n(k text, p jsonb, h text, r bigint, s text, d boolean, x boolean, v int, o bigint)
 """
     + _CONFLICT
@@ -197,34 +208,25 @@ def take_positions(
     return Positions(feed_id, end - count)
 
 
-_TAKE = """
-INSERT INTO entity_states AS s (connection_id, entity, position) VALUES (?, ?, ?)
-ON CONFLICT (connection_id, entity) DO UPDATE SET position = s.position + excluded.position
-RETURNING feed_id, position
-"""
-_TAKE_POSITIONS = {"sqlite": _TAKE, "postgresql": _TAKE.replace("?", "%s")}
-
-
 def upsert(
     connection: Connection,
     connection_id: str,
     entity: str,
     new: Sequence[NewRecord],
     *,
-    at: Positions,
     run_id: str | None,
     now: datetime,
 ) -> int:
     """Write rows, each only if its record is still at the revision before, in one statement.
 
-    What a row replaces goes on in ``copies``.
+    They get the next positions of the entity's change feed, as from
+    :func:`take_positions`. What a row replaces goes on in ``copies``.
 
     Args:
         connection: Open write transaction.
         connection_id: The connection.
         entity: The entity.
         new: The rows, no key twice, sorted by key.
-        at: Where in the feed, from :func:`take_positions`.
         run_id: The run that brought them.
         now: Aware UTC.
 
@@ -236,11 +238,11 @@ def upsert(
     count = 0
     for start in range(0, len(new), _CHUNK):
         chunk = new[start : start + _CHUNK]
-        common = (connection_id, entity, run_id, now, at.feed_id)
+        common = (connection_id, entity, run_id, now)
         if connection.dialect.name == "postgresql":
-            count += _upsert_postgresql(connection, common, chunk, at.base + start)
+            count += _upsert_postgresql(connection, common, chunk)
         else:
-            count += _upsert_sqlite(connection, common, chunk, at.base + start)
+            count += _upsert_sqlite(connection, common, chunk)
     return count
 
 
@@ -248,7 +250,7 @@ _TRUTH = {True: b"true", False: b"false"}
 
 
 def _upsert_postgresql(
-    connection: Connection, common: Sequence[Any], new: Sequence[NewRecord], base: int
+    connection: Connection, common: Sequence[Any], new: Sequence[NewRecord]
 ) -> int:
     rows = b",".join(
         b'{"k":%b,"p":%b,"h":"%b","r":%d,"s":"%b","d":%b,"x":%b,"v":%d,"o":%d}'
@@ -268,18 +270,17 @@ def _upsert_postgresql(
         )
     )
     given = dict(zip(_COMMON, common, strict=True))
-    given |= {"base": base, "rows": f"[{rows.decode()}]"}
+    given |= {"count": len(new), "rows": f"[{rows.decode()}]"}
     count: int = run_plain(connection, _UPSERT_POSTGRESQL, given).rowcount
     return count
 
 
-_COMMON = ("connection_id", "entity", "run_id", "now", "feed_id")
+_COMMON = ("connection_id", "entity", "run_id", "now")
 
 
-def _upsert_sqlite(
-    connection: Connection, common: Sequence[Any], new: Sequence[NewRecord], base: int
-) -> int:
-    connection_id, entity, run_id, now, feed_id = common
+def _upsert_sqlite(connection: Connection, common: Sequence[Any], new: Sequence[NewRecord]) -> int:
+    connection_id, entity, run_id, now = common
+    feed_id, base = take_positions(connection, connection_id, entity, len(new))
     at = sqlite_time(now)
     values: list[Any] = [connection_id, entity, run_id, at, feed_id]
     for number, row in enumerate(new, base + 1):
