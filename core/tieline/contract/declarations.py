@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import Schema
 
+from tieline.contract.shapes import Canonical, shapes_of
 from tieline.contract.values import Account, FeedPage, Page, PageParams, Record
 
 __all__ = [
@@ -303,6 +304,8 @@ class Entity:
         scope: The right that reading needs, as the provider's pages name it.
         hides: What the provider's list leaves out by default, in words; the
             page step asks for it all the same.
+        canonical: What a record means in the shapes that providers share; a
+            function whose annotation says which. None: nothing said.
     """
 
     name: str
@@ -318,6 +321,7 @@ class Entity:
     write: Write | None = None
     scope: str = ""
     hides: str = ""
+    canonical: Canonical | None = None
 
     def __post_init__(self) -> None:
         _require_name(self.name, "Entity.name")
@@ -328,7 +332,7 @@ class Entity:
         require_callable(self.page, f"Entity({self.name!r}).page")
         if not isinstance(self.key, str) or not self.key:
             raise ValueError(f"Entity({self.name!r}).key must name a field")
-        for name in ("get", "version"):
+        for name in ("get", "version", "canonical"):
             require_callable(getattr(self, name), f"Entity({self.name!r}).{name}", or_none=True)
         if self.deletes not in get_args(Deletes):
             raise ValueError(f"Entity({self.name!r}).deletes: one of {get_args(Deletes)}")
@@ -336,6 +340,12 @@ class Entity:
             raise ValueError(f"Entity({self.name!r}).events: {odd} mean nothing")
         if self.deletes == "feed" and self.feed is None:
             raise ValueError(f"Entity({self.name!r}): deletes='feed' needs a feed")
+        _ = self.shapes
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """Names of the canonical shapes that records have; empty: none said."""
+        return shapes_of(self.canonical) if self.canonical else ()
 
     @property
     def directions(self) -> tuple[Direction, ...]:
