@@ -27,7 +27,7 @@ from tieline.contract import (
     hookimpl,
 )
 from tieline_stripe.client import API_VERSION, StripeApi, identify
-from tieline_stripe.customers import CUSTOMERS
+from tieline_stripe.entities import CHARGES, CUSTOMERS, PRODUCTS, SUBSCRIPTIONS
 from tieline_stripe.errors import classify
 from tieline_stripe.events import WEBHOOKS
 from tieline_stripe.limits import observe
@@ -100,7 +100,7 @@ def tieline_client(
 @hookimpl
 def tieline_entities() -> list[Entity]:
     """List what can be kept in step."""
-    return [CUSTOMERS]
+    return [CUSTOMERS, PRODUCTS, SUBSCRIPTIONS, CHARGES]
 
 
 @hookimpl

@@ -9,34 +9,79 @@ from typing import Any
 from tieline.contract import (
     Change,
     Event,
+    EventAction,
     FeedPage,
+    FeedStep,
     Hmac,
     InvalidRecordError,
     PageParams,
     ProviderUnavailableError,
+    Record,
     Webhooks,
     as_of,
     page_of,
     parse_json,
 )
-from tieline.contract.declarations import FeedStep
 from tieline_stripe.client import API_VERSION, StripeApi
+from tieline_stripe.mappings import key_of
 
-__all__ = ["WEBHOOKS", "changes_of"]
+__all__ = ["EVENTS", "WEBHOOKS", "changes_of"]
 
-_ENTITIES = {"customer": "customers"}
-_VERBS = ("created", "updated", "deleted")
+# ``customer.*`` brings subscriptions, discounts and tax ids too, and ``charge.*``
+# disputes: only exact names will do, at most twenty in a request.
+_TYPES: Mapping[str, tuple[str, str]] = {
+    "customers": ("customer", "created updated deleted"),
+    "products": ("product", "created updated deleted"),
+    "subscriptions": (
+        "customer.subscription",
+        (
+            "created updated deleted paused resumed pending_update_applied pending_update_expired"
+            " trial_will_end"
+        ),
+    ),
+    "charges": (
+        "charge",
+        (
+            "succeeded failed pending captured expired updated refunded refund.updated"
+            " dispute.created dispute.updated dispute.closed dispute.funds_withdrawn"
+            " dispute.funds_reinstated"
+        ),
+    ),
+}
+_REFUNDS = ("refund.created", "refund.updated", "refund.failed")
+_KINDS = {
+    "customer": "customers",
+    "product": "products",
+    "subscription": "subscriptions",
+    "charge": "charges",
+}
+# They change their charge, and no event of the charge need tell.
+_PARTS_OF_CHARGES = frozenset({"dispute", "refund"})
 
 
-def changes_of(kind: str) -> FeedStep:
-    """Make the step that reads the log of one kind of object.
+def _actions(entity: str) -> dict[str, EventAction]:
+    prefix, verbs = _TYPES[entity]
+    names = [f"{prefix}.{verb}" for verb in verbs.split()]
+    names += _REFUNDS if entity == "charges" else ()
+    return {name: _action(name) for name in names}
 
-    ``types`` takes exact names: the prefix ``customer.*`` would bring
-    subscriptions, discounts and tax ids too.
-    """
+
+def _action(name: str) -> EventAction:
+    if name in {"customer.deleted", "product.deleted"}:
+        return "delete"  # a subscription that is "deleted" was cancelled, and is still there
+    return "re-read" if "dispute." in name or "refund." in name else "upsert"
+
+
+EVENTS: Mapping[str, Mapping[str, EventAction]] = {name: _actions(name) for name in _TYPES}
+"""Entity to the types of its events, and what each means for it."""
+
+
+def changes_of(entity: str) -> FeedStep:
+    """Make the step that reads the log for one entity."""
+    types = list(EVENTS[entity])
 
     def step(api: StripeApi, params: PageParams, cursor: str | None) -> FeedPage:
-        query: dict[str, Any] = {"limit": 100, "types": [f"{kind}.{verb}" for verb in _VERBS]}
+        query: dict[str, Any] = {"limit": 100, "types": types}
         if params.window.start:
             query["created"] = {"gte": int(params.window.start.timestamp())}
         if cursor:
@@ -47,8 +92,9 @@ def changes_of(kind: str) -> FeedStep:
             raise ProviderUnavailableError(
                 "an empty page says that there is more", code="answer-malformed"
             )
+        changes = [_change(event, entity) for event in events]
         return FeedPage(
-            changes=[_change(event) for event in events],
+            changes=[change for change in changes if change],
             next=events[-1]["id"] if body.get("has_more") else None,
             as_of=as_of(reply),
         )
@@ -56,15 +102,35 @@ def changes_of(kind: str) -> FeedStep:
     return step
 
 
-def _change(event: Mapping[str, Any]) -> Change:
-    record = event["data"]["object"]
+def _change(event: Mapping[str, Any], entity: str) -> Change | None:
+    about, key, record = _about(event)
+    if about != entity or key is None:
+        return None
     return Change(
-        key=record["id"],
+        key=key,
         at=datetime.fromtimestamp(event["created"], UTC),
-        # An event stays in the API version of its day; another one is read again.
-        record=record if event.get("api_version") == API_VERSION else None,
-        is_deleted=event["type"].endswith(".deleted"),
+        record=record,
+        is_deleted=EVENTS[entity].get(event["type"]) == "delete",
     )
+
+
+def _about(event: Mapping[str, Any]) -> tuple[str | None, str | None, Record | None]:
+    """Say of which entity's record an event tells, by its object and not by its name.
+
+    Returns:
+        Entity and key, None where the object is none of ours: lists never show
+        what belongs to a test clock, so events must not bring it either. And
+        the record, if all of it is there in the version that we pin.
+    """
+    found = (event.get("data") or {}).get("object") or {}
+    if found.get("object") in _PARTS_OF_CHARGES:
+        return "charges", key_of(found.get("charge")), None
+    if found.get("test_clock"):
+        return None, None, None
+    # An event stays in the API version of its day, and has as few items as a list.
+    is_cut = (found.get("items") or {}).get("has_more", False)
+    is_whole = event.get("api_version") == API_VERSION and not is_cut
+    return _KINDS.get(found.get("object", "")), key_of(found), found if is_whole else None
 
 
 def parse(body: bytes, _headers: Mapping[str, str]) -> list[Event]:
@@ -80,15 +146,15 @@ def parse(body: bytes, _headers: Mapping[str, str]) -> list[Event]:
 
 
 def _snapshot(event: Mapping[str, Any]) -> Event:
-    record = (event.get("data") or {}).get("object") or {}
+    entity, key, record = _about(event)
     return Event(
         id=event["id"],
         type=str(event.get("type", "")),
-        entity=_ENTITIES.get(record.get("object", "")),
-        key=record.get("id"),
+        entity=entity,
+        key=key,
         occurred_at=_time(event.get("created")),
         account=event.get("account"),
-        record=record if event.get("api_version") == API_VERSION else None,
+        record=record,
     )
 
 
@@ -97,7 +163,7 @@ def _thin(event: Mapping[str, Any]) -> Event:
     return Event(
         id=event["id"],
         type=str(event.get("type", "")).removeprefix("v1."),
-        entity=_ENTITIES.get(related.get("type", "")),
+        entity=_KINDS.get(related.get("type", "")),
         key=related.get("id"),
         occurred_at=_time(event.get("created")),
         account=event.get("context"),
@@ -122,5 +188,5 @@ WEBHOOKS = Webhooks(
         timestamp="t",
     ),
     parse=parse,
-    types=tuple(f"customer.{verb}" for verb in _VERBS),
+    types=tuple(name for types in EVENTS.values() for name in types),
 )

@@ -27,7 +27,7 @@ from tieline.contract import (
     RequestRejectedError,
 )
 from tieline.transport import HttpTransport, Limits
-from tieline_stripe.customers import CUSTOMERS
+from tieline_stripe.entities import CUSTOMERS
 
 PLATFORM = "sk_test_51TielineSandboxPlatform"
 KEY, CONNECT = tieline_stripe.tieline_auth()

@@ -1,0 +1,173 @@
+"""What is kept in step: lists newest first, 100 at a time, and the log of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from tieline.contract import (
+    Canonical,
+    Deletes,
+    Entity,
+    Feed,
+    Page,
+    PageParams,
+    PageStep,
+    ProviderUnavailableError,
+    Record,
+    RecordNotFoundError,
+    RecordSchema,
+    Reply,
+    Version,
+    Window,
+    Windows,
+    after_last_key,
+    parse_json,
+)
+from tieline_stripe.client import StripeApi
+from tieline_stripe.events import EVENTS, changes_of
+from tieline_stripe.mappings import contact, order, payment, product
+from tieline_stripe.schemas import ChargeSchema, CustomerSchema, ProductSchema, SubscriptionSchema
+
+__all__ = ["CHARGES", "CUSTOMERS", "PRODUCTS", "SUBSCRIPTIONS"]
+
+_MOST_ITEM_PAGES = 50
+
+
+def get_page(api: StripeApi, path: str, query: Mapping[str, object]) -> Reply:
+    """Send one read of a list."""
+    return api.get(path, query)
+
+
+def created_in(window: Window) -> Mapping[str, object]:
+    """Bound ``created``, in whole seconds; no bound sends no parameter."""
+    edges = {"gte": window.start, "lt": window.end}
+    created = {name: int(edge.timestamp()) for name, edge in edges.items() if edge}
+    return {"created": created} if created else {}
+
+
+def pages_of(name: str, **query: object) -> PageStep:
+    """Make the step that reads a list."""
+    asked = {"limit": 100, **query}
+    return after_last_key(get_page, f"/v1/{name}", query=asked, bounds=created_in)
+
+
+def reader_of(name: str) -> Callable[[StripeApi, str], Record | None]:
+    """Make the read of one object; a deleted one is not found, or answers 200 with a stub."""
+
+    def read(api: StripeApi, key: str) -> Record | None:
+        try:  # merchants choose ids of products
+            reply = api.get(f"/v1/{name}/{quote(key, safe='')}", {})
+        except RecordNotFoundError:
+            return None
+        found: Record = parse_json(reply.content)
+        return None if found.get("deleted") else found
+
+    return read
+
+
+def subscription_page(api: StripeApi, params: PageParams, cursor: str | None) -> Page:
+    """Read a page of subscriptions, each with all of its items."""
+    page = _SUBSCRIPTION_PAGES(api, params, cursor)
+    return replace(page, records=[with_items(api, record) for record in page.records])
+
+
+def get_subscription(api: StripeApi, key: str) -> Record | None:
+    """Read one subscription with all of its items."""
+    found = _GET_SUBSCRIPTION(api, key)
+    return None if found is None else with_items(api, found)
+
+
+def with_items(api: StripeApi, record: Any) -> Any:
+    """Put the items that the answer has no room for into a subscription.
+
+    The list inside a subscription ends early and says so in its own
+    ``has_more`` (Stripe API reference, "The Subscription object": ``items``).
+    """
+    items = record.get("items") if isinstance(record, dict) else None
+    if not isinstance(items, dict) or not items.get("has_more"):
+        return record
+    step = after_last_key(
+        get_page,
+        "/v1/subscription_items",
+        query={"limit": 100, "subscription": record["id"]},
+    )
+    return {**record, "items": {**items, "data": _all(step, api), "has_more": False}}
+
+
+def _all(step: PageStep, api: StripeApi, cursor: str | None = None, page: int = 1) -> list[Record]:
+    if page > _MOST_ITEM_PAGES:
+        raise ProviderUnavailableError("the items of a subscription do not end")
+    read = step(api, PageParams(), cursor)
+    return read.records + (_all(step, api, read.next, page + 1) if read.next else [])
+
+
+_SUBSCRIPTION_PAGES = pages_of("subscriptions", status="all")
+_GET_SUBSCRIPTION = reader_of("subscriptions")
+
+
+def _entity(
+    name: str,
+    schema: RecordSchema,
+    canonical: Canonical,
+    *,
+    scope: str,
+    deletes: Deletes = "none",
+    version: Version | None = None,
+    hides: str = "",
+    page: PageStep | None = None,
+    get: Callable[[StripeApi, str], Record | None] | None = None,
+) -> Entity:
+    return Entity(
+        name=name,
+        schema=schema,
+        page=page or pages_of(name),
+        get=get or reader_of(name),
+        version=version,
+        # Oldest objects of accounts that were moved to Stripe are from 2009 (fixtures3.json).
+        windows=Windows(
+            field="created", order="newest first", earliest=datetime(2009, 1, 1, tzinfo=UTC)
+        ),
+        # Lists cannot be filtered by "updated"; the event log reaches back 30 days
+        # and fills with some delay (Stripe API reference, "Events").
+        feed=Feed(
+            page=changes_of(name), retention=timedelta(days=29), overlap=timedelta(minutes=10)
+        ),
+        events=EVENTS[name],
+        deletes=deletes,
+        scope=f"{scope}: Read, Events: Read",
+        hides=hides,
+        canonical=canonical,
+    )
+
+
+CUSTOMERS = _entity(
+    "customers",
+    CustomerSchema(),
+    contact,
+    scope="Customers",
+    deletes="feed",
+    hides="customers of a test clock, which no list shows",
+)
+PRODUCTS = _entity(
+    "products",
+    ProductSchema(),
+    product,
+    scope="Products",
+    deletes="feed",
+    # The one object of Stripe's that has it; two changes in one second are read again.
+    version=lambda record: int(record["updated"]),
+)
+SUBSCRIPTIONS = _entity(
+    "subscriptions",
+    SubscriptionSchema(),
+    order,
+    scope="Subscriptions",
+    page=subscription_page,
+    get=get_subscription,
+    hides="cancelled ones, unless status=all; those of a test clock, which no list shows",
+)
+CHARGES = _entity("charges", ChargeSchema(), payment, scope="Charges and Refunds")
