@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from tieline.contract import (
     Canonical,
-    Deletes,
     Entity,
     Feed,
     Page,
@@ -20,39 +19,20 @@ from tieline.contract import (
     Record,
     RecordNotFoundError,
     RecordSchema,
-    Reply,
-    Version,
-    Window,
     Windows,
-    after_last_key,
     parse_json,
 )
 from tieline_stripe.client import StripeApi
 from tieline_stripe.events import EVENTS, changes_of
+from tieline_stripe.lists import pages_of
 from tieline_stripe.mappings import contact, order, payment, product
-from tieline_stripe.schemas import ChargeSchema, CustomerSchema, ProductSchema, SubscriptionSchema
+from tieline_stripe.schemas import CHARGE, CUSTOMER, PRODUCT, SUBSCRIPTION
 
 __all__ = ["CHARGES", "CUSTOMERS", "PRODUCTS", "SUBSCRIPTIONS"]
 
 _MOST_ITEM_PAGES = 50
-
-
-def get_page(api: StripeApi, path: str, query: Mapping[str, object]) -> Reply:
-    """Send one read of a list."""
-    return api.get(path, query)
-
-
-def created_in(window: Window) -> Mapping[str, object]:
-    """Bound ``created``, in whole seconds; no bound sends no parameter."""
-    edges = {"gte": window.start, "lt": window.end}
-    created = {name: int(edge.timestamp()) for name, edge in edges.items() if edge}
-    return {"created": created} if created else {}
-
-
-def pages_of(name: str, **query: object) -> PageStep:
-    """Make the step that reads a list."""
-    asked = {"limit": 100, **query}
-    return after_last_key(get_page, f"/v1/{name}", query=asked, bounds=created_in)
+# Oldest objects of accounts that were moved to Stripe are from 2009 (fixtures3.json).
+_WINDOWS = Windows(field="created", order="newest first", earliest=datetime(2009, 1, 1, tzinfo=UTC))
 
 
 def reader_of(name: str) -> Callable[[StripeApi, str], Record | None]:
@@ -90,11 +70,7 @@ def with_items(api: StripeApi, record: Any) -> Any:
     items = record.get("items") if isinstance(record, dict) else None
     if not isinstance(items, dict) or not items.get("has_more"):
         return record
-    step = after_last_key(
-        get_page,
-        "/v1/subscription_items",
-        query={"limit": 100, "subscription": record["id"]},
-    )
+    step = pages_of("subscription_items", subscription=record.get("id"))
     return {**record, "items": {**items, "data": _all(step, api), "has_more": False}}
 
 
@@ -110,64 +86,47 @@ _GET_SUBSCRIPTION = reader_of("subscriptions")
 
 
 def _entity(
-    name: str,
-    schema: RecordSchema,
-    canonical: Canonical,
-    *,
-    scope: str,
-    deletes: Deletes = "none",
-    version: Version | None = None,
-    hides: str = "",
-    page: PageStep | None = None,
-    get: Callable[[StripeApi, str], Record | None] | None = None,
+    name: str, schema: RecordSchema, canonical: Canonical, scope: str, **more: Any
 ) -> Entity:
+    usual: dict[str, Any] = {"page": pages_of(name), "get": reader_of(name), "deletes": "none"}
     return Entity(
         name=name,
         schema=schema,
-        page=page or pages_of(name),
-        get=get or reader_of(name),
-        version=version,
-        # Oldest objects of accounts that were moved to Stripe are from 2009 (fixtures3.json).
-        windows=Windows(
-            field="created", order="newest first", earliest=datetime(2009, 1, 1, tzinfo=UTC)
-        ),
+        windows=_WINDOWS,
         # Lists cannot be filtered by "updated"; the event log reaches back 30 days
         # and fills with some delay (Stripe API reference, "Events").
-        feed=Feed(
-            page=changes_of(name), retention=timedelta(days=29), overlap=timedelta(minutes=10)
-        ),
+        feed=Feed(page=changes_of(name), retention=timedelta(days=29)),
         events=EVENTS[name],
-        deletes=deletes,
         scope=f"{scope}: Read, Events: Read",
-        hides=hides,
         canonical=canonical,
+        **(usual | more),
     )
 
 
 CUSTOMERS = _entity(
     "customers",
-    CustomerSchema(),
+    CUSTOMER,
     contact,
-    scope="Customers",
+    "Customers",
     deletes="feed",
     hides="customers of a test clock, which no list shows",
 )
 PRODUCTS = _entity(
     "products",
-    ProductSchema(),
+    PRODUCT,
     product,
-    scope="Products",
+    "Products",
     deletes="feed",
     # The one object of Stripe's that has it; two changes in one second are read again.
     version=lambda record: int(record["updated"]),
 )
 SUBSCRIPTIONS = _entity(
     "subscriptions",
-    SubscriptionSchema(),
+    SUBSCRIPTION,
     order,
-    scope="Subscriptions",
+    "Subscriptions",
     page=subscription_page,
     get=get_subscription,
     hides="cancelled ones, unless status=all; those of a test clock, which no list shows",
 )
-CHARGES = _entity("charges", ChargeSchema(), payment, scope="Charges and Refunds")
+CHARGES = _entity("charges", CHARGE, payment, "Charges and Refunds")

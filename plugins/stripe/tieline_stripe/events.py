@@ -18,86 +18,49 @@ from tieline.contract import (
     ProviderUnavailableError,
     Record,
     Webhooks,
-    as_of,
-    page_of,
     parse_json,
+    utc,
 )
 from tieline_stripe.client import API_VERSION, StripeApi
+from tieline_stripe.lists import pages_of
 from tieline_stripe.mappings import key_of
 
 __all__ = ["EVENTS", "WEBHOOKS", "changes_of"]
 
-# ``customer.*`` brings subscriptions, discounts and tax ids too, and ``charge.*``
-# disputes: only exact names will do, at most twenty in a request.
-_TYPES: Mapping[str, tuple[str, str]] = {
-    "customers": ("customer", "created updated deleted"),
-    "products": ("product", "created updated deleted"),
-    "subscriptions": (
-        "customer.subscription",
-        (
-            "created updated deleted paused resumed pending_update_applied pending_update_expired"
-            " trial_will_end"
-        ),
-    ),
-    "charges": (
-        "charge",
-        (
-            "succeeded failed pending captured expired updated refunded refund.updated"
-            " dispute.created dispute.updated dispute.closed dispute.funds_withdrawn"
-            " dispute.funds_reinstated"
-        ),
-    ),
-}
-_REFUNDS = ("refund.created", "refund.updated", "refund.failed")
-_KINDS = {
-    "customer": "customers",
-    "product": "products",
-    "subscription": "subscriptions",
-    "charge": "charges",
-}
 # They change their charge, and no event of the charge need tell.
 _PARTS_OF_CHARGES = frozenset({"dispute", "refund"})
 
 
-def _actions(entity: str) -> dict[str, EventAction]:
-    prefix, verbs = _TYPES[entity]
-    names = [f"{prefix}.{verb}" for verb in verbs.split()]
-    names += _REFUNDS if entity == "charges" else ()
-    return {name: _action(name) for name in names}
+def _types(prefix: str, verbs: str, action: EventAction = "upsert") -> dict[str, EventAction]:
+    return {f"{prefix}.{verb}": action for verb in verbs.split()}
 
 
-def _action(name: str) -> EventAction:
-    if name in {"customer.deleted", "product.deleted"}:
-        return "delete"  # a subscription that is "deleted" was cancelled, and is still there
-    return "re-read" if "dispute." in name or "refund." in name else "upsert"
-
-
-EVENTS: Mapping[str, Mapping[str, EventAction]] = {name: _actions(name) for name in _TYPES}
+# ``customer.*`` brings subscriptions, discounts and tax ids too, and ``charge.*``
+# disputes: only exact names will do, at most twenty in a request.
+EVENTS: Mapping[str, Mapping[str, EventAction]] = {
+    "customers": _types("customer", "created updated") | {"customer.deleted": "delete"},
+    "products": _types("product", "created updated") | {"product.deleted": "delete"},
+    # One that is "deleted" was cancelled, and is still there.
+    "subscriptions": _types("customer.subscription", "created updated deleted paused resumed")
+    | _types("customer.subscription", "pending_update_applied pending_update_expired")
+    | _types("customer.subscription", "trial_will_end"),
+    "charges": _types("charge", "succeeded failed pending captured expired updated refunded")
+    | _types("charge.dispute", "created updated closed", "re-read")
+    | _types("charge.dispute", "funds_withdrawn funds_reinstated", "re-read")
+    | _types("refund", "created updated failed", "re-read")
+    | {"charge.refund.updated": "re-read"},
+}
 """Entity to the types of its events, and what each means for it."""
 
 
 def changes_of(entity: str) -> FeedStep:
     """Make the step that reads the log for one entity."""
-    types = list(EVENTS[entity])
+    events = pages_of("events", types=list(EVENTS[entity]))
 
     def step(api: StripeApi, params: PageParams, cursor: str | None) -> FeedPage:
-        query: dict[str, Any] = {"limit": 100, "types": types}
-        if params.window.start:
-            query["created"] = {"gte": int(params.window.start.timestamp())}
-        if cursor:
-            query["starting_after"] = cursor
-        reply = api.get("/v1/events", query)
-        body, events = page_of(reply, "data")
-        if body.get("has_more") and not events:
-            raise ProviderUnavailableError(
-                "an empty page says that there is more", code="answer-malformed"
-            )
-        changes = [_change(event, entity) for event in events]
-        return FeedPage(
-            changes=[change for change in changes if change],
-            next=events[-1]["id"] if body.get("has_more") else None,
-            as_of=as_of(reply),
-        )
+        page = events(api, params, cursor)
+        changes = [change for event in page.records if (change := _change(event, entity))]
+        return FeedPage(changes=changes, next=page.next, as_of=page.as_of)
 
     return step
 
@@ -130,7 +93,11 @@ def _about(event: Mapping[str, Any]) -> tuple[str | None, str | None, Record | N
     # An event stays in the API version of its day, and has as few items as a list.
     is_cut = (found.get("items") or {}).get("has_more", False)
     is_whole = event.get("api_version") == API_VERSION and not is_cut
-    return _KINDS.get(found.get("object", "")), key_of(found), found if is_whole else None
+    return _entity_of(found.get("object")), key_of(found), found if is_whole else None
+
+
+def _entity_of(kind: object) -> str | None:
+    return f"{kind}s" if f"{kind}s" in EVENTS else None
 
 
 def parse(body: bytes, _headers: Mapping[str, str]) -> list[Event]:
@@ -142,41 +109,29 @@ def parse(body: bytes, _headers: Mapping[str, str]) -> list[Event]:
     if not isinstance(event, dict) or not isinstance(event.get("id"), str):
         raise InvalidRecordError("the delivery is no event of Stripe's", code="delivery-malformed")
     is_thin = event.get("object") == "v2.core.event"
-    return [_thin(event) if is_thin else _snapshot(event)]
-
-
-def _snapshot(event: Mapping[str, Any]) -> Event:
-    entity, key, record = _about(event)
-    return Event(
+    entity, key, record = _related(event) if is_thin else _about(event)
+    told = Event(
         id=event["id"],
-        type=str(event.get("type", "")),
+        type=str(event.get("type", "")).removeprefix("v1."),
         entity=entity,
         key=key,
         occurred_at=_time(event.get("created")),
-        account=event.get("account"),
+        account=event.get("context" if is_thin else "account"),
         record=record,
     )
+    return [told]
 
 
-def _thin(event: Mapping[str, Any]) -> Event:
+def _related(event: Mapping[str, Any]) -> tuple[str | None, str | None, None]:
     related = event.get("related_object") or {}
-    return Event(
-        id=event["id"],
-        type=str(event.get("type", "")).removeprefix("v1."),
-        entity=_KINDS.get(related.get("type", "")),
-        key=related.get("id"),
-        occurred_at=_time(event.get("created")),
-        account=event.get("context"),
-    )
+    return _entity_of(related.get("type")), related.get("id"), None
 
 
-def _time(value: object) -> datetime | None:
+def _time(value: Any) -> datetime | None:
     """Read seconds since 1970 (snapshot) or ISO 8601 (thin)."""
     try:
-        if isinstance(value, str):
-            return datetime.fromisoformat(value).astimezone(UTC)
-        return datetime.fromtimestamp(value, UTC) if isinstance(value, int) else None
-    except (ValueError, OverflowError, OSError):
+        return utc(value)
+    except ValueError:
         return None
 
 

@@ -33,11 +33,6 @@ _ORDER_STATES: Mapping[str, OrderState] = {
     "incomplete_expired": "cancelled",
     "canceled": "cancelled",
 }
-_PAYMENT_STATES: Mapping[str, PaymentState] = {
-    "succeeded": "succeeded",
-    "pending": "pending",
-    "failed": "failed",
-}
 
 
 def contact(record: Record) -> Contact:
@@ -80,7 +75,7 @@ def order(record: Record) -> Order:
 
 def payment(record: Record) -> Payment:
     """Map a charge; one that is only authorised is pending, and cancelled once it is let go."""
-    state = _PAYMENT_STATES[record["status"]]
+    state: PaymentState = record["status"]
     if state == "succeeded" and record.get("captured") is False:
         state = "cancelled" if record.get("refunded") else "pending"
     currency = record["currency"]
@@ -103,14 +98,8 @@ def key_of(link: object) -> str | None:
 
 
 def _address(given: Mapping[str, Any]) -> Address:
-    return Address(
-        line1=given.get("line1"),
-        line2=given.get("line2"),
-        city=given.get("city"),
-        region=given.get("state"),
-        postal_code=given.get("postal_code"),
-        country=given.get("country"),
-    )
+    same = ("line1", "line2", "city", "postal_code", "country")
+    return Address(region=given.get("state"), **{name: given.get(name) for name in same})
 
 
 def _line(item: Mapping[str, Any]) -> Line:

@@ -6,66 +6,39 @@ from marshmallow import fields
 
 from tieline.contract import RecordSchema, Whole
 
-__all__ = ["ChargeSchema", "CustomerSchema", "ProductSchema", "SubscriptionSchema"]
+__all__ = ["CHARGE", "CUSTOMER", "PRODUCT", "SUBSCRIPTION"]
+
+_KINDS = {"text": fields.String, "whole": Whole, "flag": fields.Boolean, "hash": fields.Dict}
 
 
-class _ObjectSchema(RecordSchema):
-    id = fields.String(required=True)
-    object = fields.String(allow_none=True)
-    created = Whole(allow_none=True)
-    livemode = fields.Boolean(allow_none=True)
-    metadata = fields.Dict(allow_none=True)
+def _promise(**named: str) -> RecordSchema:
+    """Make a schema from field names by kind; ``link`` is an id or the object itself."""
+    found = {"id": fields.String(required=True), "object": fields.String(allow_none=True)}
+    common = {"whole": "created", "flag": "livemode", "hash": "metadata"}
+    for kind, names in (*common.items(), *named.items()):
+        found |= {name: _KINDS.get(kind, fields.Raw)(allow_none=True) for name in names.split()}
+    return RecordSchema.from_dict(found)()  # type: ignore[return-value, arg-type]
 
 
-class CustomerSchema(_ObjectSchema):
-    """Who pays."""
-
-    email = fields.String(allow_none=True)
-    name = fields.String(allow_none=True)
-    phone = fields.String(allow_none=True)
-    description = fields.String(allow_none=True)
-    balance = Whole(allow_none=True)
-    currency = fields.String(allow_none=True)
-    delinquent = fields.Boolean(allow_none=True)
-    address = fields.Dict(allow_none=True)
-
-
-class ProductSchema(_ObjectSchema):
-    """What is sold; its prices are objects of their own."""
-
-    updated = Whole(required=True)
-    active = fields.Boolean(allow_none=True)
-    name = fields.String(allow_none=True)
-    description = fields.String(allow_none=True)
-    default_price = fields.Raw(allow_none=True)
-    unit_label = fields.String(allow_none=True)
-
-
-class SubscriptionSchema(_ObjectSchema):
-    """What is paid again and again; the period in force stands on each item."""
-
-    status = fields.String(allow_none=True)
-    customer = fields.Raw(allow_none=True)
-    currency = fields.String(allow_none=True)
-    items = fields.Dict(allow_none=True)
-    start_date = Whole(allow_none=True)
-    cancel_at_period_end = fields.Boolean(allow_none=True)
-    canceled_at = Whole(allow_none=True)
-    ended_at = Whole(allow_none=True)
-
-
-class ChargeSchema(_ObjectSchema):
-    """An attempt to take money, failed ones too."""
-
-    amount = Whole(allow_none=True)
-    amount_captured = Whole(allow_none=True)
-    amount_refunded = Whole(allow_none=True)
-    currency = fields.String(allow_none=True)
-    status = fields.String(allow_none=True)
-    captured = fields.Boolean(allow_none=True)
-    paid = fields.Boolean(allow_none=True)
-    refunded = fields.Boolean(allow_none=True)
-    disputed = fields.Boolean(allow_none=True)
-    customer = fields.Raw(allow_none=True)
-    failure_code = fields.String(allow_none=True)
-    failure_message = fields.String(allow_none=True)
+CUSTOMER = _promise(
+    text="email name phone description currency",
+    whole="balance",
+    flag="delinquent",
+    hash="address",
+)
+PRODUCT = _promise(
+    text="name description unit_label", whole="updated", flag="active", link="default_price"
+)
+SUBSCRIPTION = _promise(
+    text="status currency",
+    whole="start_date canceled_at ended_at",
+    flag="cancel_at_period_end",
+    hash="items",
+    link="customer",
+)
+CHARGE = _promise(
+    text="currency status failure_code failure_message",
+    whole="amount amount_captured amount_refunded",
+    flag="captured paid refunded disputed",
+    link="customer",
+)
