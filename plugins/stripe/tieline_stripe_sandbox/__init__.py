@@ -1,10 +1,10 @@
 """A Stripe account on this machine, for development, tests and benchmarks.
 
 :func:`create_app` makes an ASGI application that answers as api.stripe.com does
-for customers, events and the account, and as connect.stripe.com does for OAuth:
-same paths, parameters, paging, error bodies, idempotency and limits. It imports
-neither Tieline, nor its plugin, nor Stripe's SDK, so that a mistake has to be
-made twice to stay unseen.
+for customers, products, subscriptions, charges, events and the account, and as
+connect.stripe.com does for OAuth: same paths, parameters, paging, error bodies,
+idempotency and limits. It imports neither Tieline, nor its plugin, nor Stripe's
+SDK, so that a mistake has to be made twice to stay unseen.
 
 Beside the API there is a control surface in plain JSON, without a key:
 
@@ -16,13 +16,20 @@ Beside the API there is a control surface in plain JSON, without a key:
     "path", "query", "status", "request_id"}]}``: what was answered, in order.
     ``status`` 0: the connection was closed. Control requests are not in it, and
     secrets of OAuth are cut out of ``query``.
-``GET /_sandbox/truth?after=ID&ids_only=true``
-    The live customers as JSON lines ``{"id", "object"}``, oldest first; those
-    of test clocks are left out, as in lists. It is streamed: don't change the
-    account meanwhile.
+``GET /_sandbox/truth?entity=NAME&after=ID&ids_only=true``
+    What is live of an entity (customers, unless named) as JSON lines
+    ``{"id", "object"}``, oldest first; what belongs to test clocks is left out,
+    as in lists. Subscriptions have all of their items. It is streamed: don't
+    change the account meanwhile.
+``POST /_sandbox/objects``
+    ``{"entity", "id", "fields", "delete", "event"}``: makes one object, or
+    changes or deletes that of ``id``; see :class:`~.stock.Order`. ``event`` null
+    writes no event, other than the usual one can be named. Answers ``{"id"}``.
 ``POST /_sandbox/mutate``
-    ``{"create": n, "update": n, "delete": n, "seed": s}``: changes with events.
-    Answers ``{"created": [ids], "updated": [ids], "deleted": [ids]}``.
+    ``{"entity": NAME, "create": n, "update": n, "delete": n, "seed": s}``:
+    changes with events, of customers unless another entity is named. Charges are
+    never deleted, and a subscription that is deleted was cancelled. Answers
+    ``{"created": [ids], "updated": [ids], "deleted": [ids]}``.
 ``POST /_sandbox/faults``, ``GET /_sandbox/faults``
     A list of :class:`~tieline_stripe_sandbox.faults.Fault` as JSON objects; it
     replaces the script, ``[]`` clears it. Answers
@@ -46,7 +53,8 @@ Beside the API there is a control surface in plain JSON, without a key:
 Mistakes are answered with 400 and ``{"error": text}``.
 
 Keys: any ``sk_test_…`` or ``rk_test_…``; ``…_expired…`` is expired; restricted
-keys ending in ``_noread``, ``_nowrite`` or ``_noevents`` lack these rights. They
+keys ending in ``_noread``, ``_nowrite``, ``_noevents``, ``_nocharges`` or
+``_nosubscriptions`` lack these rights. They
 belong to the platform's own account.
 
 Connect: the platform is ``ca_TielineSandboxApplication0000001`` with the secret

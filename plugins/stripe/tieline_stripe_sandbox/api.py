@@ -18,7 +18,15 @@ from tieline_stripe_sandbox.idempotency import Idempotency, Ticket
 from tieline_stripe_sandbox.keys import Keys
 from tieline_stripe_sandbox.limits import Limits
 from tieline_stripe_sandbox.oauth import OAuth
+from tieline_stripe_sandbox.objects import (
+    Objects,
+    SubscriptionItems,
+    charges_wanted,
+    products_wanted,
+    subscriptions_wanted,
+)
 from tieline_stripe_sandbox.request import Request
+from tieline_stripe_sandbox.stock import Stock
 from tieline_stripe_sandbox.world import World
 
 __all__ = ["Api", "Call"]
@@ -43,7 +51,8 @@ class Api:
     """All endpoints of one account.
 
     Args:
-        world: The account's state.
+        world: The account's customers and events.
+        stock: What else it has.
         keys: Who may ask.
         limits: How fast.
         accounts: What the accounts are called.
@@ -55,6 +64,7 @@ class Api:
         self,
         *,
         world: World,
+        stock: Stock,
         keys: Keys,
         limits: Limits,
         accounts: Accounts,
@@ -66,7 +76,24 @@ class Api:
         self._idempotency = Idempotency(world.clock)
         self._accounts = accounts
         self._oauth = oauth
-        customers, events = Customers(world), Events(world, delay_s=event_delay_s)
+        customers = Customers(world, stock.subscriptions_of)
+        events = Events(world, delay_s=event_delay_s)
+        products = Objects(
+            stock.products,
+            frozenset({"active", "ids", "shippable", "type", "url"}),
+            products_wanted,
+        )
+        subscriptions = Objects(
+            stock.subscriptions,
+            frozenset({"collection_method", "customer", "price", "status", "test_clock"}),
+            subscriptions_wanted,
+        )
+        charges = Objects(
+            stock.charges,
+            frozenset({"customer", "payment_intent", "transfer_group"}),
+            charges_wanted,
+        )
+        items = SubscriptionItems(stock.subscriptions)
         self._routes: dict[str, tuple[str, _Handler]] = {
             "GET /v1/account": ("accounts_kyc_basic_read", self._account),
             "GET /v1/customers": ("customer_read", customers.page),
@@ -74,6 +101,13 @@ class Api:
             "POST /v1/customers": ("customer_write", customers.create),
             "POST /v1/customers/{id}": ("customer_write", customers.update),
             "DELETE /v1/customers/{id}": ("customer_write", customers.delete),
+            "GET /v1/products": ("product_read", products.page),
+            "GET /v1/products/{id}": ("product_read", products.one),
+            "GET /v1/subscriptions": ("subscription_read", subscriptions.page),
+            "GET /v1/subscriptions/{id}": ("subscription_read", subscriptions.one),
+            "GET /v1/subscription_items": ("subscription_read", items.page),
+            "GET /v1/charges": ("charge_read", charges.page),
+            "GET /v1/charges/{id}": ("charge_read", charges.one),
             "GET /v1/events": ("event_read", events.page),
             "GET /v1/events/{id}": ("event_read", events.one),
         }

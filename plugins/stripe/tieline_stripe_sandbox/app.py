@@ -21,6 +21,7 @@ from tieline_stripe_sandbox.mutation import Mutation, mutate
 from tieline_stripe_sandbox.oauth import Application, OAuth
 from tieline_stripe_sandbox.oauth_orders import OAuthOrders
 from tieline_stripe_sandbox.request import Request
+from tieline_stripe_sandbox.stock import Stock
 from tieline_stripe_sandbox.world import World
 
 __all__ = ["Sandbox", "create_app"]
@@ -31,6 +32,9 @@ _REPLACING = ("drop", "status", "html200", "empty")
 def create_app(
     *,
     customers: int = 1000,
+    products: int = 60,
+    subscriptions: int = 200,
+    charges: int = 400,
     seed: int = 1,
     latency_ms: float = 0.0,
     rate: float = 0.0,
@@ -53,6 +57,9 @@ def create_app(
 
     Args:
         customers: How many customers exist from the start.
+        products: How many products exist from the start.
+        subscriptions: How many subscriptions exist from the start.
+        charges: How many charges exist from the start.
         seed: Chooses the customers and their ids; same seed, same bytes.
         latency_ms: Added to every answer, in milliseconds; concurrent requests overlap.
         rate: Requests per second for the account and for each endpoint; 0: no limit.
@@ -85,6 +92,7 @@ def create_app(
         api_version=api_version,
         clock=clock,
     )
+    stock = Stock(world, products=products, subscriptions=subscriptions, charges=charges)
     application = Application(
         client_id=client_id,
         secret_key=client_secret,
@@ -99,6 +107,7 @@ def create_app(
     oauth = OAuth(application=application, grants=grants, accounts=everyone, consent=consent)
     api = Api(
         world=world,
+        stock=stock,
         keys=Keys(api_key, everyone.platform, platform_key=client_secret, grants=grants),
         limits=Limits(rate),
         accounts=everyone,
@@ -113,6 +122,7 @@ def create_app(
     }
     return Sandbox(
         world=world,
+        stock=stock,
         api=api,
         oauth=OAuthOrders(oauth),
         latency_s=latency_ms / 1000,
@@ -129,6 +139,7 @@ class Sandbox:
         self,
         *,
         world: World,
+        stock: Stock,
         api: Api,
         oauth: OAuthOrders,
         latency_s: float,
@@ -137,6 +148,7 @@ class Sandbox:
         facts: dict[str, Any],
     ) -> None:
         self._world = world
+        self._stock = stock
         self._api = api
         self._latency_s = latency_s
         self._version = version.encode()
@@ -145,7 +157,12 @@ class Sandbox:
         self._request_ids = Ids("req", world.seed)
         self._requests = 0
         self._control = Control(
-            world=world, faults=self._faults, journal=self._journal, oauth=oauth, facts=facts
+            world=world,
+            stock=stock,
+            faults=self._faults,
+            journal=self._journal,
+            oauth=oauth,
+            facts=facts,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -225,7 +242,7 @@ class Sandbox:
         try:
             await self._wait(fired)
             if "mutate" in fired:
-                mutate(self._world, Mutation.read(fired["mutate"].mutation))
+                mutate(self._world, self._stock, Mutation.read(fired["mutate"].mutation))
             return self._api.execute(call, told=told)
         except ApiError as refusal:
             return refusal.answer()

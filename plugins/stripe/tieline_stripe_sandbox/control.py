@@ -18,6 +18,7 @@ from tieline_stripe_sandbox.faults import KINDS, Fault, Faults
 from tieline_stripe_sandbox.journal import Journal
 from tieline_stripe_sandbox.mutation import Mutation, mutate
 from tieline_stripe_sandbox.oauth_orders import OAuthOrders
+from tieline_stripe_sandbox.stock import Order, Stock
 from tieline_stripe_sandbox.world import World
 
 __all__ = ["Control"]
@@ -33,12 +34,14 @@ class Control:
         self,
         *,
         world: World,
+        stock: Stock,
         faults: Faults,
         journal: Journal,
         oauth: OAuthOrders,
         facts: dict[str, Any],
     ) -> None:
         self._world = world
+        self._stock = stock
         self._faults = faults
         self._journal = journal
         self._facts = facts | {"accounts": oauth.accounts()}
@@ -52,8 +55,9 @@ class Control:
         self._orders: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
             "faults": self._script,
-            "mutate": lambda given: mutate(self._world, Mutation.read(given)),
+            "mutate": lambda given: mutate(self._world, stock, Mutation.read(given)),
             "oauth": oauth.order,
+            "objects": lambda given: stock.obey(Order.read(given)),
         }
 
     async def answer(
@@ -62,7 +66,8 @@ class Control:
         """Answer one request."""
         name = path.removeprefix("/_sandbox").strip("/")
         asked = dict(parse_qsl(query.decode("latin-1")))
-        if name == "truth" and method == "GET":
+        entities = {"customers", *self._stock.shelves}
+        if name == "truth" and method == "GET" and asked.get("entity", "customers") in entities:
             await self._truth(asked, receive, send)
         else:
             await deliver(self._plain(method, name, asked, body), (), {}, receive, send)
@@ -78,12 +83,14 @@ class Control:
         return _json(404, {"error": f"no {method} /_sandbox/{name}"})
 
     async def _truth(self, query: _Query, receive: Receive, send: Send) -> None:
-        """Stream the live customers as JSON lines, oldest first, until the reader goes."""
+        """Stream what is live of an entity as JSON lines, oldest first, until the reader goes."""
         kind = b"application/x-ndjson"
         start = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]}
         await send(start)
         gone = asyncio.ensure_future(disconnected(receive))
-        for chunk in self._lines(query):
+        entity = query.get("entity", "customers")
+        lines = self._lines(query) if entity == "customers" else self._stocked(entity, query)
+        for chunk in lines:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await asyncio.sleep(0)
             if gone.done():
@@ -100,6 +107,16 @@ class Control:
             indices = world.listed(start, min(start + _LINES, len(world)), upwards=True)
             yield b"".join(self._line(index, ids_only=ids_only) for index in indices)
 
+    def _stocked(self, entity: str, query: _Query) -> Iterator[bytes]:
+        """Write a shelf; subscriptions have all of their items here."""
+        shelf = self._stock.shelves[entity]
+        after = shelf.find(query.get("after", ""))
+        ids_only = query.get("ids_only") == "true"
+        for index in shelf.listed(0 if after is None else after + 1, len(shelf), upwards=True):
+            found = shelf.get(index)
+            line = {"id": found["id"]}
+            yield orjson.dumps(line if ids_only else line | {"object": found}) + b"\n"
+
     def _line(self, index: int, *, ids_only: bool) -> bytes:
         name = self._world.ids.of(index).encode()
         if ids_only:
@@ -108,6 +125,7 @@ class Control:
 
     def _overview(self, _query: _Query) -> dict[str, Any]:
         counts = {"customers": self._world.live, "events": len(self._world.events)}
+        counts |= {name: shelf.live for name, shelf in self._stock.shelves.items()}
         return self._facts | counts | {"clock": self._clock(), "fault_kinds": KINDS}
 
     def _clock(self) -> dict[str, Any]:

@@ -5,8 +5,9 @@ Source: Stripe API reference, "Customers".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Any
 
 import orjson
 
@@ -26,8 +27,9 @@ _FILTERS = LIST_PARAMETERS | {"email", "test_clock"}
 class Customers:
     """List, retrieve, create, update and delete customers of one world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, subscriptions_of: Callable[[str], list[Any]]) -> None:
         self._world = world
+        self._subscriptions_of = subscriptions_of
 
     def page(self, request: Request, _name: str) -> Answer:
         """Answer a list."""
@@ -35,7 +37,7 @@ class Customers:
         if unknown := [name for name in params if name not in _FILTERS]:
             raise unknown_parameters(unknown)
         window = read_window(params, self._cursor)
-        expansion = read_expansion(params, inside="data.")
+        expansion = read_expansion(params, self._subscriptions_of, inside="data.")
         indices, has_more = page_of(
             window, list(islice(self._walk(params, window), window.limit + 1))
         )
@@ -55,13 +57,13 @@ class Customers:
             raise missing("customer", name)
         if self._world.is_deleted(index):
             return _stub(name)
-        return self._answer(index, read_expansion(params))
+        return self._answer(index, read_expansion(params, self._subscriptions_of))
 
     def create(self, request: Request, _name: str) -> Answer:
         """Make a customer; nothing is checked for duplicates."""
         params = request.params()
         patch = read_customer_form(params, is_new=True)
-        expansion = read_expansion(params)
+        expansion = read_expansion(params, self._subscriptions_of)
         return self._answer(self._world.create(patch, request.cause()), expansion)
 
     def update(self, request: Request, name: str) -> Answer:
@@ -69,7 +71,7 @@ class Customers:
         index = self._live(name)
         params = request.params()
         patch = read_customer_form(params, is_new=False)
-        expansion = read_expansion(params)
+        expansion = read_expansion(params, self._subscriptions_of)
         self._world.update(index, patch, request.cause())
         return self._answer(index, expansion)
 

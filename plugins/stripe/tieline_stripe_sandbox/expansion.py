@@ -1,14 +1,15 @@
 """The ``expand`` parameter, as far as customers have something to expand.
 
-``sources``, ``subscriptions`` and ``tax_ids`` come only when expanded, and are
-empty here; the other expandable fields are null in every customer.
+``sources``, ``subscriptions`` and ``tax_ids`` come only when expanded, and of
+these only ``subscriptions`` holds anything: the first ten that are not over. The
+other expandable fields are null in every customer.
 Source: Stripe API reference, "Expanding responses".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -24,14 +25,18 @@ _LISTS = {
     "subscriptions": "/v1/subscriptions?customer={}",
     "tax_ids": "/v1/customers/{}/tax_ids",
 }
+_MOST_SHOWN = 10
 _NULL = frozenset({"default_source", "invoice_settings.default_payment_method", "test_clock"})
 
 
-def read_expansion(params: Params, *, inside: str = "") -> Expansion | None:
+def read_expansion(
+    params: Params, subscriptions_of: Callable[[str], list[Any]], *, inside: str = ""
+) -> Expansion | None:
     """Read what is to be expanded.
 
     Args:
         params: All parameters.
+        subscriptions_of: Returns those of a customer's id.
         inside: ``data.`` for lists.
 
     Returns:
@@ -46,7 +51,7 @@ def read_expansion(params: Params, *, inside: str = "") -> Expansion | None:
         _property(as_text(name, "expand"), inside) for name in as_list(params["expand"], "expand")
     ]
     lists = [name for name in names if name in _LISTS]
-    return _with_lists(lists) if lists else None
+    return _with_lists(lists, subscriptions_of) if lists else None
 
 
 def _property(path: str, inside: str) -> str:
@@ -56,12 +61,14 @@ def _property(path: str, inside: str) -> str:
     return name
 
 
-def _with_lists(names: list[str]) -> Expansion:
+def _with_lists(names: list[str], subscriptions_of: Callable[[str], list[Any]]) -> Expansion:
     def expand(text: bytes) -> bytes:
         customer = orjson.loads(text)
         for name in names:
             url = _LISTS[name].format(customer["id"])
-            customer[name] = {"object": "list", "data": [], "has_more": False, "url": url}
+            data = subscriptions_of(customer["id"]) if name == "subscriptions" else []
+            shown, has_more = data[:_MOST_SHOWN], len(data) > _MOST_SHOWN
+            customer[name] = {"object": "list", "data": shown, "has_more": has_more, "url": url}
         return orjson.dumps(customer)
 
     return expand

@@ -71,7 +71,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 1.0
     chunks: int = 20
-    mutation: dict[str, int] = field(default_factory=dict)
+    mutation: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, given: object) -> Fault:

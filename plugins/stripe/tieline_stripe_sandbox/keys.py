@@ -23,7 +23,17 @@ __all__ = ["Keys", "mask", "read_key"]
 _TEST_KEY = re.compile(r"(sk|rk)_test_[A-Za-z0-9_]+")
 _CHALLENGE = ((b"www-authenticate", b'Basic realm="Stripe"'),)
 _DENIED = {
-    "_noread": ("customer_read", "customer_write", "event_read", "accounts_kyc_basic_read"),
+    "_noread": (
+        "customer_read",
+        "customer_write",
+        "product_read",
+        "subscription_read",
+        "charge_read",
+        "event_read",
+        "accounts_kyc_basic_read",
+    ),
+    "_nocharges": ("charge_read",),
+    "_nosubscriptions": ("subscription_read",),
     "_nowrite": ("customer_write",),
     "_noevents": ("event_read",),
 }

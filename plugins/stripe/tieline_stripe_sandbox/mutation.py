@@ -7,6 +7,7 @@ from random import Random
 
 from tieline_stripe_sandbox.people import Customer
 from tieline_stripe_sandbox.request import Cause
+from tieline_stripe_sandbox.stock import Stock
 from tieline_stripe_sandbox.world import World
 
 __all__ = ["Mutation", "mutate"]
@@ -14,8 +15,9 @@ __all__ = ["Mutation", "mutate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:
-    """How many customers to create, update and delete, in this order."""
+    """How many objects of an entity to create, update and delete, in this order."""
 
+    entity: str = "customers"
     create: int = 0
     update: int = 0
     delete: int = 0
@@ -27,19 +29,31 @@ class Mutation:
         names = {one.name for one in fields(cls)}
         if not isinstance(given, dict) or given.keys() - names:
             raise ValueError(f"a mutation is an object with some of {', '.join(sorted(names))}")
-        if not all(isinstance(number, int) and number >= 0 for number in given.values()):
+        numbers = [value for name, value in given.items() if name != "entity"]
+        if not all(isinstance(number, int) and number >= 0 for number in numbers):
             raise ValueError("the numbers of a mutation are whole, from 0")
         return cls(**given)
 
 
-def mutate(world: World, mutation: Mutation) -> dict[str, list[str]]:
+def mutate(world: World, stock: Stock, mutation: Mutation) -> dict[str, list[str]]:
     """Run a mutation; every change writes its event.
 
     Returns:
-        The ids by what was done to them. A customer may be updated twice, or
+        The ids by what was done to them. An object may be updated twice, or
         be updated and then deleted. Fewer are deleted when no more are left.
+
+    Raises:
+        ValueError: There is no such entity, or nothing of it is ever deleted.
     """
     chance = Random(mutation.seed)  # noqa: S311 - test data, nothing to guess
+    if mutation.entity != "customers":
+        return stock.mutate(
+            mutation.entity,
+            create=mutation.create,
+            update=mutation.update,
+            delete=mutation.delete,
+            chance=chance,
+        )
     return {
         "created": [_create(world, chance) for _ in range(mutation.create)],
         "updated": [name for _ in range(mutation.update) if (name := _update(world, chance))],

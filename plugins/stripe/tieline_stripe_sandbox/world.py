@@ -34,6 +34,9 @@ class World:
         edge_cases: Whether awkward customers are among them.
         api_version: The account's default API version.
         clock: The sandbox's time.
+
+    Attributes:
+        when_deleted: Called with the id of each customer that is being deleted.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class World:
         self.ids = Ids("cus", seed)
         self._people = People(seed=seed, ids=self.ids, history=history, edge_cases=edge_cases)
         self._seeded = customers
+        self.when_deleted: list[Callable[[str], None]] = []
         self._seeded_created = history.created
         self._created_since: list[int] = []
         self._changed: dict[int, bytes] = {}
@@ -68,6 +72,11 @@ class World:
     def __len__(self) -> int:
         """Count the indices, deleted ones included."""
         return self._seeded + len(self._created_since)
+
+    @property
+    def seeded(self) -> int:
+        """How many customers existed from the start."""
+        return self._seeded
 
     @property
     def live(self) -> int:
@@ -148,6 +157,8 @@ class World:
 
     def delete(self, index: int, cause: Cause) -> None:
         """Delete a customer; its last state stays in the event."""
+        for tell in self.when_deleted:
+            tell(self.ids.of(index))
         self._deleted.add(index)
         self._on_test_clock.pop(index, None)
         self._record("customer.deleted", index, cause)

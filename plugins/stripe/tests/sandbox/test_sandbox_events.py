@@ -33,7 +33,7 @@ def test_customers_of_the_last_thirty_days_have_their_event(sandbox: Any) -> Non
 
 
 def test_every_change_writes_an_event(sandbox: Any) -> None:
-    caller = sandbox(customers=50, edge_cases=False)
+    caller = sandbox(customers=50, edge_cases=False, subscriptions=0)
     seeded = len(all_events(caller))
     done = caller.order("mutate", {"create": 5, "update": 6, "delete": 7})
     events = all_events(caller)[: 5 + 6 + 7]
@@ -78,7 +78,7 @@ def test_an_update_without_a_change_writes_nothing(sandbox: Any) -> None:
     ],
 )
 def test_types(sandbox: Any, query: dict[str, Any], kinds: set[str]) -> None:
-    caller = sandbox(customers=500)
+    caller = sandbox(customers=500, subscriptions=0)
     caller.order("mutate", {"create": 3, "update": 3, "delete": 3})
     assert {event["type"] for event in all_events(caller, **query)} == kinds
 
