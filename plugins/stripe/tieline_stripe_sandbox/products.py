@@ -33,7 +33,7 @@ class Products(Shelf):
 
     def name(self, index: int) -> str:
         """Return the id."""
-        return f"SKU {index:04d}.ä" if index % 10 == 9 else self._ids.of(index)
+        return f"SKU {index:04d}?ä" if index % 10 == 9 else self._ids.of(index)
 
     def make(self, index: int, created: int, chance: Random) -> Object:
         """Make a product."""

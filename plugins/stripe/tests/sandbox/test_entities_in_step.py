@@ -98,7 +98,7 @@ def test_changes_of_one_second_are_settled_by_reading_again(bench: Make, entity:
         given = {"entity": entity, "id": name, "fields": {"metadata": {"n": number}}}
         made.order("objects", given)
     made.pass_time(60)
-    made.sync(entity)
+    assert made.sync(entity).mode == "incremental"
     assert made.stored(entity)[name]["metadata"] == {"n": "three"}
     assert is_in_step(made, entity)
 
@@ -115,7 +115,7 @@ def test_what_changes_while_it_is_paged_is_right_after_the_next_run(
     assert made.sync(entity).state == "succeeded"
     made.order("faults", [])
     made.pass_time(60)
-    made.sync(entity)
+    assert made.sync(entity).mode == "incremental"
     assert is_in_step(made, entity)
 
 
@@ -177,7 +177,7 @@ def test_events_of_another_api_version_are_read_again(bench: Make, entity: str) 
     changed = set(mutate(made, entity, create=2, update=6, seed=5)["updated"])
     made.pass_time(60)
     before = len(made.asked())
-    made.sync(entity)
+    assert made.sync(entity).mode == "incremental"
     single = {each["path"] for each in made.asked()[before:] if each["path"].count("/") == 3}
     assert len(single) >= len(changed)
     assert is_in_step(made, entity)
@@ -240,7 +240,7 @@ def test_what_belongs_to_a_test_clock_is_brought_by_no_event(bench: Make, entity
     given = {"entity": entity, "fields": {"test_clock": "clock_1TieHidden"}}
     name = made.order("objects", given)["id"]
     made.pass_time(60)
-    made.sync(entity)
+    assert made.sync(entity).mode == "incremental"
     assert name not in made.stored(entity)
     assert is_in_step(made, entity)
 
@@ -252,22 +252,23 @@ def test_a_product_whose_id_its_merchant_chose_can_be_read_again(bench: Make) ->
     [name, *_] = [name for name in made.truth("products") if name.startswith("SKU ")]
     made.order("objects", {"entity": "products", "id": name, "fields": {"name": "Renamed"}})
     made.pass_time(60)
-    made.sync("products")
+    assert made.sync("products").mode == "incremental"
     assert made.stored("products")[name]["name"] == "Renamed"
     assert is_in_step(made, "products")
 
 
-def test_an_old_copy_of_a_product_never_stands_over_a_newer_version(bench: Make) -> None:
+def test_a_product_s_version_orders_its_copies_without_asking(bench: Make) -> None:
     made = bench()
     made.sync("products")
     made.pass_time(3600)
     name = next(iter(made.truth("products")))
     for turn in range(3):
         made.order("objects", {"entity": "products", "id": name, "fields": {"name": f"{turn}"}})
-        made.pass_time(5)
+        made.pass_time(1)
+    before = len(made.asked())
     made.sync("products", "full")  # the list has it first, the events come later
-    made.pass_time(60)
     made.sync("products")
+    assert {each["path"] for each in made.asked()[before:]} == {"/v1/products", "/v1/events"}
     assert made.stored("products")[name]["name"] == "2"
     assert is_in_step(made, "products")
 
