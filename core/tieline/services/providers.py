@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tieline.contract import Entity
 from tieline.registry import Listed
 from tieline.services.installation import Installation
 
@@ -48,6 +49,9 @@ def describe_provider(listed: Listed) -> dict[str, Any]:
                     "deletes": entity.deletes,
                     "windows": entity.windows.field if entity.windows else None,
                     "feed": entity.feed is not None,
+                    "incremental": _incremental(entity),
+                    "order": "version" if entity.version else "time",
+                    "canonical": list(entity.shapes),
                     "scope": entity.scope,
                     "hides": entity.hides,
                 }
@@ -55,3 +59,15 @@ def describe_provider(listed: Listed) -> dict[str, Any]:
             ],
         }
     return said
+
+
+def _incremental(entity: Entity) -> dict[str, Any]:
+    """Say how a run finds what changed since the last one."""
+    feed = entity.feed
+    if feed is None:
+        return {"by": "full read", "retention_days": None, "overlap_s": None}
+    return {
+        "by": "log of changes" if feed.retention else "list by time of change",
+        "retention_days": feed.retention.days if feed.retention else None,
+        "overlap_s": feed.overlap.total_seconds(),
+    }

@@ -51,13 +51,15 @@ def show(name: str, as_json: bool) -> None:
         if said["cause"]:
             print_table(("broken", said["cause"]["message"]), [])
         print_table(
-            ("ENTITY", "DIRECTIONS", "DELETES", "FEED", "SCOPE"),
+            ("ENTITY", "DIRECTIONS", "CHANGES BY", "DELETES", "HIDES", "MEANS", "SCOPE"),
             (
                 (
                     entity["name"],
                     " and ".join(entity["directions"]),
+                    entity["incremental"]["by"],
                     entity["deletes"],
-                    "yes" if entity["feed"] else "no",
+                    entity["hides"] or None,
+                    " or ".join(entity["canonical"]) or None,
                     entity["scope"] or None,
                 )
                 for entity in said["entities"]

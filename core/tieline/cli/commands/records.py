@@ -23,13 +23,21 @@ from tieline.cli.face import (
 )
 from tieline.services import exports
 from tieline.services import records as service
+from tieline.services.shapes import Meaning, meanings_of
 from tieline.store.records import StoredRecord
 
 __all__ = ["records"]
 
 
-def _facts(record: StoredRecord) -> dict[str, Any]:
-    return {
+_canonical_option = click.option(
+    "--canonical",
+    is_flag=True,
+    help="Say too what records mean in a shape that providers share.",
+)
+
+
+def _facts(record: StoredRecord, meaning: Meaning | None = None) -> dict[str, Any]:
+    facts = {
         "id": record.record_id,
         "payload": orjson.Fragment(record.payload),
         "changed_at": record.changed_at,
@@ -38,6 +46,10 @@ def _facts(record: StoredRecord) -> dict[str, Any]:
         "revision": record.revision,
         "first_seen_at": record.first_seen_at,
     }
+    if meaning is not None:
+        facts["canonical"] = orjson.Fragment(meaning.text) if meaning.text else None
+        facts["canonical_problem"] = meaning.problem
+    return facts
 
 
 @click.group()
@@ -53,44 +65,67 @@ def records() -> None:
     "--after", default=0, type=click.IntRange(0, 2**63 - 1), help="Position to begin after."
 )
 @click.option("--live", is_flag=True, help="Leave tombstones out.")
+@_canonical_option
 @json_option
-def list_(connection: str, entity: str, limit: int, after: int, live: bool, as_json: bool) -> None:
-    """List records in the order of their last change."""
+def list_(
+    connection: str,
+    entity: str,
+    limit: int,
+    after: int,
+    live: bool,
+    canonical: bool,
+    as_json: bool,
+) -> None:
+    """List records in the order of their last change.
+
+    With --canonical each is shown as the `Contact`, `Product`, `Order`,
+    `Payment` or `Invoice` that it is: money in minor units of ISO 4217, times
+    in UTC. The payload stays beside it in --json.
+    """
     with installation() as opened:
+        meaning = meanings_of(opened, connection, entity) if canonical else None
         found = service.list_records(
             opened, connection, entity, after=after, limit=limit, with_deleted=not live
         )
         now = opened.clock.now()
+    meant = [meaning(record) if meaning else None for record in found]
     if as_json:
-        print_json({"records": [_facts(record) for record in found]})
+        print_json({"records": [_facts(*pair) for pair in zip(found, meant, strict=True)]})
         return
     if not found:
         note(f"  no record yet (next: tieline sync run {connection} {entity} --wait)")
         return
     print_table(
-        ("POSITION", "ID", "CHANGED", "DELETED", "PAYLOAD"),
+        ("POSITION", "ID", "CHANGED", "DELETED", "CANONICAL" if canonical else "PAYLOAD"),
         (
             (
                 record.position,
                 record.record_id,
                 ago(record.changed_at, now),
                 "yes" if record.deleted_at else None,
-                record.payload[:60] + ("…" if len(record.payload) > 60 else ""),
+                _shortened(record.payload if said is None else said.text or said.problem or "—"),
             )
-            for record in found
+            for record, said in zip(found, meant, strict=True)
         ),
     )
+
+
+def _shortened(text: str) -> str:
+    return text[:60] + ("…" if len(text) > 60 else "")
 
 
 @records.command()
 @click.argument("connection")
 @click.argument("entity")
 @click.argument("record_id")
+@_canonical_option
 @json_option
-def show(connection: str, entity: str, record_id: str, as_json: bool) -> None:
+def show(connection: str, entity: str, record_id: str, canonical: bool, as_json: bool) -> None:
     """Show one record with its whole payload, as JSON."""
     with installation() as opened:
-        print_json({"record": _facts(service.get_record(opened, connection, entity, record_id))})
+        found = service.get_record(opened, connection, entity, record_id)
+        meaning = meanings_of(opened, connection, entity)(found) if canonical else None
+        print_json({"record": _facts(found, meaning)})
 
 
 @records.command()
