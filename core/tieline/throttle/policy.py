@@ -15,7 +15,7 @@ __all__ = ["Scope", "Window", "endpoint_of", "policy_of", "read_override", "wind
 
 Scope = Literal["account", "application", "endpoint"]
 
-_IDENTIFIER = re.compile(r"(?=.*\d)[^/]{7,}")
+_IDENTIFIER = re.compile(r"(?=[^/]*\d)[^/]{7,}")
 _SECTION = re.compile(r"\[([^\]]*)\]")
 
 
