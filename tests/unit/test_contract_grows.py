@@ -25,6 +25,15 @@ HOOKS = {
 FIELDS = {
     "Alert": "id kind severity subject message since"
     " | hint provider connection connection_id facts",
+    "Money": "amount_minor currency |",
+    "Contact": "id | email name given_name family_name company phone address accepts_email"
+    " is_active created_at updated_at",
+    "Product": "id | name description sku price is_active created_at updated_at",
+    "Order": "id state | number contact_id total lines created_at updated_at closed_at",
+    "Payment": "id amount state | refunded contact_id order_id invoice_id method failure"
+    " created_at updated_at",
+    "Invoice": "id state | number contact_id total balance issued_on due_on lines"
+    " created_at updated_at",
 }
 
 
