@@ -243,3 +243,15 @@ def test_reading_notes_how_far_it_came_and_leaves_the_rest_to_others():
         reading = Reading(NEWEST, part())
         reading.meet(stamped(*odd))
         assert not reading.is_ordered
+
+
+def test_reading_follows_a_time_inside_of_an_object():
+    def nested(*days: int) -> list[dict]:
+        return [{"id": str(n), "meta": {"created": day(n).isoformat()}} for n in days]
+
+    reading = Reading(Windows(field="meta.created", epoch=False, order="oldest first"), part())
+    reading.meet(nested(4, 6, 6, 7))
+    assert (reading.reached_at, reading.has_passed(day(7))) == (day(7), True)
+    assert reading.within(nested(4, 6, 7), day(6)) == nested(4)
+    reading.meet(nested(5))
+    assert not reading.is_ordered

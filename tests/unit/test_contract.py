@@ -219,6 +219,8 @@ NONSENSE = {
     "basic without a function": lambda: Basic(identify=None),
     "oauth without a function": lambda: oauth(identify=7),
     "window of no length": lambda: Windows(field="created", step=timedelta(0)),
+    "window of a path with a gap": lambda: Windows(field="meta..created"),
+    "window of no field": lambda: Windows(field=""),
     "window that runs back": lambda: Windows(field="created", step=timedelta(seconds=-1)),
     "feed without a function": lambda: feed(page="page"),
     "feed overlap as long as its log": lambda: feed(overlap=timedelta(days=30)),
@@ -470,3 +472,31 @@ def test_a_call_that_seems_to_have_taken_years_moves_as_of_by_an_hour_at_most():
     headers = {"date": "Sun, 01 Nov 2026 02:00:00 GMT"}
     found = as_of(Reply(status=200, headers=headers, content=b"", seconds=1e12))
     assert found == datetime(2026, 11, 1, 1, tzinfo=UTC)
+
+
+NESTED = {
+    "there": ({"meta": {"made": {"at": "2026-11-01T00:00:00-08:00"}}}, 8),
+    "in another zone": ({"meta": {"made": {"at": "2026-11-01T09:00:00+0100"}}}, 8),
+    "without a zone": ({"meta": {"made": {"at": "2026-11-01T08:00:00"}}}, None),
+    "no time": ({"meta": {"made": {"at": "soon"}}}, None),
+    "missing at the end": ({"meta": {"made": {}}}, None),
+    "missing on the way": ({"meta": {}}, None),
+    "text on the way": ({"meta": "made"}, None),
+    "list on the way": ({"meta": [{"made": {"at": "2026-11-01T08:00:00Z"}}]}, None),
+    "null on the way": ({"meta": None}, None),
+    "a name with dots": ({"meta.made.at": "2026-11-01T08:00:00Z"}, None),
+    "no record": (7, None),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_a_window_s_field_may_lie_inside_of_objects(case):
+    record, hour = NESTED[case]
+    expected = None if hour is None else datetime(2026, 11, 1, hour, tzinfo=UTC)
+    assert Windows(field="meta.made.at", epoch=False).time_of(record) == expected
+
+
+def test_a_nested_field_may_hold_seconds_too():
+    record = {"meta": {"created": 1_700_000_000}}
+    expected = datetime.fromtimestamp(1_700_000_000, UTC)
+    assert Windows(field="meta.created").time_of(record) == expected

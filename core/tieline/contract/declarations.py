@@ -200,7 +200,7 @@ class Windows:
 
     Attributes:
         field: Field of the record that the window bounds; it must not change
-            during a record's life.
+            during a record's life. Dots lead into objects: ``meta.created``.
         step: Smallest difference that the provider's filter knows.
         epoch: The field holds seconds since 1970, not ISO 8601 text.
         order: How the list is sorted by the field. Empty: by something else,
@@ -216,6 +216,8 @@ class Windows:
     earliest: datetime = datetime(2005, 1, 1, tzinfo=UTC)
 
     def __post_init__(self) -> None:
+        if not all(self.field.split(".")):
+            raise ValueError(f"Windows.field {self.field!r}: names with single dots between them")
         if self.step <= timedelta(0):
             raise ValueError("Windows.step must be longer than nothing")
         if self.order not in {"newest first", "oldest first", ""}:
@@ -225,7 +227,9 @@ class Windows:
 
     def time_of(self, record: Record) -> datetime | None:
         """Read the field; None if the record has no time there."""
-        value = record.get(self.field) if isinstance(record, Mapping) else None
+        value: object = record
+        for name in self.field.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
         try:
             if self.epoch:
                 is_time = type(value) is int
