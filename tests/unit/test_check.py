@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError, fields, post_load, pre_load, validate, validates
 
-from tieline.contract import InvalidRecordError, NotFinite, RecordSchema, Whole
+from tieline.contract import InvalidRecordError, NotFinite, Number, RecordSchema, Whole
 from tieline.records.check import RecordCheck
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -17,6 +17,7 @@ KINDS = st.sampled_from(
         fields.Boolean,
         fields.Integer,
         Whole,
+        Number,
         fields.Dict,
         fields.Float,
         fields.Raw,
@@ -174,3 +175,15 @@ def test_the_cause_is_not_kept_since_it_holds_the_record():
         RecordCheck(Thing())({"id": 5})
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("value", [0, -12, 310.77, 10**400])
+def test_a_number_is_taken_as_it_came(value):
+    found = RecordSchema.from_dict({"a": Number()})().load({"a": value})["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("value", ["12.50", True, None, NotFinite("1e999"), [1]])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(InvalidRecordError, match="a: "):
+        RecordCheck(RecordSchema.from_dict({"a": Number()})())({"a": value})

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import pytest
 from marshmallow import Schema, fields
 
-from tieline.contract import RecordSchema, Whole
+from tieline.contract import Number, RecordSchema, Whole
 from tieline.records.columns import NOTHING, columns_of, fit, json_text
 from tieline.store.view_sql import TAKEN, Column, Kind
 
@@ -22,6 +22,7 @@ KINDS = {
     "uuid": (fields.UUID(), Kind.TEXT),
     "whole": (Whole(), Kind.WHOLE),
     "integer": (fields.Integer(), Kind.WHOLE),
+    "number": (Number(), Kind.FLOAT),
     "float": (fields.Float(), Kind.FLOAT),
     "decimal": (fields.Decimal(), Kind.DECIMAL),
     "boolean": (fields.Boolean(), Kind.BOOLEAN),

@@ -54,7 +54,7 @@ from tieline.contract.hookspecs import (
 from tieline.contract.jsontext import NotFinite, parse_json
 from tieline.contract.oauth import Auth, OAuth2, Revocation
 from tieline.contract.pages import after_last_key, by_cursor, page_of
-from tieline.contract.schema import RecordSchema, Whole
+from tieline.contract.schema import Number, RecordSchema, Whole
 from tieline.contract.shapes import (
     Address,
     Canonical,
@@ -124,6 +124,7 @@ __all__ = [
     "Money",
     "NeedsReauthError",
     "NotFinite",
+    "Number",
     "OAuth2",
     "Observation",
     "Order",

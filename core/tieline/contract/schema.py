@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import EXCLUDE, Schema, fields
 
-__all__ = ["RecordSchema", "Whole"]
+__all__ = ["Number", "RecordSchema", "Whole"]
 
 
 class Whole(fields.Integer):
@@ -15,6 +15,15 @@ class Whole(fields.Integer):
         if isinstance(value, bool) or not is_whole:
             raise self.make_error("invalid")
         return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+class Number(fields.Float):
+    """A number, whole or not, as it came; text is refused."""
+
+    def _validated(self, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self.make_error("invalid")
+        return value
 
 
 class RecordSchema(Schema):

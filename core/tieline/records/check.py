@@ -15,7 +15,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
-from tieline.contract import InvalidRecordError, Record, Whole
+from tieline.contract import InvalidRecordError, Number, Record, Whole
 
 __all__ = ["RecordCheck"]
 
@@ -24,6 +24,7 @@ _TYPES: dict[type[fields.Field[Any]], frozenset[type]] = {
     fields.Boolean: frozenset({bool}),
     fields.Integer: frozenset({int}),
     Whole: frozenset({int}),
+    Number: frozenset({int, float}),
     fields.Dict: frozenset({dict}),
 }
 _NONE = frozenset({type(None)})

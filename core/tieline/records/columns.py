@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from marshmallow import Schema, fields
 
-from tieline.contract import Whole
+from tieline.contract import Number, Whole
 from tieline.records.canonical import canonical
 from tieline.store.view_sql import LONGEST_NAME, Column, Kind
 
@@ -77,7 +77,7 @@ def columns_of(
         key = field.data_key if field.data_key is not None else attribute
         name = _free_name(key, used, longest)
         used.add(name.casefold())
-        takes_text = isinstance(field, _TEXT_NUMBERS) and not isinstance(field, Whole)
+        takes_text = isinstance(field, _TEXT_NUMBERS) and not isinstance(field, (Number, Whole))
         found.append(Column(name=name, key=_stored(key), kind=_kind(field), takes_text=takes_text))
     return found
 
