@@ -454,7 +454,3 @@ def test_a_refusal_in_any_shape_keeps_everybody_away_for_a_minute(status, conten
     reply = Reply(status=status, headers={}, content=content, seconds=0.1)
     seen = plugin.tieline_observe(reply)
     assert (seen.retry_after_s if seen else None) == expected
-
-
-def test_nothing_can_be_synced_yet():
-    assert plugin.tieline_entities() == []

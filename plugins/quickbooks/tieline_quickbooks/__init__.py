@@ -25,6 +25,7 @@ from tieline.contract import (
     hookimpl,
 )
 from tieline_quickbooks.client import MINOR_VERSION, QuickBooksApi, identify
+from tieline_quickbooks.entities import CUSTOMERS, INVOICES, SCOPE
 from tieline_quickbooks.errors import classify
 from tieline_quickbooks.limits import observe
 
@@ -69,7 +70,7 @@ def tieline_auth() -> OAuth2:
         identify=identify,
         authorize_url="https://appcenter.intuit.com/connect/oauth2",
         token_url=f"{_TOKENS}/oauth2/v1/tokens/bearer",
-        scopes=["com.intuit.quickbooks.accounting"],
+        scopes=[SCOPE],
         client_auth="basic",
         token_headers={"x-include-refresh-token-hard-expires-in": "true"},
         keep_redirect={"realmId": "realm_id"},
@@ -98,8 +99,8 @@ def tieline_client(
 
 @hookimpl
 def tieline_entities() -> list[Entity]:
-    """List what can be kept in step: nothing yet."""
-    return []
+    """List what can be kept in step."""
+    return [CUSTOMERS, INVOICES]
 
 
 @hookimpl

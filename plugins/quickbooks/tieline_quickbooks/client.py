@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -51,7 +53,7 @@ class QuickBooksApi(QuickBooks):  # type: ignore[misc]  # its base has no type h
 
     def __init__(self, base_url: str, credential: Credential, transport: Transport) -> None:
         self.api_url_v3 = f"{base_url}/v3"  # of this object: the SDK keeps it at the class
-        self.session = _Session(credential, transport)
+        self.session: _Session | _Aside = _Session(credential, transport)
         self._credential = credential
 
     @property
@@ -65,6 +67,23 @@ class QuickBooksApi(QuickBooks):  # type: ignore[misc]  # its base has no type h
         if not _REALM.fullmatch(realm):
             raise NeedsReauthError("the company id of this connection is not a number")
         return realm
+
+    def reply_to(self, ask: Callable[[QuickBooks], object]) -> Reply:
+        """Send one read as the SDK builds it, past the SDK's own parsing.
+
+        Args:
+            ask: Makes one call of the SDK that it is handed; what that returns is nothing.
+
+        Returns:
+            The answer of a call that succeeded, its body not parsed yet.
+
+        Raises:
+            ProviderError: Of the class that says what happens next.
+        """
+        asking = copy(self)
+        asking.session = aside = _Aside(self.session)
+        ask(asking)
+        return aside.reply
 
 
 def identify(api: QuickBooksApi) -> Account:
@@ -84,6 +103,7 @@ class _Answer:
     """What the SDK looks at of an answer that refuses nothing."""
 
     def __init__(self, reply: Reply) -> None:
+        self.reply = reply
         self.status_code = reply.status
         self.content = reply.content
 
@@ -135,3 +155,20 @@ class _Session:
         if error is not None:
             raise error
         return _Answer(reply)
+
+
+class _Aside:
+    """Keeps the one answer, and shows the SDK an empty one: it would parse each page too."""
+
+    reply: Reply
+
+    def __init__(self, session: _Session | _Aside) -> None:
+        self._session = session
+
+    @property
+    def access_token(self) -> str:
+        return self._session.access_token
+
+    def request(self, *given: Any, **named: Any) -> _Answer:
+        self.reply = self._session.request(*given, **named).reply
+        return _Answer(replace(self.reply, content=b"{}"))

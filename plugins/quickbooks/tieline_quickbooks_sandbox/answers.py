@@ -18,8 +18,11 @@ __all__ = [
     "Answer",
     "ApiError",
     "Headers",
+    "bad_argument",
+    "bad_query",
     "gateway_fault",
     "json_answer",
+    "missing_argument",
     "no_access",
     "no_such_object",
     "not_authenticated",
@@ -158,6 +161,25 @@ def no_such_object(time: str) -> ApiError:
         " Check the fields with accounts, customers, items, vendors or employees."
     )
     return service_fault(400, "ValidationFault", "610", "Object Not Found", detail, time)
+
+
+def bad_query(code: str, detail: str, time: str) -> ApiError:
+    """Say that a query cannot be understood (4000), or names what is not there (4001)."""
+    message = "Error parsing query" if code == "4000" else "Invalid query"
+    return service_fault(400, "ValidationFault", code, message, detail, time)
+
+
+def missing_argument(name: str, time: str) -> ApiError:
+    """Say that a parameter is missing."""
+    message = "Required param missing, need to supply the required value for the API"
+    detail = f"Required parameter {name} is missing in the request"
+    return service_fault(400, "ValidationFault", "2020", message, detail, time)
+
+
+def bad_argument(name: str, why: str, time: str) -> ApiError:
+    """Say that a parameter cannot be used. Intuit's own words are not known."""
+    message = "Invalid or unsupported argument"
+    return service_fault(400, "ValidationFault", "2170", message, f"{name} {why}", time)
 
 
 def unsupported(what: str, time: str) -> ApiError:

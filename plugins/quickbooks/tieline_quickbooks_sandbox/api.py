@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from tieline_quickbooks_sandbox.answers import (
     Answer,
@@ -21,7 +22,9 @@ from tieline_quickbooks_sandbox.clock import Clock
 from tieline_quickbooks_sandbox.companies import Company, company_info
 from tieline_quickbooks_sandbox.consent import ACCOUNTING, CONSENT_PATH, Consent
 from tieline_quickbooks_sandbox.grants import Grants
+from tieline_quickbooks_sandbox.reads import Reads
 from tieline_quickbooks_sandbox.request import Request
+from tieline_quickbooks_sandbox.seeds import CUSTOMER, INVOICE
 from tieline_quickbooks_sandbox.tokens import REVOKE_PATH, TOKEN_PATH, OAuth
 
 __all__ = ["Api"]
@@ -43,6 +46,7 @@ class Api:
         grants: Who may read them.
         consent: Answers browsers.
         oauth: Answers applications.
+        reads: Answers from the companies' books.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Api:
         grants: Grants,
         consent: Consent,
         oauth: OAuth,
+        reads: Reads,
     ) -> None:
         self._clock = clock
         self._seed = seed
@@ -69,6 +74,11 @@ class Api:
         }
         self._resources: list[tuple[str, re.Pattern[str], Resource]] = [
             ("GET", re.compile(r"companyinfo/([^/]+)"), self._company_info),
+            ("GET", re.compile("query"), reads.query),
+            ("POST", re.compile("query"), reads.query),
+            ("GET", re.compile("cdc"), reads.changes),
+            ("GET", re.compile(r"customer/([^/]+)"), partial(reads.one, CUSTOMER)),
+            ("GET", re.compile(r"invoice/([^/]+)"), partial(reads.one, INVOICE)),
         ]
 
     def under_way(self, request: Request) -> AbstractContextManager[None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 
 from tieline_quickbooks_sandbox.answers import Answer, ApiError
 from tieline_quickbooks_sandbox.api import Api
+from tieline_quickbooks_sandbox.books import Books
 from tieline_quickbooks_sandbox.clock import Clock
-from tieline_quickbooks_sandbox.companies import make_companies
+from tieline_quickbooks_sandbox.companies import Company, make_companies
 from tieline_quickbooks_sandbox.consent import ANSWERS, Application, Consent
 from tieline_quickbooks_sandbox.control import Control
 from tieline_quickbooks_sandbox.delivery import Receive, Scope, Send, deliver, drop
@@ -15,6 +17,8 @@ from tieline_quickbooks_sandbox.faults import Faults, FiredFaults
 from tieline_quickbooks_sandbox.grants import ROTATIONS, Grants, Rotation
 from tieline_quickbooks_sandbox.journal import Journal
 from tieline_quickbooks_sandbox.letters import Letters
+from tieline_quickbooks_sandbox.orders import Orders
+from tieline_quickbooks_sandbox.reads import Reads
 from tieline_quickbooks_sandbox.request import Request
 from tieline_quickbooks_sandbox.tokens import OAuth
 
@@ -26,6 +30,8 @@ _REPLACING = ("drop", "status", "html200", "empty")
 def create_app(
     *,
     accounts: int = 3,
+    customers: int = 120,
+    invoices: int = 150,
     seed: int = 1,
     latency_ms: float = 0.0,
     client_id: str = "ABtielinesandboxclientid0000000000000000000000001a",
@@ -43,6 +49,8 @@ def create_app(
 
     Args:
         accounts: How many companies there are.
+        customers: How many each company has from the start.
+        invoices: The same of invoices.
         seed: Chooses their ids, and all tokens; same seed, same texts.
         latency_ms: Added to every answer, in milliseconds; concurrent requests overlap.
         client_id: The application's, as Intuit's keys page shows it.
@@ -61,9 +69,10 @@ def create_app(
     Raises:
         ValueError: An option makes no sense.
     """
-    if accounts < 1 or consent not in ANSWERS or rotation not in ROTATIONS:
+    has_counts = accounts >= 1 and customers >= 0 and invoices >= 0
+    if not has_counts or consent not in ANSWERS or rotation not in ROTATIONS:
         raise ValueError(
-            f"at least one account, consent one of {', '.join(ANSWERS)},"
+            f"at least one account, no counts below 0, consent one of {', '.join(ANSWERS)},"
             f" rotation one of {', '.join(ROTATIONS)}"
         )
     application = Application(
@@ -74,6 +83,8 @@ def create_app(
     return Sandbox(
         application=application,
         accounts=accounts,
+        customers=customers,
+        invoices=invoices,
         seed=seed,
         latency_s=latency_ms / 1000,
         consent=consent,
@@ -90,6 +101,8 @@ class Sandbox:
         *,
         application: Application,
         accounts: int,
+        customers: int,
+        invoices: int,
         seed: int,
         latency_s: float,
         consent: str,
@@ -103,6 +116,13 @@ class Sandbox:
         self._journal = Journal(log_size)
         companies = make_companies(accounts, seed)
         grants = Grants(self._clock, Letters("token", seed), rotation)
+
+        @cache
+        def books(company: Company) -> Books:
+            own = f"{seed}:{company.index}"
+            return Books(self._clock, seed=own, customers=customers, invoices=invoices)
+
+        reads = Reads(self._clock, books)
         asking = Consent(application, companies, grants, consent)
         self._api = Api(
             clock=self._clock,
@@ -111,6 +131,7 @@ class Sandbox:
             grants=grants,
             consent=asking,
             oauth=OAuth(application, grants),
+            reads=reads,
         )
         self._control = Control(
             clock=self._clock,
@@ -119,6 +140,7 @@ class Sandbox:
             consent=asking,
             faults=self._faults,
             journal=self._journal,
+            orders=Orders(companies, books, reads),
             facts={"seed": seed, "client_id": application.client_id},
         )
 
@@ -175,6 +197,8 @@ class Sandbox:
         if seconds:
             await asyncio.sleep(seconds)
         told = replacing.instead(self._clock) if replacing else None
+        if "mutate" in fired:
+            self._control.mutate(fired["mutate"].body)
         if replacing is None or replacing.executed:
             true = self._true_answer(request)
             told = told or true

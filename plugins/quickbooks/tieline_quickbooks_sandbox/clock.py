@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import formatdate
 
-__all__ = ["BASE", "Clock"]
+__all__ = ["BASE", "PACIFIC", "Clock", "company_text"]
 
 BASE = timegm((2026, 11, 1, 0, 0, 0))
 """When every sandbox starts: 2026-11-01T00:00:00Z, in seconds since the epoch."""
 
-_PACIFIC = timezone(timedelta(hours=-8))
+PACIFIC = timezone(timedelta(hours=-8))
+"""Where all companies are, all year."""
 
 
 class Clock:
@@ -55,5 +56,10 @@ class Clock:
 
     def company_time(self) -> str:
         """Return the present time as answers of a company write it, at -08:00 all year."""
-        time_there = datetime.fromtimestamp(self.now(), UTC).astimezone(_PACIFIC)
+        time_there = datetime.fromtimestamp(self.now(), UTC).astimezone(PACIFIC)
         return time_there.isoformat(timespec="milliseconds")
+
+
+def company_text(seconds: float) -> str:
+    """Write a time as objects of a company have it: whole seconds at -08:00."""
+    return datetime.fromtimestamp(int(seconds), PACIFIC).isoformat()

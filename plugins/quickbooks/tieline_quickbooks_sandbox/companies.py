@@ -15,7 +15,7 @@ _AWKWARD = (
 )
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Company:
     """One company.
 

@@ -18,6 +18,7 @@ from tieline_quickbooks_sandbox.consent import ACCOUNTING, ANSWERS, Consent
 from tieline_quickbooks_sandbox.faults import KINDS, Fault, Faults
 from tieline_quickbooks_sandbox.grants import ROTATIONS, Grants
 from tieline_quickbooks_sandbox.journal import Journal
+from tieline_quickbooks_sandbox.orders import Orders
 
 __all__ = ["Control"]
 
@@ -36,6 +37,7 @@ class Control:
         consent: Consent,
         faults: Faults,
         journal: Journal,
+        orders: Orders,
         facts: dict[str, Any],
     ) -> None:
         self._clock = clock
@@ -44,6 +46,7 @@ class Control:
         self._consent = consent
         self._faults = faults
         self._facts = facts
+        self._books = orders
         self._reads: dict[str, Callable[[_Query], Any]] = {
             "": self._overview,
             "clock": lambda _query: self._time(),
@@ -54,13 +57,22 @@ class Control:
         self._orders: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
             "faults": self._script,
+            "habits": orders.habits,
+            "mutate": orders.mutate,
             "oauth": self._order,
+            "objects": orders.objects,
         }
+
+    def mutate(self, given: Any) -> None:
+        """Change books while a request is under way."""
+        self._books.mutate(given)
 
     def answer(self, method: str, path: str, query: bytes, body: bytes) -> Answer:
         """Answer one request."""
         name = path.removeprefix("/_sandbox").strip("/")
         try:
+            if method == "GET" and name == "truth":
+                return self._books.truth(dict(parse_qsl(query.decode("latin-1"))))
             if method == "GET" and name in self._reads:
                 return json_answer(self._reads[name](dict(parse_qsl(query.decode("latin-1")))))
             if method == "POST" and name in self._orders:

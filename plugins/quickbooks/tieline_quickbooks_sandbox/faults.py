@@ -31,6 +31,7 @@ KINDS = {
     "drop": "close the connection without an answer",
     "slow": "send the body in `chunks` pieces over `seconds`",
     "delay": "wait for `seconds` before executing",
+    "mutate": "first carry out `body`, an order of `/_sandbox/mutate`",
 }
 """What can go wrong."""
 

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 SCHEMA = json.loads(
-    (Path(__file__).parents[1] / "data" / "quickbooks-oauth.schema.json").read_text("utf-8")
+    (Path(__file__).parents[1] / "data" / "quickbooks.schema.json").read_text("utf-8")
 )
 
 

@@ -1,0 +1,85 @@
+"""What is kept in step: customers and invoices."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from marshmallow import Schema, fields
+
+from tieline.contract import Entity, Feed, Number, RecordSchema
+from tieline_quickbooks.lists import CREATED, changes_of, pages_of, reader_of, version_of
+
+__all__ = ["CUSTOMERS", "INVOICES", "SCOPE"]
+
+SCOPE = "com.intuit.quickbooks.accounting"
+
+
+class CustomerSchema(RecordSchema):
+    """What may be relied on: these types, or null. Id, token and times are always there."""
+
+    Id = fields.String(required=True)
+    SyncToken = fields.String(required=True)
+    MetaData = fields.Dict(required=True)
+    DisplayName = fields.String(allow_none=True)
+    FullyQualifiedName = fields.String(allow_none=True)
+    CompanyName = fields.String(allow_none=True)
+    GivenName = fields.String(allow_none=True)
+    FamilyName = fields.String(allow_none=True)
+    Active = fields.Boolean(allow_none=True)
+    Balance = Number(allow_none=True)
+    BalanceWithJobs = Number(allow_none=True)
+    CurrencyRef = fields.Dict(allow_none=True)
+    ParentRef = fields.Dict(allow_none=True)
+    PrimaryEmailAddr = fields.Dict(allow_none=True)
+    PrimaryPhone = fields.Dict(allow_none=True)
+    BillAddr = fields.Dict(allow_none=True)
+
+
+class InvoiceSchema(RecordSchema):
+    """What may be relied on, as for customers. Paid is a ``Balance`` of 0 with a ``TotalAmt``."""
+
+    Id = fields.String(required=True)
+    SyncToken = fields.String(required=True)
+    MetaData = fields.Dict(required=True)
+    DocNumber = fields.String(allow_none=True)
+    TxnDate = fields.String(allow_none=True)
+    DueDate = fields.String(allow_none=True)
+    CustomerRef = fields.Dict(allow_none=True)
+    CurrencyRef = fields.Dict(allow_none=True)
+    TotalAmt = Number(allow_none=True)
+    Balance = Number(allow_none=True)
+    Deposit = Number(allow_none=True)
+    EmailStatus = fields.String(allow_none=True)
+    PrintStatus = fields.String(allow_none=True)
+    PrivateNote = fields.String(allow_none=True)
+    BillEmail = fields.Dict(allow_none=True)
+    TxnTaxDetail = fields.Dict(allow_none=True)
+
+
+def _entity(
+    name: str, kind: str, schema: Schema, *, where: str = "", hides: str = "", is_sure: bool = True
+) -> Entity:
+    return Entity(
+        name=name,
+        key="Id",
+        schema=schema,
+        page=pages_of(kind, where),
+        get=reader_of(kind),
+        version=version_of,
+        windows=CREATED,
+        feed=Feed(page=changes_of(kind, is_sure=is_sure), retention=timedelta(days=30)),
+        deletes="feed",
+        scope=SCOPE,
+        hides=hides,
+    )
+
+
+CUSTOMERS = _entity(
+    "customers",
+    "Customer",
+    CustomerSchema(),
+    where="Active IN (true, false)",
+    hides="customers who were made inactive, unless a query names them",
+    is_sure=False,
+)
+INVOICES = _entity("invoices", "Invoice", InvoiceSchema())
