@@ -77,8 +77,8 @@ class Api:
             ("GET", re.compile("query"), reads.query),
             ("POST", re.compile("query"), reads.query),
             ("GET", re.compile("cdc"), reads.changes),
-            ("GET", re.compile(r"customer/([^/]+)"), partial(reads.one, CUSTOMER)),
-            ("GET", re.compile(r"invoice/([^/]+)"), partial(reads.one, INVOICE)),
+            ("GET", re.compile(r"customer/(.+)"), partial(reads.one, CUSTOMER)),
+            ("GET", re.compile(r"invoice/(.+)"), partial(reads.one, INVOICE)),
         ]
 
     def under_way(self, request: Request) -> AbstractContextManager[None]:
