@@ -67,7 +67,11 @@ def _entity(
         get=reader_of(kind),
         version=version_of,
         windows=CREATED,
-        feed=Feed(page=changes_of(kind, is_sure=is_sure), retention=timedelta(days=30)),
+        feed=Feed(
+            page=changes_of(kind, is_sure=is_sure),
+            retention=timedelta(days=30),
+            overlap=timedelta(minutes=5),
+        ),
         deletes="feed",
         scope=SCOPE,
         hides=hides,

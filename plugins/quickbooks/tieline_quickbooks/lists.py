@@ -91,8 +91,7 @@ def changes_of(kind: str, *, is_sure: bool) -> FeedStep:
         found = _changed(_body(reply), kind)
         if len(found) >= _MOST:
             raise RequestRejectedError(
-                f"QuickBooks tells {_MOST:,} changes at most, and there are more",
-                code="log-cut-off",
+                f"QuickBooks tells no more than {_MOST:,} changes", code="log-cut-off"
             )
         changes = [_change(each, since, is_sure=is_sure) for each in found]
         return FeedPage(changes=changes, next=None, as_of=as_of(reply))
