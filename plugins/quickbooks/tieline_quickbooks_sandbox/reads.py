@@ -179,4 +179,6 @@ def _sort_key(row: Row, name: str) -> tuple[str, Any]:
     if name == "Id":
         return "", row.id
     found = _value(row, name)
-    return type(found).__name__, "" if found is None else found
+    if found is None:
+        return "", ""
+    return ("number", found) if isinstance(found, int | float) else ("text", str(found))

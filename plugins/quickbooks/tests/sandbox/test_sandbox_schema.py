@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -13,13 +15,15 @@ SCHEMA = json.loads(
 )
 
 
-def check(name, value):
+@functools.cache
+def validator(name):
     schema = {"$schema": SCHEMA["$schema"], "$ref": f"#/$defs/{name}", "$defs": SCHEMA["$defs"]}
     Draft202012Validator.check_schema(schema)
-    wrong = [
-        f"{error.json_path}: {error.message}"
-        for error in Draft202012Validator(schema).iter_errors(value)
-    ]
+    return Draft202012Validator(schema)
+
+
+def check(name, value):
+    wrong = [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(value)]
     assert not wrong, wrong[:3]
 
 
@@ -71,3 +75,90 @@ def test_errors_on_order_are_valid(sandbox, status):
     caller = sandbox()
     caller.order("faults", [{"kind": "status", "status": status}])
     check("fault" if status >= 500 else "gatewayFault", caller.company("1", "x").json)
+
+
+def opened(sandbox, **options):
+    """Open the first company; return how to read it, and its caller."""
+    caller = sandbox(**options)
+    tokens = caller.connected()
+
+    def read(path, body=b"", **query):
+        headers = {"authorization": f"Bearer {tokens['access_token']}"}
+        given = {"query": urlencode(query), "body": body, "headers": headers}
+        where = f"/v3/company/{tokens['realm']}/{path}"
+        return caller.ask("POST" if body else "GET", where, **given)
+
+    return caller, read
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("entity", ["Customer", "Invoice"])
+def test_every_object_is_valid_whatever_was_done_to_it(sandbox, entity, seed):
+    caller, _ = opened(sandbox, customers=400, invoices=400, seed=seed)
+    verbs = ["create", "update", "rebalance", "silent", "delete"]
+    verbs += {"Customer": ["deactivate", "merge"], "Invoice": ["pay", "void"]}[entity]
+    caller.order("mutate", {"entity": entity} | dict.fromkeys(verbs, 30))
+    lines = caller.get("/_sandbox/truth", entity=entity).body.splitlines()
+    assert 300 < len(lines) < 431
+    for line in lines:
+        check(entity.lower(), json.loads(line))
+
+
+def test_lists_changes_and_single_reads_are_valid(sandbox):
+    caller, read = opened(sandbox)
+    for entity in ("Customer", "Invoice"):
+        caller.order("mutate", {"entity": entity, "create": 5, "update": 5, "delete": 3})
+        check("queryResponse", read("query", f"SELECT * FROM {entity}".encode()).json)
+        check("queryResponse", read("query", f"SELECT COUNT(*) FROM {entity}".encode()).json)
+        none = f"SELECT * FROM {entity} WHERE Id = '99999'".encode()
+        check("queryResponse", read("query", none).json)
+        check(f"single{entity}", read(f"{entity.lower()}/11").json)
+    since = "2026-11-01T00:00:00Z"
+    log = read("cdc", entities="Customer,Invoice", changedSince=since).json
+    check("cdcResponse", log)
+    tombstones = [each for group in log["CDCResponse"][0]["QueryResponse"]
+                  for kind in ("Customer", "Invoice") for each in group.get(kind, [])
+                  if each.get("status") == "Deleted"]  # fmt: skip
+    assert len(tombstones) == 6
+    for each in tombstones:
+        check("tombstone", each)
+    check("cdcResponse", read("cdc", entities="Customer", changedSince="2026-11-02T00:00:00Z").json)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "query"),
+    [
+        ("query", b"SELECT", {}),
+        ("query", b"SELECT * FROM Customer WHERE Foo = 1", {}),
+        ("cdc", b"", {"entities": "Customer"}),
+        ("cdc", b"", {"entities": "Customer", "changedSince": "2020-01-01"}),
+        ("customer/99999", b"", {}),
+    ],
+)
+def test_errors_of_reads_are_valid(sandbox, path, body, query):
+    reply = opened(sandbox)[1](path, body, **query)
+    assert reply.status == 400
+    check("fault", reply.json)
+
+
+EXAMPLES = json.loads(
+    (Path(__file__).parents[1] / "data" / "quickbooks-examples.json").read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("place", range(len(EXAMPLES)))
+def test_every_documented_example_is_valid(place):
+    check(EXAMPLES[place]["schema"], EXAMPLES[place]["value"])
+
+
+@pytest.mark.parametrize("entity", ["Customer", "Invoice"])
+def test_objects_have_the_fields_of_the_documented_ones(sandbox, entity):
+    """Fields that only some have are seen somewhere among many."""
+    known = set()
+    for each in EXAMPLES:
+        known |= set(each["value"]) if each["schema"] == entity.lower() else set()
+    caller, _ = opened(sandbox)
+    lines = caller.get("/_sandbox/truth", entity=entity).body.splitlines()
+    seen = set().union(*(json.loads(line) for line in lines))
+    assert known - seen <= {"CompanyName", "BillAddr", "ShipAddr", "FreeFormAddress",
+                            "SalesTermRef", "BillEmail"}  # fmt: skip
