@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -449,3 +450,50 @@ def test_a_version_knows_no_zone():
     here = {"SyncToken": "1", "MetaData": {"LastUpdatedTime": "2026-11-01T00:00:00-08:00"}}
     there = {"SyncToken": "1", "MetaData": {"LastUpdatedTime": "2026-11-01T08:00:00Z"}}
     assert version_of(here) == version_of(there)
+
+
+# --- documented examples --------------------------------------------------------------------------
+
+EXAMPLES = parse_json((Path(__file__).parent / "data" / "quickbooks-examples.json").read_bytes())
+OBJECTS = [
+    (f"{each['schema']}s", each["value"])
+    for each in EXAMPLES
+    if each["schema"] in {"customer", "invoice"}
+]
+ANSWERS = [each["value"] for each in EXAMPLES if each["schema"] in {"queryResponse", "cdcResponse"}]
+
+
+@pytest.mark.parametrize(("entity", "value"), OBJECTS)
+def test_a_documented_object_comes_through_unchanged(desk, entity, value):
+    here = desk(customers=0, invoices=0)
+    declared = ENTITIES[entity]
+    here.order("objects", entity, plant=[value])
+    assert here.page(entity).records == [value]
+    assert declared.get is not None
+    assert declared.get(here.api, value["Id"]) == value
+    loaded = declared.schema.load(value)
+    assert loaded == {name: value[name] for name in declared.schema.fields if name in value}
+    assert declared.version is not None
+    assert declared.version(value) > 0
+    assert declared.windows is not None
+    assert declared.windows.time_of(value) is not None
+
+
+@pytest.mark.parametrize("body", ANSWERS)
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_a_documented_answer_is_read_whole(desk, entity, body):
+    here = desk(customers=0, invoices=0)
+    here.answer(body)
+    if "QueryResponse" in body:
+        assert here.page(entity).records == body["QueryResponse"].get(KINDS[entity], [])
+        return
+    groups = body["CDCResponse"][0]["QueryResponse"]
+    found = [each for group in groups for each in group.get(KINDS[entity], [])]
+    changes = here.changes(entity).changes
+    assert [change.key for change in changes] == [each["Id"] for each in found]
+    assert [change.record for change in changes if not change.is_deleted] == [
+        each for each in found if each.get("status") != "Deleted"
+    ]
+    assert [change.key for change in changes if change.is_deleted] == [
+        each["Id"] for each in found if each.get("status") == "Deleted"
+    ]
