@@ -1,8 +1,8 @@
 """QuickBooks companies on this machine, for development, tests and benchmarks.
 
-:func:`create_app` makes an ASGI application that answers as Intuit's hosts do
-for connecting a company: consent, tokens, revocation, discovery, and whose
-company it is. All of Intuit's addresses are at the one base address, each at
+:func:`create_app` makes an ASGI application that answers as Intuit's hosts do:
+consent, tokens, revocation, discovery, and what a company's customers and
+invoices are. All of Intuit's addresses are at the one base address, each at
 its own path. It imports neither Tieline, nor its plugin, nor an SDK, so that a
 mistake has to be made twice to stay unseen.
 
@@ -15,6 +15,14 @@ mistake has to be made twice to stay unseen.
     Ends a grant by any of its tokens.
 ``GET /v3/company/{realm}/companyinfo/{realm}``
     Whose company it is.
+``POST /v3/company/{realm}/query`` (or ``GET …?query=``)
+    The query language, as far as :mod:`~tieline_quickbooks_sandbox.query` has it.
+    Inactive customers are hidden unless the query names ``Active``; rows that
+    are alike in all that they are sorted by come in another order each time.
+``GET /v3/company/{realm}/cdc?entities=Customer,Invoice&changedSince=TIME``
+    What changed: 30 days back, 1,000 objects in all, deletions last.
+``GET /v3/company/{realm}/customer/{id}`` and ``…/invoice/{id}``
+    One object as it is now.
 ``GET /.well-known/openid_configuration`` (and ``openid_sandbox_configuration``)
     The addresses above.
 
@@ -57,6 +65,22 @@ Beside the API there is a control surface in plain JSON, without a key:
     id of a grant or of an account, "grant": {"account": index, "scopes":
     [...]}}``. ``grant`` makes one without a browser; the answer is Intuit's own
     token answer then, else the present rules.
+``GET /_sandbox/truth?entity=Customer&account=0``
+    All that there is of one kind, inactive ones too, as JSON lines by number.
+``POST /_sandbox/mutate``
+    ``{"entity": "Customer" | "Invoice", "account": index, VERB: count, ...}``
+    changes objects as users do, and answers their numbers by verb. Verbs of
+    both: ``create``, ``update``, ``delete``, ``rebalance`` (a new balance and
+    time, the same token), ``silent`` (a new balance, and nothing tells of it);
+    of customers ``deactivate`` and ``merge``; of invoices ``pay`` and ``void``.
+``POST /_sandbox/objects``
+    ``{"entity", "account", "put": [fields], "plant": [objects], "delete":
+    [numbers]}``, each optional: ``put`` makes objects, or changes those whose
+    ``Id`` it names; ``plant`` keeps objects as they are given, right or wrong.
+``POST /_sandbox/habits``
+    ``{"inactive_as": "record" | "deleted", "lag_s": seconds}``: how the log
+    tells that a customer was made inactive, and how late queries and the log
+    learn of a change.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status", "intuit_tid"}]}``: what was answered, in order.
