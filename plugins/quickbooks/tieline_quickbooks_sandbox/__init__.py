@@ -81,6 +81,9 @@ Beside the API there is a control surface in plain JSON, without a key:
     ``{"inactive_as": "record" | "deleted", "lag_s": seconds}``: how the log
     tells that a customer was made inactive, and how late queries and the log
     learn of a change.
+``GET /_sandbox/limits``
+    By realm ``{"most": {"per_second", "per_minute", "at_once"}, "reads",
+    "refused"}``: the most calls that there ever were, counted without limits too.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status", "intuit_tid"}]}``: what was answered, in order.

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from tieline_quickbooks_sandbox.clock import company_text
+
 __all__ = [
     "Answer",
     "ApiError",
@@ -33,6 +35,8 @@ __all__ = [
     "service_fault",
     "subscription_ended",
     "throttled",
+    "throttled_service",
+    "throttled_xml",
     "unsupported",
 ]
 
@@ -140,6 +144,26 @@ def throttled(now: float) -> ApiError:
     """Say that there were too many requests."""
     detail = "The request limit was reached.  Try again later"
     return gateway_fault(429, "SERVICE", "3001", "ThrottleExceeded", now, detail)
+
+
+def throttled_service(now: float) -> ApiError:
+    """Say the same as a company's service does."""
+    message = "message=ThrottleExceeded; errorCode=003001; statusCode=429"
+    detail = "The request limit was reached.  Try again later"
+    time = company_text(now)
+    return service_fault(429, "SERVICE", "3001", message, detail, time)
+
+
+def throttled_xml(now: float) -> ApiError:
+    """Say the same in XML, although JSON was asked for."""
+    text = (
+        '<?xml version="1.0" encoding="UTF-8" standalone="yes"?><IntuitResponse'
+        f' xmlns="http://schema.intuit.com/finance/v3" time="{company_text(now)}">'
+        '<Fault type="SERVICE"><Error code="3001"><Message>message=ThrottleExceeded;'
+        " errorCode=003001; statusCode=429</Message></Error></Fault></IntuitResponse>"
+    )
+    kind = b"application/xml;charset=UTF-8"
+    return ApiError(Answer(status=429, body=text.encode(), content_type=kind))
 
 
 def no_access(time: str) -> ApiError:

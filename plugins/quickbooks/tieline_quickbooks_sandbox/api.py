@@ -22,6 +22,7 @@ from tieline_quickbooks_sandbox.clock import Clock
 from tieline_quickbooks_sandbox.companies import Company, company_info
 from tieline_quickbooks_sandbox.consent import ACCOUNTING, CONSENT_PATH, Consent
 from tieline_quickbooks_sandbox.grants import Grants
+from tieline_quickbooks_sandbox.limits import Limits
 from tieline_quickbooks_sandbox.reads import Reads
 from tieline_quickbooks_sandbox.request import Request
 from tieline_quickbooks_sandbox.seeds import CUSTOMER, INVOICE
@@ -47,6 +48,7 @@ class Api:
         consent: Answers browsers.
         oauth: Answers applications.
         reads: Answers from the companies' books.
+        limits: How often each company may be called.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class Api:
         consent: Consent,
         oauth: OAuth,
         reads: Reads,
+        limits: Limits,
     ) -> None:
         self._clock = clock
         self._seed = seed
         self._companies = {company.id: company for company in companies}
         self._grants = grants
+        self._limits = limits
         self._paths: dict[tuple[str, str], Handler] = {
             ("GET", CONSENT_PATH): consent.ask,
             ("POST", CONSENT_PATH): consent.decide,
@@ -82,7 +86,9 @@ class Api:
         ]
 
     def under_way(self, request: Request) -> AbstractContextManager[None]:
-        """Count a call to the token endpoint while it is under way; others pass."""
+        """Count a call to the token endpoint or a company while it is under way; others pass."""
+        if found := _COMPANY.fullmatch(request.path):
+            return self._limits.under_way(found[1])
         if request.path != TOKEN_PATH:
             return nullcontext()
         return self._grants.under_way(request.form().get("refresh_token", ""))
@@ -103,6 +109,7 @@ class Api:
 
     def _of_company(self, request: Request, realm: str, rest: str) -> Answer:
         company = self._admit(request, realm)
+        self._limits.take(realm)
         for method, pattern, resource in self._resources:
             matched = pattern.fullmatch(rest)
             if matched and method == request.method:

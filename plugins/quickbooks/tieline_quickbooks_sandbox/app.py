@@ -17,6 +17,7 @@ from tieline_quickbooks_sandbox.faults import Faults, FiredFaults
 from tieline_quickbooks_sandbox.grants import ROTATIONS, Grants, Rotation
 from tieline_quickbooks_sandbox.journal import Journal
 from tieline_quickbooks_sandbox.letters import Letters
+from tieline_quickbooks_sandbox.limits import Limits, Rates
 from tieline_quickbooks_sandbox.orders import Orders
 from tieline_quickbooks_sandbox.reads import Reads
 from tieline_quickbooks_sandbox.request import Request
@@ -40,6 +41,9 @@ def create_app(
     consent: str = "auto",
     rotation: str = "daily",
     grace_s: float = 60.0,
+    per_second: int = 0,
+    per_minute: int = 0,
+    at_once: int = 0,
     log_size: int = 100_000,
 ) -> Sandbox:
     """Make QuickBooks companies that live in this process.
@@ -61,6 +65,9 @@ def create_app(
             ``page`` shows a form with Allow and Deny.
         rotation: How refresh tokens change: ``daily``, ``strict`` or ``grace``.
         grace_s: Seconds for which ``grace`` takes an old refresh token.
+        per_second: How many calls each company answers in a second; Intuit's are 10. 0: no limit.
+        per_minute: The same in a minute; Intuit's are 500.
+        at_once: The same at once; Intuit's are 10.
         log_size: How many requests the log keeps.
 
     Returns:
@@ -89,6 +96,7 @@ def create_app(
         latency_s=latency_ms / 1000,
         consent=consent,
         rotation=Rotation(mode=rotation, grace_s=grace_s),
+        rates=Rates(per_second=per_second, per_minute=per_minute, at_once=at_once),
         log_size=log_size,
     )
 
@@ -107,6 +115,7 @@ class Sandbox:
         latency_s: float,
         consent: str,
         rotation: Rotation,
+        rates: Rates,
         log_size: int,
     ) -> None:
         self._clock = Clock()
@@ -123,6 +132,7 @@ class Sandbox:
             return Books(self._clock, seed=own, customers=customers, invoices=invoices)
 
         reads = Reads(self._clock, books)
+        limits = Limits(rates, self._clock)
         asking = Consent(application, companies, grants, consent)
         self._api = Api(
             clock=self._clock,
@@ -132,6 +142,7 @@ class Sandbox:
             consent=asking,
             oauth=OAuth(application, grants),
             reads=reads,
+            limits=limits,
         )
         self._control = Control(
             clock=self._clock,
@@ -141,6 +152,7 @@ class Sandbox:
             faults=self._faults,
             journal=self._journal,
             orders=Orders(companies, books, reads),
+            limits=limits,
             facts={"seed": seed, "client_id": application.client_id},
         )
 

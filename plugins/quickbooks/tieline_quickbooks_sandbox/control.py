@@ -18,6 +18,7 @@ from tieline_quickbooks_sandbox.consent import ACCOUNTING, ANSWERS, Consent
 from tieline_quickbooks_sandbox.faults import KINDS, Fault, Faults
 from tieline_quickbooks_sandbox.grants import ROTATIONS, Grants
 from tieline_quickbooks_sandbox.journal import Journal
+from tieline_quickbooks_sandbox.limits import Limits
 from tieline_quickbooks_sandbox.orders import Orders
 
 __all__ = ["Control"]
@@ -38,6 +39,7 @@ class Control:
         faults: Faults,
         journal: Journal,
         orders: Orders,
+        limits: Limits,
         facts: dict[str, Any],
     ) -> None:
         self._clock = clock
@@ -51,6 +53,7 @@ class Control:
             "": self._overview,
             "clock": lambda _query: self._time(),
             "faults": lambda _query: faults.status(),
+            "limits": lambda _query: limits.status(),
             "log": lambda query: journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: grants.described(query.get("grant", "")),
         }
