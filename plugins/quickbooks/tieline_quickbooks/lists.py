@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -159,14 +160,12 @@ class _Place(NamedTuple):
 
     def after(self, rows: Sequence[Any]) -> str:
         """Write the place behind a full page; a row without a time costs no page."""
-        times = [_second(CREATED.time_of(row)) for row in rows]
-        since = next((time for time in reversed(times) if time), None)
+        since = next(filter(None, map(_created, reversed(rows))), None)
+        met = len(list(takewhile(lambda row: _created(row) in {since, None}, reversed(rows))))
         if since is None or (self.since and since < self.since):
             raise _unexpected("the list is not in the order of MetaData.CreateTime")
         if since == self.since:
             met = max(self.met, 1) - 1 + len(rows)
-        else:
-            met = len(rows) - times.index(since)
         return _Place(since, met, self.anew, _id(rows[-1])).text()
 
 
@@ -195,6 +194,10 @@ def _body(reply: Reply) -> Mapping[str, Any]:
 
 def _id(row: Any) -> str:
     return str(row.get("Id"))[:64] if isinstance(row, Mapping) else ""
+
+
+def _created(row: Any) -> datetime | None:
+    return _second(CREATED.time_of(row))
 
 
 def _second(time: datetime | None) -> datetime | None:

@@ -93,11 +93,14 @@ class Site:
 
 
 @contextmanager
-def site_of(folder: Any, **options: Any) -> Iterator[Site]:
+def site_of(folder: Any, *, hands: int = 1, **options: Any) -> Iterator[Site]:
     """Make a site whose sandbox takes these options, its clock at the installation's present."""
     with grants_kit.served("quickbooks", **options) as base:
         made = grants_kit.installed(
-            f"sqlite:///{folder / 'tieline.db'}", folder, **grants_kit.application("quickbooks")
+            f"sqlite:///{folder / 'tieline.db'}",
+            folder,
+            hands=str(hands),
+            **grants_kit.application("quickbooks"),
         )
         try:
             row = grants_kit.connect_grant(made, "quickbooks", base, name="books")

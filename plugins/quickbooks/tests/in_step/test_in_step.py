@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from tieline.store import partitions
+
 ENTITIES = ["customers", "invoices"]
 CHANGES = {
     "customers": {"create": 3, "update": 4, "deactivate": 2, "rebalance": 3, "merge": 1},
@@ -242,3 +244,14 @@ def test_an_access_token_that_ends_between_two_runs_is_renewed(site):
     for _ in range(3):
         assert books.sync("customers").state == "succeeded"
         books.move(5000)
+
+
+def test_a_long_list_is_cut_up_for_idle_hands_and_put_together_again(site):
+    books = site(hands=4, customers=12_000, latency_ms=150)
+    run = books.sync("customers")
+    with books.made.database.read() as transaction:
+        parts = partitions.list_partitions(transaction, run.id)
+    assert (run.state, run.counts.created) == ("succeeded", 12_000)
+    assert len([part for part in parts if part.counts.seen]) > 1
+    assert sum(part.counts.seen for part in parts) == 12_000
+    assert books.stored("customers") == books.truth("customers")
