@@ -1,15 +1,15 @@
 """Lists, changes and single objects: one request each, of any kind of object.
 
-A list is read by the time of creation, which never changes, and by Id among
-what was created in one second. Counting from the list's start instead, as
-``STARTPOSITION`` alone does, leaves a record out for each one deleted before.
+A list is read on by the time of creation, which never changes. Counting from
+the list's start instead, as ``STARTPOSITION`` alone does, leaves a record out
+for each one deleted before; and in which order records of one second come is
+not said, so a second that a page may have cut in two is read again whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from itertools import takewhile
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -37,6 +37,7 @@ __all__ = ["CREATED", "changes_of", "pages_of", "reader_of", "version_of"]
 CREATED = Windows(field="MetaData.CreateTime", epoch=False, order="oldest first")
 _CHANGED = Windows(field="MetaData.LastUpdatedTime", epoch=False)
 _MOST = 1000
+_SECOND = timedelta(seconds=1)
 _TIME_BITS = 34
 
 
@@ -60,10 +61,8 @@ def pages_of(kind: str, where: str = "") -> PageStep:
         rows = body.get(kind, []) if isinstance(body, Mapping) else None
         if not isinstance(rows, list):
             raise _unexpected(f"there is no list of {kind}")
-        if place.met and (not rows or _id(rows[0]) != place.last):
-            return Page(records=[], next=place.begun_anew(), as_of=as_of(reply))
-        following = place.after(rows) if len(rows) >= _MOST else None
-        return Page(records=rows[1:] if place.met else rows, next=following, as_of=as_of(reply))
+        records, following = place.turn(rows)
+        return Page(records=records, next=following and following.text(), as_of=as_of(reply))
 
     return step
 
@@ -126,18 +125,18 @@ class _Place(NamedTuple):
     """How far a list was read.
 
     Attributes:
-        since: When the last row was created, to the second; at first, the
-            window's start. None: the beginning.
-        met: How many rows of that second were met; 0 for none.
-        anew: How often a second was begun anew.
-        last: Id of the last row. It is read once more, to see that it still
-            is where it was: if not, one before it is gone.
+        since: The second of creation to go on with; None: the beginning.
+        met: How many rows of this second alone were met, by ``Id``; -1 where
+            it is read with those after it, which is the rule.
+        anew: How often it was begun anew.
+        last: Id of the last row met. That row is read once more, to see that it
+            still is where it was: if not, one before it is gone.
     """
 
     since: datetime | None
-    met: int = 0
+    met: int = -1
     anew: int = 0
-    last: str = ""
+    last: str = "-"
 
     @classmethod
     def read(cls, cursor: str) -> _Place:
@@ -148,25 +147,38 @@ class _Place(NamedTuple):
         return f"{_text(self.since)} {self.met} {self.anew} {self.last}" if self.since else ""
 
     def select(self, kind: str, where: str, end: datetime | None) -> str:
+        order = "MetaData.CreateTime"
+        if self.since and self.met >= 0:
+            order, end = "Id", self.since + _SECOND
         bounds = [where] if where else []
         bounds += [f"MetaData.CreateTime >= '{_text(self.since)}'"] if self.since else []
         bounds += [f"MetaData.CreateTime < '{_text(end)}'"] if end else []
         condition = f" WHERE {' AND '.join(bounds)}" if bounds else ""
-        order = f"ORDERBY MetaData.CreateTime, Id STARTPOSITION {max(self.met, 1)}"
-        return f"SELECT * FROM {kind}{condition} {order} MAXRESULTS {_MOST}"  # noqa: S608 - all ours
+        paged = f"ORDERBY {order} STARTPOSITION {max(self.met, 1)} MAXRESULTS {_MOST}"
+        return f"SELECT * FROM {kind}{condition} {paged}"  # noqa: S608 - all of it is ours
 
-    def begun_anew(self) -> str:
-        return self._replace(met=0, anew=self.anew + 1, last="").text()
-
-    def after(self, rows: Sequence[Any]) -> str:
-        """Write the place behind a full page; a row without a time costs no page."""
-        since = next(filter(None, map(_created, reversed(rows))), None)
-        met = len(list(takewhile(lambda row: _created(row) in {since, None}, reversed(rows))))
+    def turn(self, rows: list[Any]) -> tuple[list[Any], _Place | None]:
+        """Say which rows of an answer count, and where to go on; None at the end."""
+        if self.since and self.met >= 0:
+            return self._turn_within(rows, self.since)
+        if len(rows) < _MOST:
+            return rows, None
+        times = [_second(CREATED.time_of(row)) for row in rows]
+        since = next(filter(None, reversed(times)), None)
         if since is None or (self.since and since < self.since):
             raise _unexpected("the list is not in the order of MetaData.CreateTime")
-        if since == self.since:
-            met = max(self.met, 1) - 1 + len(rows)
-        return _Place(since, met, self.anew, _id(rows[-1])).text()
+        first = times.index(since)
+        if since == self.since or not first:
+            return [], _Place(since, met=0)
+        return rows[:first], _Place(since)
+
+    def _turn_within(self, rows: list[Any], since: datetime) -> tuple[list[Any], _Place]:
+        if self.met and (not rows or _id(rows[0]) != self.last):
+            return [], self._replace(met=0, anew=self.anew + 1, last="-")
+        fresh = rows[1:] if self.met else rows
+        if len(rows) < _MOST:
+            return fresh, _Place(since + _SECOND)
+        return fresh, self._replace(met=self.met + len(fresh), last=_id(rows[-1]))
 
 
 def _change(found: Any, since: datetime, *, is_sure: bool) -> Change:
@@ -193,11 +205,7 @@ def _body(reply: Reply) -> Mapping[str, Any]:
 
 
 def _id(row: Any) -> str:
-    return str(row.get("Id"))[:64] if isinstance(row, Mapping) else ""
-
-
-def _created(row: Any) -> datetime | None:
-    return _second(CREATED.time_of(row))
+    return str(row.get("Id"))[:64] if isinstance(row, Mapping) else "-"
 
 
 def _second(time: datetime | None) -> datetime | None:

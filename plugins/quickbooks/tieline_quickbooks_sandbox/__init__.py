@@ -20,7 +20,8 @@ mistake has to be made twice to stay unseen.
     Inactive customers are hidden unless the query names ``Active``; rows that
     are alike in all that they are sorted by come in another order each time.
 ``GET /v3/company/{realm}/cdc?entities=Customer,Invoice&changedSince=TIME``
-    What changed: 30 days back, 1,000 objects in all, deletions last.
+    What changed, the oldest change first and deletions last: 30 days back, 1,000
+    objects in all.
 ``GET /v3/company/{realm}/customer/{id}`` and ``…/invoice/{id}``
     One object as it is now.
 ``GET /.well-known/openid_configuration`` (and ``openid_sandbox_configuration``)

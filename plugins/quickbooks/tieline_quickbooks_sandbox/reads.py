@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from random import Random
 from typing import Any
 
@@ -39,7 +40,7 @@ __all__ = ["Reads"]
 
 _REACH_S = 30 * 86400
 _MOST_CHANGES = 1000
-_OLDEST_FIRST = ((CREATED, False), ("Id", False))
+_OLDEST_FIRST = ((CREATED, False),)
 
 
 class Reads:
@@ -122,18 +123,28 @@ class Reads:
             and (row.is_active or not hides_inactive)
             and all(each.holds(_value(row, each.name)) for each in asked.conditions)
         )
-        return rows if asked.order == _OLDEST_FIRST else self._sorted(rows, asked)
+        return self._by_second(rows) if asked.order == _OLDEST_FIRST else self._sorted(rows, asked)
+
+    def _by_second(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Do what :meth:`_sorted` does for the usual order, no further than is asked for."""
+        for _, group in groupby(rows, attrgetter("created")):
+            yield from self._shuffled(group)
 
     def _sorted(self, rows: Iterable[Row], asked: Query) -> Iterator[Row]:
         """Sort; where that leaves a choice, no two answers need make the same one."""
-        found = list(rows)
-        self._any_order.shuffle(found)
+        found = self._shuffled(rows)
         for name, is_down in reversed(asked.order):
             found.sort(key=partial(_sort_key, name=name), reverse=is_down)
         return iter(found)
 
+    def _shuffled(self, rows: Iterable[Row]) -> list[Row]:
+        found = list(rows)
+        self._any_order.shuffle(found)
+        return found
+
     def _changed(self, shelf: Shelf, since: float) -> Iterator[bytes]:
-        changed = sorted((row for row in shelf.shown() if row.updated >= since), key=_number)
+        rows = (row for row in shelf.shown() if row.updated >= since)
+        changed = sorted(rows, key=attrgetter("updated", "id"))
         gone = [row for row in changed if self._is_told_as_gone(shelf.kind, row)]
         yield from (row.text for row in changed if not self._is_told_as_gone(shelf.kind, row))
         for row in gone:
@@ -146,10 +157,6 @@ class Reads:
 
 def _is_from(name: str, sign: str) -> bool:
     return name == CREATED and sign in {">", ">=", "="}
-
-
-def _number(row: Row) -> int:
-    return row.id
 
 
 def _tombstone(row: Row) -> dict[str, Any]:
