@@ -107,4 +107,12 @@ def tieline_entities():
             version=lambda record: record["version"],
         ),
         Entity(name="kept", schema=Item(), page=read, deletes="none"),
+        Entity(
+            name="measured",
+            schema=Item(),
+            page=read,
+            get=lambda client, key: client.records.get(key.partition(":")[2]),
+            key=lambda record: f"{record['shop']}:{record['id']}",
+            volatile=["stats.opens", "score"],
+        ),
     ]

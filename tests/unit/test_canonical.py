@@ -11,7 +11,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tieline.contract import InvalidRecordError, ProviderUnavailableError, parse_json
-from tieline.records.canonical import APPROXIMATE, canonical, holds, raw_text, read_raw, restore
+from tieline.records.canonical import (
+    APPROXIMATE,
+    canonical,
+    holds,
+    is_same_content,
+    raw_text,
+    read_raw,
+    restore,
+)
 
 
 def deep(depth: int) -> str:
@@ -214,3 +222,35 @@ SAME = {
 def test_a_payload_is_compared_by_what_it_says(case):
     payload, copy, is_same = SAME[case]
     assert holds(payload, copy.encode()) is is_same
+
+
+VOLATILE = ("stats", "a.opens", "b.c.d")
+PAIRS = {
+    "a counter": ({"x": 1, "stats": {"n": 1}}, {"x": 1, "stats": {"n": 2}}, True),
+    "a counter that is new": ({"x": 1}, {"x": 1, "stats": {"n": 2}}, True),
+    "one inside": ({"a": {"opens": 1, "k": 2}}, {"a": {"opens": 9, "k": 2}}, True),
+    "beside one inside": ({"a": {"opens": 1, "k": 2}}, {"a": {"opens": 1, "k": 3}}, False),
+    "deeper": ({"b": {"c": {"d": 1, "e": 1}}}, {"b": {"c": {"d": 2, "e": 1}}}, True),
+    "beside deeper": ({"b": {"c": {"d": 1, "e": 1}}}, {"b": {"c": {"d": 1, "e": 2}}}, False),
+    "of another kind": ({"a": 5}, {"a": {"opens": 5}}, False),
+    "the same name elsewhere": ({"z": {"stats": 1}}, {"z": {"stats": 2}}, False),
+    "escaped, where it does not count": ({"x": "␛", "stats": "\x00"}, {"x": "␛"}, True),
+    "escaped, where it counts": ({"x": "␛\x00", "stats": 1}, {"x": "␛␛0", "stats": 1}, False),
+}
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_what_is_volatile_makes_no_change_and_everything_else_does(case):
+    one, other, is_same = PAIRS[case]
+    ours, theirs = canonical(one, VOLATILE), canonical(other, VOLATILE)
+    assert (ours.digest == theirs.digest) is is_same
+    escaped = (ours.is_escaped, theirs.is_escaped)
+    told = is_same_content(ours.text.decode(), theirs.text, escaped=escaped, volatile=VOLATILE)
+    assert told is is_same
+
+
+def test_what_is_volatile_is_stored_as_it_came():
+    record = {"x": 1, "stats": {"n": 1}, "a": {"opens": 1}}
+    assert json.loads(canonical(record, VOLATILE).text) == record
+    assert canonical(record, VOLATILE).text == canonical(record).text
+    assert canonical({"x": 1}, VOLATILE) == canonical({"x": 1})

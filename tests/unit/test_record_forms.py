@@ -70,6 +70,30 @@ def test_keys_that_cannot_be_stored_are_refused(key):
         record_key({"id": key}, "id")
 
 
+def test_a_function_tells_a_key_that_no_field_holds():
+    tell = lambda record: record["shop"] + ":" + record["id"]  # noqa: E731 - as a plugin writes it
+    assert record_key({"shop": "s", "id": "a"}, tell) == "s:a"
+
+
+@pytest.mark.parametrize(
+    ("tell", "words"),
+    [
+        (lambda record: record["shop"], "cannot be told: KeyError"),
+        (lambda record: record["id"] + 1, "cannot be told: TypeError"),
+        (lambda record: record["id"].name, "cannot be told: AttributeError"),
+        (lambda _record: None, "has no key"),
+        (lambda _record: "", "has no key"),
+        (lambda _record: ["a"], "has no key"),
+        (lambda _record: "x" * 256, "key is longer"),
+        (lambda _record: "a\n", "not printable"),
+    ],
+)
+def test_a_key_that_is_not_told_costs_one_record(tell, words):
+    with pytest.raises(InvalidRecordError, match=words) as caught:
+        record_key({"id": "a"}, tell)
+    assert caught.value.slug == "record-key"
+
+
 def test_whole_numbers_are_keys_too():
     assert record_key({"id": 7}, "id") == "7"
     assert record_key({"id": "é😀 x"}, "id") == "é😀 x"

@@ -29,6 +29,7 @@ __all__ = [
     "Feed",
     "FeedStep",
     "Identify",
+    "KeyOf",
     "NewClient",
     "Observation",
     "PageStep",
@@ -54,6 +55,8 @@ FeedStep = Callable[[Client, PageParams, str | None], FeedPage]
 ReadRecord = Callable[[Client, str], Record | None]
 """``(client, key) -> record``, or None if the provider says that it is gone."""
 Identify = Callable[[Client], Account]
+KeyOf = Callable[[Record], str | None]
+"""``(record) -> key``, or None if it has none: text, at most 255 characters."""
 Version = Callable[[Record], int]
 """``(record) -> int`` that only ever grows for one record."""
 EventAction = Literal["upsert", "delete", "re-read"]
@@ -81,6 +84,10 @@ def _is_origin_of(pattern: str, url: str) -> bool:
     name, dot, rest = url.removeprefix(head).partition(".")
     is_name = re.fullmatch(r"[A-Za-z0-9-]{1,63}", name) is not None
     return url.startswith(head) and is_name and bool(dot) and rest.partition("/")[0] == tail
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and all(value.split("."))
 
 
 def require_callable(value: object, what: str, *, or_none: bool = False) -> None:
@@ -296,6 +303,8 @@ class Entity:
         page: One request, one page. Reads the whole window, hidden rows
             included: ask for archived and cancelled ones too.
         key: The field that identifies a record: text, at most 255 characters.
+            Or a function of the record, where no field alone is unique or
+            lasts; it must give the same for every copy of one record.
         get: Reads one record by its key; None where the provider cannot.
         version: Orders two copies of one record; None: by the time at which
             they were read.
@@ -310,12 +319,15 @@ class Entity:
             page step asks for it all the same.
         canonical: What a record means in the shapes that providers share; a
             function whose annotation says which. None: nothing said.
+        volatile: Fields that change without meaning, such as scores and
+            counters; dots lead into objects: ``stats.opens``. They are stored
+            as they came with the last real change, and make none themselves.
     """
 
     name: str
     schema: Schema
     page: PageStep
-    key: str = "id"
+    key: str | KeyOf = "id"
     get: ReadRecord | None = None
     version: Version | None = None
     windows: Windows | None = None
@@ -326,6 +338,7 @@ class Entity:
     scope: str = ""
     hides: str = ""
     canonical: Canonical | None = None
+    volatile: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _require_name(self.name, "Entity.name")
@@ -334,8 +347,13 @@ class Entity:
         if self.schema.unknown != "exclude":
             raise ValueError(f"Entity({self.name!r}).schema must have unknown = EXCLUDE")
         require_callable(self.page, f"Entity({self.name!r}).page")
-        if not isinstance(self.key, str) or not self.key:
-            raise ValueError(f"Entity({self.name!r}).key must name a field")
+        if not callable(self.key) and (not isinstance(self.key, str) or not self.key):
+            raise ValueError(f"Entity({self.name!r}).key must name a field or be a function")
+        if isinstance(self.volatile, str) or not all(map(_is_path, self.volatile)):
+            raise ValueError(f"Entity({self.name!r}).volatile must be a list of dotted paths")
+        if self.key in self.volatile:
+            raise ValueError(f"Entity({self.name!r}).volatile must leave the key alone")
+        object.__setattr__(self, "volatile", tuple(self.volatile))
         for name in ("get", "version", "canonical"):
             require_callable(getattr(self, name), f"Entity({self.name!r}).{name}", or_none=True)
         if self.deletes not in get_args(Deletes):

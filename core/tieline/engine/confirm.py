@@ -30,7 +30,7 @@ from tieline.engine.fetch import retrying
 from tieline.engine.kit import Engine
 from tieline.engine.work import Cancelled
 from tieline.errors import StopRequested
-from tieline.records import canonical, holds
+from tieline.records import canonical, is_same_content
 from tieline.store import findings, partitions, quarantined, runs, sightings
 from tieline.store import records as record_store
 from tieline.store.database import Connection
@@ -157,15 +157,17 @@ class Confirmation:
                 connection, self.run.connection_id, self.run.entity, finding.record_id
             )
         is_live = ours is not None and ours.deleted_at is None
+        volatile = tuple(self.entity.volatile)
         if theirs is None:
             return finding if finding.kind == "surplus" and is_live else None
         try:
-            text, digest, is_escaped = canonical(theirs)
+            text, digest, is_escaped = canonical(theirs, volatile)
         except InvalidRecordError:
             return None if finding.kind == "surplus" else finding
         if ours is None or not is_live:
             return Finding(finding.record_id, "missing", digest)
-        if ours.is_escaped == is_escaped and holds(ours.payload, text):
+        escaped = (ours.is_escaped, is_escaped)
+        if is_same_content(ours.payload, text, escaped=escaped, volatile=volatile):
             return None
         return Finding(finding.record_id, "stale", digest)
 

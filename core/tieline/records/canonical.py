@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ __all__ = [
     "Canonical",
     "canonical",
     "holds",
+    "is_same_content",
     "raw_text",
     "read_raw",
     "restore",
@@ -51,7 +53,7 @@ class Canonical(NamedTuple):
 
     Attributes:
         text: JSON with sorted keys, UTF-8.
-        digest: 128 bits over the text, in hex.
+        digest: 128 bits over the text, less what is volatile, in hex.
         is_escaped: Whether characters were escaped.
     """
 
@@ -60,28 +62,40 @@ class Canonical(NamedTuple):
     is_escaped: bool
 
 
-def canonical(record: Mapping[str, Any]) -> Canonical:
+def canonical(record: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Canonical:
     """Write a record in its one form.
+
+    Args:
+        record: As the plugin returned it.
+        volatile: Dotted paths that the digest leaves out; the text does not.
 
     Raises:
         InvalidRecordError: It holds a number that JSON has not, is nested
             more than 250 deep, or is larger than 16 MB.
     """
-    try:
-        text = orjson.dumps([[[[record]]]], option=orjson.OPT_SORT_KEYS)[_ROOM:-_ROOM]
-        is_escaped = b"\\" in text and b"\\u0000" in text  # the first look takes no time
-    except TypeError:  # integers beyond 64 bits, lone surrogates, NotFinite, too deep
-        text, is_escaped = b"", True
-    if is_escaped:
-        text, is_escaped = _canonical_slowly(record)
+    text, is_escaped = _written(record)
     size = len(text)
     if size > MAX_BYTES:
         raise InvalidRecordError(
             f"the record has {size:,} bytes, more than {MAX_BYTES:,}", code="record-too-large"
         )
+    told, is_told_escaped = text, is_escaped
+    if volatile:
+        told, is_told_escaped = _written(_without(record, _split(volatile)))
     # An escaped text and one that only looks like it are not the same content.
-    mark = b"escaped" if is_escaped else b""
-    return Canonical(text, blake2b(text, digest_size=16, person=mark).hexdigest(), is_escaped)
+    mark = b"escaped" if is_told_escaped else b""
+    return Canonical(text, blake2b(told, digest_size=16, person=mark).hexdigest(), is_escaped)
+
+
+def _written(record: Mapping[str, Any]) -> tuple[bytes, bool]:
+    """Return the JSON text, and whether characters were escaped."""
+    try:
+        text = orjson.dumps([[[[record]]]], option=orjson.OPT_SORT_KEYS)[_ROOM:-_ROOM]
+    except TypeError:  # integers beyond 64 bits, lone surrogates, NotFinite, too deep
+        return _canonical_slowly(record)
+    if b"\\" in text and b"\\u0000" in text:  # the first look takes no time
+        return _canonical_slowly(record)
+    return text, False
 
 
 def restore(payload: str, *, is_escaped: bool) -> str:
@@ -91,7 +105,27 @@ def restore(payload: str, *, is_escaped: bool) -> str:
     return json.dumps(_map_texts(json.loads(payload), _unescape), separators=(",", ":"))
 
 
-def holds(payload: str, copy: bytes) -> bool:
+def is_same_content(
+    payload: str, copy: bytes, *, escaped: tuple[bool, bool], volatile: tuple[str, ...]
+) -> bool:
+    """Say whether a stored payload is the content of a copy, but for what is volatile.
+
+    Args:
+        payload: JSON as the database gives it back.
+        copy: Canonical JSON.
+        escaped: Whether the payload is escaped, and whether the copy is.
+        volatile: Dotted paths that may differ.
+    """
+    if escaped[0] == escaped[1]:
+        return holds(payload, copy, volatile)
+    if not volatile:
+        return False
+    # What had to be escaped may stand in what does not count.
+    other = restore(copy.decode(), is_escaped=escaped[1]).encode()
+    return holds(restore(payload, is_escaped=escaped[0]), other, volatile)
+
+
+def holds(payload: str, copy: bytes, volatile: tuple[str, ...] = ()) -> bool:
     """Say whether a stored payload is the content of a canonical text.
 
     A database may write the same content in other words: ``jsonb`` sorts keys
@@ -100,13 +134,35 @@ def holds(payload: str, copy: bytes) -> bool:
     Args:
         payload: JSON as the database gives it back.
         copy: Canonical JSON, escaped as the payload is.
+        volatile: Dotted paths that may differ.
     """
     if payload.encode("utf-8", "surrogatepass") == copy:
         return True
     try:
-        return _is_equal(_exact(payload), _exact(copy.decode()))
+        paths = _split(volatile)
+        return _is_equal(_without(_exact(payload), paths), _without(_exact(copy.decode()), paths))
     except (ValueError, RecursionError):
         return False
+
+
+_Paths = Sequence[Sequence[str]]
+
+
+@lru_cache
+def _split(volatile: tuple[str, ...]) -> _Paths:
+    return tuple(path.split(".") for path in volatile)
+
+
+def _without(value: Any, paths: _Paths) -> Any:
+    """Leave out what paths lead to; what stays is shared, not copied."""
+    if not paths or not isinstance(value, Mapping):
+        return value
+    left_out = {path[0] for path in paths if len(path) == 1}
+    kept = {name: item for name, item in value.items() if name not in left_out}
+    for name, *rest in paths:
+        if rest and name in kept:
+            kept[name] = _without(kept[name], (rest,))
+    return kept
 
 
 def _exact(text: str) -> Any:

@@ -9,9 +9,9 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from tieline.contract import Change, Entity, InvalidRecordError, Page, Record
+from tieline.contract import Change, Entity, InvalidRecordError, KeyOf, Page, Record
 from tieline.errors import Overtaken
-from tieline.records.canonical import canonical, holds, raw_text
+from tieline.records.canonical import canonical, is_same_content, raw_text
 from tieline.records.check import RecordCheck
 from tieline.records.order import Copy, Known, Order, Verdict, gone
 from tieline.store import copies as history
@@ -164,6 +164,7 @@ class PageWriter:
         self._database = database
         self._connection_id = connection_id
         self._entity = entity
+        self._volatile = tuple(entity.volatile)
         self._read_until = read_until
         self._is_proving = is_proving
         self._check = RecordCheck(entity.schema)
@@ -188,10 +189,11 @@ class PageWriter:
         """
         draft = Draft(is_versioned=self._entity.version is not None)
         copies, version, name = draft.copies, self._entity.version, self._entity.key
+        volatile = self._volatile
         for record in page.records:
             try:
                 key = record_key(record, name)
-                text, digest, is_escaped = canonical(record)
+                text, digest, is_escaped = canonical(record, volatile)
                 of = rank if version is None else self._version(version, record)
                 copy = Copy(key, text, digest, of, source, False, is_escaped)  # noqa: FBT003 - hot
             except InvalidRecordError as error:
@@ -223,7 +225,7 @@ class PageWriter:
         version = self._entity.version
         try:
             key = record_key(record, self._entity.key)
-            text, digest, is_escaped = canonical(record)
+            text, digest, is_escaped = canonical(record, self._volatile)
             of = rank if version is None else self._version(version, record)
         except InvalidRecordError as error:
             draft.bad.append(self._bad(record, error, rank))
@@ -403,14 +405,16 @@ class PageWriter:
         for key, digest, revision, payload, is_escaped in rows:
             stored, copy = known[key], copies[key][0]
             is_unmoved = (digest, revision) == (stored.digest, stored.revision)
-            is_held = bool(is_escaped) == copy.is_escaped and holds(payload, copy.text)
+            escaped = (bool(is_escaped), copy.is_escaped)
+            is_held = is_same_content(payload, copy.text, escaped=escaped, volatile=self._volatile)
             if is_unmoved and not is_held:
                 altered[key] = stored._replace(digest="")
         return {**known, **altered}
 
     def _tombstone(self, copy: Copy, stored: Known | None) -> Copy:
         """Give a deletion the least text that a row needs, and the rank that it may have."""
-        text, digest, _ = canonical({self._entity.key: copy.key})
+        name = self._entity.key
+        text, digest, _ = canonical({name: copy.key} if isinstance(name, str) else {})
         rank = copy.rank
         if self._entity.version is not None:  # a time is no version
             rank = stored.rank if stored else 0
@@ -458,8 +462,12 @@ class PageWriter:
             quarantined.add_quarantined(connection, *of, plan.bad, run_id=run_id, now=now)
 
 
-def record_key(record: Any, name: str) -> str:
+def record_key(record: Any, name: str | KeyOf) -> str:
     """Find a record's key.
+
+    Args:
+        record: Whatever a plugin returned as one.
+        name: The field that holds it, or the function that tells it.
 
     Raises:
         InvalidRecordError: It is no object, or has no key that can be stored.
@@ -468,19 +476,30 @@ def record_key(record: Any, name: str) -> str:
         raise InvalidRecordError(
             f"a {type(record).__name__} stands where a record should", code="record-not-object"
         )
-    key = record.get(name)
+    key = record.get(name) if isinstance(name, str) else _told_key(record, name)
     if type(key) is str and 0 < len(key) <= _MAX_KEY and key.isprintable():
         return key
     if type(key) is int:
         key = str(key)
     if not isinstance(key, str) or not key:
-        raise InvalidRecordError(f"it has no text in {name!r}", code="record-key")
+        what = f"text in {name!r}" if isinstance(name, str) else "key"
+        raise InvalidRecordError(f"it has no {what}", code="record-key")
     if len(key) > _MAX_KEY or not key.isprintable():
+        what = repr(name) if isinstance(name, str) else "key"
         raise InvalidRecordError(
-            f"its {name!r} is longer than {_MAX_KEY} characters or not printable",
+            f"its {what} is longer than {_MAX_KEY} characters or not printable",
             code="record-key",
         )
     return key
+
+
+def _told_key(record: Record, tell: KeyOf) -> str | None:
+    try:
+        return tell(record)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidRecordError(
+            f"its key cannot be told: {type(error).__name__}", code="record-key"
+        ) from None
 
 
 def rank_of(time: datetime) -> int:
