@@ -28,8 +28,10 @@ from tieline_mailchimp.account import (
     refuse_key,
 )
 from tieline_mailchimp.client import API_VERSION, MailchimpApi
+from tieline_mailchimp.contacts import CONTACTS
 from tieline_mailchimp.errors import classify
 from tieline_mailchimp.limits import observe
+from tieline_mailchimp.lists import LISTS
 
 __all__: list[str] = []
 
@@ -86,8 +88,8 @@ def tieline_client(
 
 @hookimpl
 def tieline_entities() -> list[Entity]:
-    """List what can be kept in step: nothing yet."""
-    return []
+    """List what can be kept in step."""
+    return [CONTACTS, LISTS]
 
 
 @hookimpl

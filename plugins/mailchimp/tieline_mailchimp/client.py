@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from mailchimp_marketing import ApiClient, RootApi  # type: ignore[import-untyped]  # has no hints
+from mailchimp_marketing import ApiClient, ListsApi, RootApi  # type: ignore[import-untyped]  # has no hints
 from mailchimp_marketing.api_client import ApiClientError  # type: ignore[import-untyped]  # neither
 
 from tieline.contract import Connection, Credential, Reply, Transport
@@ -26,6 +26,8 @@ API_VERSION = "3.0"
 
 class MailchimpApi:
     """One account's access to Mailchimp. Threads may share it.
+
+    ``lists`` are the SDK's calls about lists and their members, for :meth:`ask`.
 
     Args:
         connection: Where Mailchimp is; before an account that is connected by
@@ -40,6 +42,7 @@ class MailchimpApi:
         self._connection = connection
         self._credential = credential
         self._transport = transport
+        self.lists = ListsApi(self._sdk(connection.base_url))
 
     def root(self, base_url: str = "") -> RootApi:
         """Return the SDK's calls about the account itself.

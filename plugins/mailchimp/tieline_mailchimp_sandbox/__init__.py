@@ -3,9 +3,11 @@
 :func:`create_app` makes an ASGI application that answers as login.mailchimp.com
 and ``<dc>.api.mailchimp.com`` do for connecting accounts, both at one address:
 ``/oauth2/authorize``, ``/oauth2/token``, ``/oauth2/metadata``, ``/3.0/`` and
-``/3.0/ping``. The metadata name the address at which they were asked as
-``api_endpoint``. It imports neither Tieline, nor its plugin, nor Mailchimp's
-SDK, so that a mistake has to be made twice to stay unseen.
+``/3.0/ping``; and for reading what an account holds: ``/3.0/lists``, one list,
+its members, one member by id, address or contact id. The metadata name the
+address at which they were asked as ``api_endpoint``. It imports neither
+Tieline, nor its plugin, nor Mailchimp's SDK, so that a mistake has to be made
+twice to stay unseen.
 
 API keys go by Basic, any user name; OAuth tokens by Bearer or OAuth. Tokens
 never expire and there is nothing to refresh. Each user may have ten calls in
@@ -25,6 +27,18 @@ Beside the API there is a control surface in plain JSON, without a key:
     A list of :class:`~tieline_mailchimp_sandbox.faults.Fault` as JSON objects;
     it replaces the script, ``[]`` clears it. Answers
     ``[{"fault": {…}, "matched": n}]``.
+``POST /_sandbox/mutate``
+    A :class:`~tieline_mailchimp_sandbox.mutation.Mutation` as a JSON object; it
+    answers whom it changed.
+``POST /_sandbox/contacts``
+    ``{"account", "audience", "add": {fields} | "find": id, address or contact id,
+    "set": {fields}, "remove": bool, "quiet": bool}``: plants, alters or removes
+    one contact and answers it; ``quiet`` leaves ``last_changed`` alone.
+``POST /_sandbox/lists``
+    ``{"account", "add": {fields} | "audience": id, "set": {fields}, "remove":
+    bool}``: the same with a list, and answers it.
+``GET /_sandbox/truth?account=0&entity=contacts|lists``
+    Everything as it is now, archived contacts too, without links.
 ``POST /_sandbox/clock``, ``GET /_sandbox/clock``
     ``{"now": epoch seconds, "advance_s": seconds, "frozen": bool}``, each
     optional; never back. Answers ``{"now", "frozen"}``.

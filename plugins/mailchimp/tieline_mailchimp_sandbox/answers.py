@@ -59,18 +59,27 @@ class Problem(Refusal):
         title: The glossary's title, in words.
         detail: The glossary's sentence.
         headers: Further headers of the answer.
+        errors: ``field`` and ``message`` of each that was wrong.
     """
 
-    def __init__(self, status: int, title: str, detail: str, headers: Headers = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        headers: Headers = (),
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
         super().__init__(title)
         self.status = status
         self.headers = headers
-        self._said = {"title": title, "status": status, "detail": detail}
+        self._said: dict[str, Any] = {"title": title, "status": status, "detail": detail}
+        self._errors = {"errors": errors} if errors else {}
 
     def answer(self, request_id: str) -> Answer:
         """Return it as a problem document."""
         kind = "https://mailchimp.com/developer/marketing/docs/errors/"
-        body = {"type": kind} | self._said | {"instance": request_id}
+        body = {"type": kind} | self._said | {"instance": request_id} | self._errors
         described = (b"link", b'<%b>; rel="describedBy"' % _DESCRIBED)
         return Answer(
             status=self.status,

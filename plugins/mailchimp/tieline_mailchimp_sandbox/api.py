@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tieline_mailchimp_sandbox.answers import Answer, Problem, json_answer
 from tieline_mailchimp_sandbox.fields import select
 from tieline_mailchimp_sandbox.grants import Grants
+from tieline_mailchimp_sandbox.listing import Listing, missing
 from tieline_mailchimp_sandbox.request import Request
 from tieline_mailchimp_sandbox.root import root_of
 from tieline_mailchimp_sandbox.world import Account, World
@@ -14,18 +16,22 @@ from tieline_mailchimp_sandbox.world import Account, World
 __all__ = ["PREFIX", "Api"]
 
 PREFIX = "/3.0"
-_Endpoint = Callable[[Request, Account], Answer]
+_Endpoint = Callable[..., Answer]
 
 
 class Api:
     """Answers what is asked under ``/3.0``."""
 
-    def __init__(self, world: World, grants: Grants) -> None:
+    def __init__(self, world: World, grants: Grants, listing: Listing) -> None:
         self._world = world
         self._grants = grants
         self._routes: dict[str, dict[str, _Endpoint]] = {
             "": {"GET": _root},
             "ping": {"GET": _ping},
+            "lists": {"GET": listing.lists},
+            "lists/([^/]+)": {"GET": listing.one_list},
+            "lists/([^/]+)/members": {"GET": listing.members},
+            "lists/([^/]+)/members/([^/]+)": {"GET": listing.one_member},
         }
 
     def caller(self, request: Request) -> Account:
@@ -53,9 +59,7 @@ class Api:
         Raises:
             Problem: 404 for an unknown path, 405 for a method that it lacks.
         """
-        methods = self._routes.get(request.path.removeprefix(PREFIX).strip("/"))
-        if methods is None:
-            raise Problem(404, "Resource Not Found", "The requested resource could not be found.")
+        methods, names = self._route(request.path.removeprefix(PREFIX).strip("/"))
         if request.method not in methods:
             allowed = ", ".join(methods).encode()
             raise Problem(
@@ -65,7 +69,13 @@ class Api:
                 "this resource's available methods.",
                 headers=((b"allow", allowed),),
             )
-        return methods[request.method](request, account)
+        return methods[request.method](request, account, *names)
+
+    def _route(self, path: str) -> tuple[dict[str, _Endpoint], tuple[str, ...]]:
+        for pattern, methods in self._routes.items():
+            if found := re.fullmatch(pattern, path):
+                return methods, found.groups()
+        raise missing()
 
 
 def _root(request: Request, account: Account) -> Answer:

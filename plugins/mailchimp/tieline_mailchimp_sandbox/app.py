@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from tieline_mailchimp_sandbox.answers import Answer, Refusal, html
 from tieline_mailchimp_sandbox.api import PREFIX as API
 from tieline_mailchimp_sandbox.api import Api
+from tieline_mailchimp_sandbox.audiences import Audiences
 from tieline_mailchimp_sandbox.clock import Clock
 from tieline_mailchimp_sandbox.control import PREFIX as CONTROL
 from tieline_mailchimp_sandbox.control import Control
@@ -16,6 +17,8 @@ from tieline_mailchimp_sandbox.delivery import Receive, Scope, Send, deliver, dr
 from tieline_mailchimp_sandbox.faults import REPLACING, Faults, FiredFaults
 from tieline_mailchimp_sandbox.grants import Grants
 from tieline_mailchimp_sandbox.journal import Journal
+from tieline_mailchimp_sandbox.listing import Listing
+from tieline_mailchimp_sandbox.mutation import Mutation, mutate
 from tieline_mailchimp_sandbox.oauth import OAuth
 from tieline_mailchimp_sandbox.request import Request
 from tieline_mailchimp_sandbox.world import World, digest
@@ -33,6 +36,11 @@ def create_app(
     redirect_uris: str = "",
     consent: str = "auto",
     api_key: str = "0123456789abcdef0123456789abcdef-us6",
+    audiences: int = 3,
+    contacts: int = 120,
+    lists_archived: bool = False,
+    contact_ids: bool = True,
+    lag_s: float = 0.0,
 ) -> Sandbox:
     """Make a Mailchimp that lives in this process.
 
@@ -51,12 +59,29 @@ def create_app(
             once, "page" shows a form.
         api_key: Key of the first account; its end names the data centre of all. Keys
             of the others are told by ``GET /_sandbox/``.
+        audiences: How many lists each account has.
+        contacts: How many contacts each account has, over all of its lists.
+        lists_archived: Whether archived contacts are listed unless asked for.
+        contact_ids: Whether contacts have a ``contact_id``; those of old did not.
+        lag_s: How many seconds a change takes to show in lists.
 
     Returns:
         An ASGI application. Applications share nothing.
     """
     clock = Clock()
-    world = World(accounts=accounts, seed=seed, api_key=api_key)
+
+    def lists_of(account: int) -> Audiences:
+        return Audiences(
+            seed=seed,
+            account=account,
+            audiences=audiences,
+            contacts=contacts,
+            now=clock.now,
+            lag_s=lag_s,
+        )
+
+    world = World(accounts=accounts, seed=seed, api_key=api_key, audiences=lists_of)
+    listing = Listing(lists_archived=lists_archived, contact_ids=contact_ids)
     grants = Grants(seed, clock.now)
     oauth = OAuth(
         world=world,
@@ -70,6 +95,7 @@ def create_app(
         world=world,
         grants=grants,
         oauth=oauth,
+        listing=listing,
         clock=clock,
         seed=seed,
         latency_s=latency_ms / 1000,
@@ -86,6 +112,7 @@ class Sandbox:
         world: World,
         grants: Grants,
         oauth: OAuth,
+        listing: Listing,
         clock: Clock,
         seed: int,
         latency_s: float,
@@ -93,7 +120,8 @@ class Sandbox:
     ) -> None:
         self._grants = grants
         self._oauth = oauth
-        self._api = Api(world, grants)
+        self._api = Api(world, grants, listing)
+        self._world = world
         self._clock = clock
         self._seed = seed
         self._latency_s = latency_s
@@ -104,6 +132,7 @@ class Sandbox:
             world=world,
             grants=grants,
             oauth=oauth,
+            listing=listing,
             clock=clock,
             faults=self._faults,
             journal=self._journal,
@@ -125,7 +154,9 @@ class Sandbox:
             await deliver(self._control.answer(method, path, query, body), (), send)
             return
         request = self._request(scope, body)
-        fired = self._faults.fire(method, path)
+        fired = self._faults.fire(method, path, query.decode("latin-1"))
+        if "mutate" in fired:
+            mutate(self._world, Mutation.read(fired["mutate"].mutation))
         with ExitStack() as in_flight:
             answer = await self._answer(request, fired, in_flight)
             self._journal.add(

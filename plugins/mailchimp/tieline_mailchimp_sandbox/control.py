@@ -16,7 +16,10 @@ from tieline_mailchimp_sandbox.clock import Clock
 from tieline_mailchimp_sandbox.faults import KINDS, Fault, Faults
 from tieline_mailchimp_sandbox.grants import Grants
 from tieline_mailchimp_sandbox.journal import Journal
+from tieline_mailchimp_sandbox.listing import Listing
+from tieline_mailchimp_sandbox.mutation import Mutation, mutate
 from tieline_mailchimp_sandbox.oauth import OAuth
+from tieline_mailchimp_sandbox.orders import order_contact, order_list
 from tieline_mailchimp_sandbox.world import Account, World
 
 __all__ = ["PREFIX", "Control"]
@@ -34,6 +37,7 @@ class Control:
         world: World,
         grants: Grants,
         oauth: OAuth,
+        listing: Listing,
         clock: Clock,
         faults: Faults,
         journal: Journal,
@@ -51,10 +55,16 @@ class Control:
             "faults": lambda _query: self._faults.status(),
             "log": lambda query: journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: self._grants.report(query.get("grant", "")),
+            "truth": lambda query: listing.truth(
+                world.at(int(query.get("account", "0"))), query.get("entity", "contacts")
+            ),
         }
         self._orders: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
+            "contacts": lambda given: order_contact(world, given),
             "faults": self._script,
+            "lists": lambda given: order_list(world, given),
+            "mutate": lambda given: mutate(world, Mutation.read(given)),
             "oauth": self._order,
         }
 

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import orjson
 
 from tieline_mailchimp_sandbox.answers import PROBLEM, Answer, Headers, Problem, html
+from tieline_mailchimp_sandbox.mutation import Mutation
 
 __all__ = ["KINDS", "REPLACING", "Fault", "Faults", "FiredFaults"]
 
@@ -22,6 +23,7 @@ KINDS = {
     "drop": "close the connection without an answer",
     "delay": "wait for `seconds` before executing",
     "slow": "send the body in `chunks` pieces over `seconds`",
+    "mutate": "run `mutation` before answering",
 }
 """What can go wrong."""
 
@@ -39,6 +41,7 @@ class Fault:
         kind: One of :data:`KINDS`.
         path: Exact path, or a prefix that ends in ``*``.
         method: Empty: all methods.
+        query: Text that the raw query must contain.
         nth: First matching request that goes wrong, from 1.
         times: How many in a row; 0: all further ones.
         executed: For ``status``, ``html200``, ``empty`` and ``drop``: whether the
@@ -50,11 +53,14 @@ class Fault:
         headers: Further headers for ``status``, such as ``Retry-After``.
         seconds: For ``slow`` and ``delay``.
         chunks: For ``slow``.
+        mutation: For ``mutate``: a
+            :class:`~tieline_mailchimp_sandbox.mutation.Mutation`.
     """
 
     kind: str
     path: str = "*"
     method: str = ""
+    query: str = ""
     nth: int = 1
     times: int = 1
     executed: bool = False
@@ -63,6 +69,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 1.0
     chunks: int = 20
+    mutation: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, given: object) -> Fault:
@@ -87,10 +94,11 @@ class Fault:
             raise ValueError("a status is between 200 and 599")
         if not all(isinstance(text, str) for text in self.headers.values()):
             raise ValueError("headers of a fault are texts")
+        Mutation.read(self.mutation)
 
-    def matches(self, method: str, path: str) -> bool:
+    def matches(self, method: str, path: str, query: str) -> bool:
         """Whether a request is counted."""
-        if self.method not in {"", method}:
+        if self.method not in {"", method} or self.query not in query:
             return False
         return path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
 
@@ -144,11 +152,11 @@ class Faults:
             for fault, count in zip(self._script, self._counts, strict=True)
         ]
 
-    def fire(self, method: str, path: str) -> FiredFaults:
+    def fire(self, method: str, path: str, query: str) -> FiredFaults:
         """Count a request and return the faults that concern it."""
         fired: FiredFaults = {}
         for place, fault in enumerate(self._script):
-            if fault.matches(method, path):
+            if fault.matches(method, path, query):
                 self._counts[place] += 1
                 if fault.fires(self._counts[place]):
                     fired.setdefault(fault.kind, fault)

@@ -42,7 +42,9 @@ def root_of(account: Account, origin: str) -> dict[str, Any]:
         },
         "pro_enabled": False,
         "last_login": "2026-10-30T16:05:11+00:00",
-        "total_subscribers": 0,
+        "total_subscribers": sum(
+            one.statistics()["member_count"] for one in account.audiences.all().values()
+        ),
         "industry_stats": {"open_rate": 22.1, "bounce_rate": 0.4, "click_rate": 2.3},
         "_links": [_link(origin, "self", "", "Root"), _link(origin, "lists", "lists", "Lists")],
     }

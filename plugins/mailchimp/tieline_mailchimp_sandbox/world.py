@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tieline_mailchimp_sandbox.audiences import Audiences
 from tieline_mailchimp_sandbox.meter import AT_ONCE, Meter
 
 __all__ = ["Account", "World", "digest"]
@@ -43,6 +45,7 @@ class Account:
         email: The owner's.
         data_center: Such as ``us6``.
         api_key: The owner's.
+        audiences: Its lists.
         meter: Calls of the owner in flight.
     """
 
@@ -55,6 +58,7 @@ class Account:
     email: str
     data_center: str
     api_key: str
+    audiences: Audiences
     meter: Meter = field(default_factory=lambda: Meter(AT_ONCE))
 
 
@@ -65,13 +69,17 @@ class World:
         accounts: How many, at least one.
         seed: Chooses ids and keys.
         api_key: Key of the first account; its end names the data centre of all.
+        audiences: Makes the lists of the account of an index.
     """
 
-    def __init__(self, *, accounts: int, seed: int, api_key: str) -> None:
+    def __init__(
+        self, *, accounts: int, seed: int, api_key: str, audiences: Callable[[int], Audiences]
+    ) -> None:
         if accounts < 1:
             raise ValueError("accounts: at least one is needed")
         if not _KEY.fullmatch(api_key):
             raise ValueError("api_key: hex digits, a dash and a data centre, such as 0a…f-us6")
+        self._audiences = audiences
         self.data_center = api_key.rpartition("-")[2]
         self.accounts = [self._account(seed, index, api_key) for index in range(accounts)]
         self._dead_keys: set[str] = set()
@@ -107,4 +115,5 @@ class World:
             email=f"owner{index + 1}@example.com",
             data_center=self.data_center,
             api_key=key if index else first_key,
+            audiences=self._audiences(index),
         )

@@ -192,7 +192,15 @@ def test_a_slow_body_arrives_whole(sandbox: Any) -> None:
         ("faults", b'[{"kind": "status", "status": 99}]'),
         ("faults", b'[{"kind": "status", "status": true}]'),
         ("faults", b'[{"kind": "status", "headers": {"a": 1}}]'),
-        ("faults", b'[{"kind": "drop", "query": "x"}]'),
+        ("faults", b'[{"kind": "drop", "query": 7}]'),
+        ("faults", b'[{"kind": "mutate", "mutation": {"create": -1}}]'),
+        ("mutate", b'{"create": true}'),
+        ("mutate", b'{"explode": 1}'),
+        ("mutate", b'{"audience": "none"}'),
+        ("contacts", b'{"audience": "none"}'),
+        ("contacts", b"[]"),
+        ("lists", b'{"audience": "none"}'),
+        ("lists", b'{"add": 7}'),
     ],
 )
 def test_mistakes_are_told(sandbox: Any, name: str, body: bytes) -> None:
