@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import importlib
+import io
 import json
 import pkgutil
 import threading
+import tokenize
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -396,7 +399,22 @@ def test_a_403_without_a_problem_document_is_throttling(status, content, expecte
     assert (seen.is_refusal if seen else None) is expected
 
 
+def code_lines(path: Path) -> int:
+    """Count the lines that hold code: no blank ones, comments or docstrings."""
+    text = path.read_text()
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines = {
+        number
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in silent and token.string
+        for number in range(token.start[0], token.end[0] + 1)
+    }
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
 def test_what_must_exist_of_the_plugin_is_small():
     folder = Path(tieline_mailchimp.__file__).parent
-    lines = sum(len(path.read_text().splitlines()) for path in folder.glob("*.py"))
-    assert lines <= 600
+    assert sum(map(code_lines, folder.glob("*.py"))) <= 600

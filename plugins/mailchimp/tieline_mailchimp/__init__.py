@@ -28,10 +28,9 @@ from tieline_mailchimp.account import (
     refuse_key,
 )
 from tieline_mailchimp.client import API_VERSION, MailchimpApi
-from tieline_mailchimp.contacts import CONTACTS
+from tieline_mailchimp.entities import CONTACTS, LISTS
 from tieline_mailchimp.errors import classify
 from tieline_mailchimp.limits import observe
-from tieline_mailchimp.lists import LISTS
 
 __all__: list[str] = []
 

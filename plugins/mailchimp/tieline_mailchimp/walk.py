@@ -14,120 +14,99 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from tieline.contract import (
+    Page,
     ProviderUnavailableError,
-    Record,
     RecordNotFoundError,
-    Reply,
     RequestRejectedError,
-    Window,
-    as_of,
 )
 from tieline_mailchimp.client import MailchimpApi
-from tieline_mailchimp.keyset import Place, earlier, read_after
+from tieline_mailchimp.pages import Place, Sorted, earlier, read_after
 
-__all__ = ["OVERLAP", "Step", "take_step"]
+__all__ = ["OVERLAP", "take_step"]
 
 OVERLAP = timedelta(minutes=5)
 """How late a change may still show in a list (lag of its index, and of clocks)."""
 _EXCLUSIVE = timedelta(seconds=2)  # ``since`` leaves its second out, and ours has fractions
-_COUNT = 1000
-_AUDIENCES = 60  # the cursor has to hold them all
+_AUDIENCES = Sorted("lists", "date_created", 60)  # the cursor has to hold them all
+_MEMBERS = Sorted("members", "last_changed", 1000)
+_LEFT_OUT = ["_links", "members._links"]  # half of the page, and the same for ever
+_LISTED, _ARCHIVED, _CATCH_UP = range(3)
 _MOST_REFUSED = 30
 _NAME = re.compile(r"[0-9A-Za-z]{1,20}", re.ASCII)
-_LEFT_OUT = ["_links", "members._links"]  # half of the page, and the same for ever
-_PASSES: tuple[Mapping[str, str], ...] = ({}, {"status": "archived"}, {})
-_CATCH_UP = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Walk:
+class _Walk(NamedTuple):
     """What the cursor holds.
 
     Attributes:
         lists: Where the next audiences are; None: there are no more.
         queue: Audiences to read; the first is in work.
-        border: Audiences that may come once more there.
+        border: Audiences that may come once more at ``lists``.
         part: Which of the passes through the audience.
         place: Where in it; None: at its start.
-        began: When the first pass began, by Mailchimp's clock; empty: unknown.
+        began: When the first pass began, by Mailchimp's clock.
         refused: Audiences that answered 404.
         second: The one of them that is there, and is read once more.
     """
 
-    lists: Place | None
-    queue: tuple[str, ...] = ()
-    border: tuple[str, ...] = ()
-    part: int = 0
+    lists: Place | None = Place()
+    queue: Sequence[str] = ()
+    border: Sequence[str] = ()
+    part: int = _LISTED
     place: Place | None = None
     began: str = ""
-    refused: tuple[str, ...] = ()
+    refused: Sequence[str] = ()
     second: str = ""
 
     @classmethod
     def read(cls, cursor: str | None) -> _Walk:
-        if cursor is None:
-            return cls(lists=Place())
-        given: dict[str, Any] = json.loads(cursor)
-        for name in ("lists", "place"):
-            given[name] = Place(**given[name]) if given[name] else None
-        texts = {name: tuple(given[name]) for name in ("queue", "border", "refused")}
-        return cls(**given | texts)
+        lists, queue, border, part, place, *rest = json.loads(cursor) if cursor else cls()
+        lists, place = (Place(*each) if each else None for each in (lists, place))
+        return cls(lists, queue, border, part, place, *rest)
 
-    def cursor(self) -> str | None:
-        if not (self.queue or self.lists or self.refused):
-            return None
-        return json.dumps(asdict(self), separators=(",", ":"))
+    def page(self, rows: Any = (), as_of: datetime | None = None) -> Page:
+        """Make the page after which this is how things stand."""
+        is_over = not (self.queue or self.lists or self.refused)
+        cursor = None if is_over else json.dumps(self, separators=(",", ":"))
+        return Page(records=list(rows), next=cursor, as_of=as_of)
 
     def past(self) -> _Walk:
         """Leave the audience in work behind."""
-        return replace(self, queue=self.queue[1:], part=0, place=None, began="")
+        return self._replace(queue=self.queue[1:], part=_LISTED, place=None, began="")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What one request brought: contacts, the next cursor, the answer if it was good."""
-
-    rows: list[Record]
-    next: str | None
-    reply: Reply | None
-
-
-def take_step(api: MailchimpApi, window: Window, cursor: str | None, *, is_whole: bool) -> Step:
+def take_step(
+    api: MailchimpApi, since: datetime | None, cursor: str | None, *, is_whole: bool
+) -> Page:
     """Make the next request.
 
     Args:
         api: The account.
-        window: Contacts that changed since its start.
+        since: Contacts that changed since then; None: all.
         cursor: From the step before.
         is_whole: What is not met will be taken for deleted, so nothing may be missed.
+
+    Returns:
+        Contacts, or none: of some requests only the cursor comes.
     """
     walk = _Walk.read(cursor)
     if walk.queue:
-        return _read_contacts(api, walk, window, last=_CATCH_UP if is_whole else _CATCH_UP - 1)
+        return _read_contacts(api, walk, since, _CATCH_UP if is_whole else _ARCHIVED)
     return _find_audiences(api, walk, walk.lists) if walk.lists else _ask_about_refused(api, walk)
 
 
-def _find_audiences(api: MailchimpApi, walk: _Walk, place: Place) -> Step:
-    read = read_after(
-        api,
-        api.lists.get_all_lists,
-        items="lists",
-        by="date_created",
-        count=_AUDIENCES,
-        place=place,
-        fields=["lists.id", "lists.date_created", "total_items"],
-    )
+def _find_audiences(api: MailchimpApi, walk: _Walk, at: Place) -> Page:
+    wanted = ["lists.id", "lists.date_created", "total_items"]
+    read = read_after(api, api.lists.get_all_lists, of=_AUDIENCES, at=at, fields=wanted)
     found = [_name_of(row) for row in read.rows]
-    new = tuple(name for name in found if name not in walk.border)
-    border = tuple(found) if read.place else ()
-    walk = replace(walk, queue=new, lists=read.place, border=border)
-    return Step(rows=[], next=walk.cursor(), reply=read.reply)
+    queue = [name for name in found if name not in walk.border]
+    border = found if read.place else []
+    return walk._replace(queue=queue, lists=read.place, border=border).page(as_of=read.as_of)
 
 
 def _name_of(row: Any) -> str:
@@ -138,54 +117,36 @@ def _name_of(row: Any) -> str:
     return name
 
 
-def _read_contacts(api: MailchimpApi, walk: _Walk, window: Window, *, last: int) -> Step:
-    audience = walk.queue[0]
-    start = earlier(window.start, _EXCLUSIVE)
-    if walk.part == _CATCH_UP:
-        start = earlier(walk.began, OVERLAP)
+def _read_contacts(api: MailchimpApi, walk: _Walk, since: datetime | None, last: int) -> Page:
+    is_late = walk.part == _CATCH_UP
+    start = earlier(walk.began, OVERLAP) if is_late else earlier(since, _EXCLUSIVE)
+    asked: dict[str, Any] = {"status": "archived"} if walk.part == _ARCHIVED else {}
+    asked |= {"of": _MEMBERS, "at": walk.place or Place(start), "exclude_fields": _LEFT_OUT}
     try:
-        read = read_after(
-            api,
-            api.lists.get_list_members_info,
-            audience,
-            items="members",
-            by="last_changed",
-            count=_COUNT,
-            place=walk.place or Place(since=start),
-            exclude_fields=_LEFT_OUT,
-            **_PASSES[walk.part],
-        )
+        read = read_after(api, api.lists.get_list_members_info, walk.queue[0], **asked)
     except RecordNotFoundError as error:
         return _pass_over(walk, error)
-    began = walk.began or earlier(as_of(read.reply), timedelta(0))
-    if read.place:
-        walk = replace(walk, place=read.place, began=began)
-    elif walk.part < last:
-        walk = replace(walk, place=None, began=began, part=walk.part + 1)
-    else:
-        walk = walk.past()
-    return Step(rows=read.rows, next=walk.cursor(), reply=read.reply)
+    walk = walk._replace(place=read.place, began=walk.began or read.as_of.isoformat())
+    if read.place is None:
+        walk = walk._replace(part=walk.part + 1) if walk.part < last else walk.past()
+    return walk.page(read.rows, read.as_of)
 
 
-def _pass_over(walk: _Walk, error: RecordNotFoundError) -> Step:
+def _pass_over(walk: _Walk, error: RecordNotFoundError) -> Page:
     audience = walk.queue[0]
     if audience == walk.second or len(walk.refused) >= _MOST_REFUSED:
         raise RequestRejectedError(
             f"the audience {audience} is there, and its contacts are refused: {error.message};"
             " what was read of the others is kept, and nothing was deleted"
         ) from error
-    walk = replace(walk.past(), refused=(*walk.refused, audience))
-    return Step(rows=[], next=walk.cursor(), reply=None)
+    return walk.past()._replace(refused=[*walk.refused, audience]).page()
 
 
-def _ask_about_refused(api: MailchimpApi, walk: _Walk) -> Step:
+def _ask_about_refused(api: MailchimpApi, walk: _Walk) -> Page:
     audience, *rest = walk.refused
-    walk = replace(walk, refused=tuple(rest))
-    reply = None
+    walk = walk._replace(refused=rest)
     try:
-        reply = api.ask(api.lists.get_list, audience, fields=["id"])
+        api.ask(api.lists.get_list, audience, fields=["id"])
     except RecordNotFoundError:
-        pass  # it was deleted meanwhile, and its contacts with it
-    else:
-        walk = replace(walk, queue=(audience,), second=audience)
-    return Step(rows=[], next=walk.cursor(), reply=reply)
+        return walk.page()  # it was deleted meanwhile, and its contacts with it
+    return walk._replace(queue=[audience], second=audience).page()

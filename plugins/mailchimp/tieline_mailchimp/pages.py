@@ -1,0 +1,127 @@
+"""Page by time, oldest first, from where the page before ended.
+
+Offsets lose rows: one that is changed meanwhile goes to the end, and all
+behind it move up by one. So each page asks for what is later than the last
+row's time, less one second, because times are whole seconds and ``since_…``
+leaves its own second out (databrickslabs/lakeflow-community-connectors #249).
+Only where a whole page has one time, an offset goes on from its last row; if
+that row is not the first of the next page, rows moved, and the second is read
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from tieline.contract import CursorExpiredError, ProviderUnavailableError, Record, as_of, page_of
+from tieline_mailchimp.client import MailchimpApi
+
+__all__ = ["Place", "Read", "Sorted", "earlier", "read_after"]
+
+_STEP = timedelta(seconds=1)
+_MOST_MOVES = 10
+
+
+class Sorted(NamedTuple):
+    """A list that can be had by time.
+
+    Attributes:
+        items: Field of the answer with the rows.
+        by: The rows' field of time: ``last_changed`` or ``date_created``.
+        size: Rows on a page, at most 1000.
+    """
+
+    items: str
+    by: str
+    size: int
+
+
+class Place(NamedTuple):
+    """Where to go on.
+
+    Attributes:
+        since: Rows later than this, ISO 8601; empty: all.
+        offset: How many of them to pass over.
+        last: Id of the row that must come first, if there is an offset.
+        again: How often rows moved; it tells two readings of one second apart.
+    """
+
+    since: str = ""
+    offset: int = 0
+    last: str = ""
+    again: int = 0
+
+
+class Read(NamedTuple):
+    """One page: its rows, where the next begins (None: nowhere), as of when it is."""
+
+    rows: list[Record]
+    place: Place | None
+    as_of: datetime
+
+
+def read_after(
+    api: MailchimpApi, call: Callable[..., Any], *given: str, of: Sorted, at: Place, **asked: Any
+) -> Read:
+    """Read one page.
+
+    Args:
+        api: The account.
+        call: The SDK's method for the list.
+        given: Its arguments, such as the audience's id.
+        of: What is listed.
+        at: Where the page begins.
+        asked: Further parameters.
+
+    Raises:
+        ProviderUnavailableError: The answer is no page, or says that there is
+            more and does not show it.
+        CursorExpiredError: Rows of one second keep moving.
+    """
+    asked |= {"sort_field": of.by, "sort_dir": "ASC", "count": of.size, "offset": at.offset}
+    if at.since:
+        asked[f"since_{of.by}"] = at.since
+    reply = api.ask(call, *given, **asked)
+    body, rows = page_of(reply, of.items)
+    if type(total := body.get("total_items")) is not int:
+        raise ProviderUnavailableError("a page has no total_items", code="answer-malformed")
+    when = as_of(reply) or datetime.now(UTC) - timedelta(seconds=reply.seconds)
+    return Read(rows, _following(at, rows, total, of.by), when)
+
+
+def _following(at: Place, rows: list[Record], total: int, by: str) -> Place | None:
+    end = at.offset + len(rows)
+    if at.offset and (not rows or _text(rows[0], "id") != at.last):
+        if at.again >= _MOST_MOVES:
+            raise CursorExpiredError("the rows of one second keep changing places")
+        return Place(at.since, again=at.again + 1)
+    if end >= total:
+        return None
+    times = [_text(row, by) for row in rows]
+    if times and times == sorted(times):  # else nothing is known of the rows to come
+        since = earlier(times[-1], _STEP)
+        if since > at.since:
+            return Place(since)
+    if len(rows) < 2:
+        said = f"Mailchimp says that there are {total}, and shows no more than {end}"
+        raise ProviderUnavailableError(said, code="answer-malformed")
+    return Place(at.since, end - 1, _text(rows[-1], "id"), at.again)
+
+
+def earlier(time: str | datetime | None, by: timedelta) -> str:
+    """Write a time, less something, as parameters take it; empty if it is none.
+
+    Mailchimp leaves times that never were empty.
+    """
+    try:
+        at = datetime.fromisoformat(time) if isinstance(time, str) else time
+        return (at - by).astimezone(UTC).isoformat(timespec="seconds") if at and at.tzinfo else ""
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _text(row: Any, field: str) -> str:
+    value = row.get(field) if isinstance(row, dict) else None
+    return value if isinstance(value, str) else ""
