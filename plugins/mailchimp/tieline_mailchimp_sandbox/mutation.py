@@ -28,6 +28,7 @@ class Mutation:
         delete: Delete for good.
         tag: Add a tag; ``last_changed`` stays, for nobody says that it moves.
         count: Change statistics and rating; ``last_changed`` stays.
+        drop: 1: delete the audience itself, which has to be named.
         seed: Chooses whom.
     """
 
@@ -41,6 +42,7 @@ class Mutation:
     delete: int = 0
     tag: int = 0
     count: int = 0
+    drop: int = 0
     seed: int = 0
 
     @classmethod
@@ -52,6 +54,8 @@ class Mutation:
         numbers = [value for name, value in given.items() if name != "audience"]
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("the numbers of a mutation are whole, from 0")
+        if given.get("drop") and not given.get("audience"):
+            raise ValueError("drop needs an audience")
         return cls(**given)
 
 
@@ -74,6 +78,8 @@ def mutate(world: World, mutation: Mutation) -> dict[str, list[dict[str, str]]]:
             if (member := act(audiences, among, chance)) is not None:
                 shown = {field: member[field] for field in ("list_id", "contact_id", "id")}
                 done.setdefault(name, []).append(shown)
+    if mutation.drop:
+        del lists[mutation.audience]
     return done
 
 
