@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tieline.contract import ProviderUnavailableError, RequestRejectedError
+from tieline.contract import ANSWER_TOO_SLOW, ProviderUnavailableError, RequestRejectedError
 from tieline.transport import HttpTransport, Limits
 
 
@@ -118,6 +118,22 @@ def test_a_slow_drip_is_cut_by_the_total_deadline(part):
         began = time.monotonic()
         refused(url, deadline_s=1)
         assert time.monotonic() - began < 2
+
+
+def test_an_answer_that_comes_too_late_is_told_from_none_at_all():
+    def say_nothing(connection):
+        read_request(connection)
+        time.sleep(1)
+
+    for talk, slug in ((say_nothing, ANSWER_TOO_SLOW), (hang_up, "provider-unavailable")):
+        with serving(talk) as (url, _), transport(url, deadline_s=0.3) as way:
+            with pytest.raises(ProviderUnavailableError) as caught:
+                way.send("GET", url, headers={})
+            assert caught.value.slug == slug
+
+
+def hang_up(connection):
+    read_request(connection)
 
 
 def test_a_body_over_the_cap_is_refused():

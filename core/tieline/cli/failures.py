@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from tieline.contract.errors import (
+    ANSWER_TOO_SLOW,
     NeedsReauthError,
     PermissionDeniedError,
     RetryLaterError,
@@ -62,6 +63,7 @@ _FAILED_RUN = {
     "provider-unavailable": 5,
     "retry-later": 5,
     "answer-malformed": 5,
+    ANSWER_TOO_SLOW: 5,
     "deletes-held": 6,
     "plugin-broken": 7,
     "seal-broken": 7,

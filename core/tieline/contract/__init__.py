@@ -27,6 +27,7 @@ from tieline.contract.declarations import (
     Write,
 )
 from tieline.contract.errors import (
+    ANSWER_TOO_SLOW,
     ConflictError,
     CursorExpiredError,
     InvalidRecordError,
@@ -91,6 +92,7 @@ from tieline.contract.values import (
 from tieline.contract.webhooks import Event, Hmac, PathSecret, Scheme, Webhooks
 
 __all__ = [
+    "ANSWER_TOO_SLOW",
     "CONTRACT_VERSION",
     "OBSERVERS",
     "OPTIONAL",

@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "ANSWER_TOO_SLOW",
     "ConflictError",
     "CursorExpiredError",
     "InvalidRecordError",
@@ -105,9 +106,17 @@ class RateLimitedError(RetryLaterError):
 
 
 class ProviderUnavailableError(RetryLaterError):
-    """No usable answer: unreachable, too slow, a 5xx, or not what was promised."""
+    """No usable answer: unreachable, too slow, a 5xx, or not what was promised.
+
+    Its ``slug`` is :data:`ANSWER_TOO_SLOW` where the request went out and its
+    answer did not come whole in time: asking for less may help.
+    """
 
     code = "provider-unavailable"
+
+
+ANSWER_TOO_SLOW = "answer-too-slow"
+"""Slug of a :class:`ProviderUnavailableError` after a time-out of the answer."""
 
 
 class OutcomeUnknownError(ProviderError):

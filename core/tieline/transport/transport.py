@@ -16,7 +16,12 @@ from urllib.parse import SplitResult, quote, urlsplit
 import httpcore
 import httpx
 
-from tieline.contract import ProviderUnavailableError, Reply, RequestRejectedError
+from tieline.contract import (
+    ANSWER_TOO_SLOW,
+    ProviderUnavailableError,
+    Reply,
+    RequestRejectedError,
+)
 from tieline.telemetry import get_logger, redact
 from tieline.transport.sockets import DeadlineBackend, deadline
 
@@ -203,8 +208,11 @@ class HttpTransport:
         except (*_HTTP_ERRORS, UnicodeError, ValueError) as error:
             seconds = time.monotonic() - began
             _log.info("call", **_described(call), error=type(error).__name__, seconds=seconds)
+            is_slow = isinstance(error, httpcore.ReadTimeout)
             raise ProviderUnavailableError(
-                f"{call.host} gave no answer: {_words(error)}", hint="tieline doctor"
+                f"{call.host} gave no answer: {_words(error)}",
+                hint="tieline doctor",
+                code=ANSWER_TOO_SLOW if is_slow else None,
             ) from None
         seconds = time.monotonic() - began
         _log.debug("call", **_described(call), status=answer.status, seconds=seconds)
