@@ -201,14 +201,14 @@ def test_times_that_are_none_are_nothing():
 def test_the_longest_cursor_is_within_the_contract():
     names = [f"{number:020d}" for number in range(60)]
     place = Place("2026-01-01T00:00:00+00:00", 10**6, "f" * 32, 9)
-    whole = walk._Walk(place, names, names, 2, place, place.since, names[:30], names[0])
+    whole = walk._Walk(1000, place, names, names, 2, place, place.since, names[:30], names[0])
     assert len(whole.page().next) <= 4096
     assert walk._Walk.read(whole.page().next).page().next == whole.page().next
 
 
 def test_a_thirty_first_audience_that_is_refused_ends_the_reading():
     names = [f"a{number}" for number in range(31)]
-    walked = walk._Walk(None, [names[30]], (), 0, None, "", names[:30], "")
+    walked = walk._Walk(1000, None, [names[30]], (), 0, None, "", names[:30], "")
     mailchimp, _ = api(None)
     with pytest.raises(Exception, match="a30") as caught:
         CONTACTS.page(mailchimp, PageParams(), walked.page().next)

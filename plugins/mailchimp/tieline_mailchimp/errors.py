@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tieline.contract import (
+    ANSWER_TOO_SLOW,
     NeedsReauthError,
     PermissionDeniedError,
     ProviderError,
@@ -78,7 +79,8 @@ def _meaning(
     if status in {403, 429}:
         return RateLimitedError(said, retry_after=wait)
     if status >= 500 or status < 400:  # below 400: a good status that was not what was promised
-        return ProviderUnavailableError(said, retry_after=wait)
+        code = ANSWER_TOO_SLOW if status == 504 else None  # its own limit is 120 s
+        return ProviderUnavailableError(said, retry_after=wait, code=code)
     if status == 404:
         return RecordNotFoundError(said)
     if status == 426:

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from tieline.contract import (
+    ANSWER_TOO_SLOW,
     Page,
     ProviderUnavailableError,
     RecordNotFoundError,
@@ -37,6 +38,7 @@ _MEMBERS = Sorted("members", "last_changed", 1000)
 _LEFT_OUT = ["_links", "members._links"]  # half of the page, and the same for ever
 _LISTED, _ARCHIVED, _CATCH_UP = range(3)
 _MOST_REFUSED = 30
+_SMALLEST = 100
 _NAME = re.compile(r"[0-9A-Za-z]{1,20}", re.ASCII)
 
 
@@ -44,6 +46,7 @@ class _Walk(NamedTuple):
     """What the cursor holds.
 
     Attributes:
+        size: Contacts on a page; half as many after each that was too slow.
         lists: Where the next audiences are; None: there are no more.
         queue: Audiences to read; the first is in work.
         border: Audiences that may come once more at ``lists``.
@@ -54,6 +57,7 @@ class _Walk(NamedTuple):
         second: The one of them that is there, and is read once more.
     """
 
+    size: int
     lists: Place | None = Place()
     queue: Sequence[str] = ()
     border: Sequence[str] = ()
@@ -65,9 +69,11 @@ class _Walk(NamedTuple):
 
     @classmethod
     def read(cls, cursor: str | None) -> _Walk:
-        lists, queue, border, part, place, *rest = json.loads(cursor) if cursor else cls()
-        lists, place = (Place(*each) if each else None for each in (lists, place))
-        return cls(lists, queue, border, part, place, *rest)
+        if cursor is None:
+            return cls(_MEMBERS.size)
+        walk = cls(*json.loads(cursor))
+        lists, place = (Place(*each) if each else None for each in (walk.lists, walk.place))
+        return walk._replace(lists=lists, place=place)
 
     def page(self, rows: Any = (), as_of: datetime | None = None) -> Page:
         """Make the page after which this is how things stand."""
@@ -121,11 +127,16 @@ def _read_contacts(api: MailchimpApi, walk: _Walk, since: datetime | None, last:
     is_late = walk.part == _CATCH_UP
     start = earlier(walk.began, OVERLAP) if is_late else earlier(since, _EXCLUSIVE)
     asked: dict[str, Any] = {"status": "archived"} if walk.part == _ARCHIVED else {}
-    asked |= {"of": _MEMBERS, "at": walk.place or Place(start), "exclude_fields": _LEFT_OUT}
+    of = _MEMBERS._replace(size=walk.size)
+    asked |= {"of": of, "at": walk.place or Place(start), "exclude_fields": _LEFT_OUT}
     try:
         read = read_after(api, api.lists.get_list_members_info, walk.queue[0], **asked)
     except RecordNotFoundError as error:
         return _pass_over(walk, error)
+    except ProviderUnavailableError as error:
+        if error.slug != ANSWER_TOO_SLOW or walk.size <= _SMALLEST:
+            raise
+        return walk._replace(size=walk.size // 2).page()
     walk = walk._replace(place=read.place, began=walk.began or read.as_of.isoformat())
     if read.place is None:
         walk = walk._replace(part=walk.part + 1) if walk.part < last else walk.past()

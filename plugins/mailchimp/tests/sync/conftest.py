@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -107,6 +107,19 @@ class Bench:
         with self.engine.database.read() as transaction:
             return quarantined.list_quarantined(transaction, self.connection_id)
 
+    def beside(self, account: int) -> Bench:
+        """Connect another of the sandbox's accounts to the same installation."""
+        shown = self.http.get("/_sandbox/").json()["accounts"][account]
+        row = connect_api_key(
+            self.installation,
+            "mailchimp",
+            name=f"news-{account}",
+            key=Secret(shown["api_key"]),
+            base_url=str(self.http.base_url).rstrip("/"),
+            actor="test",
+        )
+        return replace(self, connection_id=row.id)
+
     def other_engine(self) -> Engine:
         """Make the engine of another process on the same database."""
         settings = self.engine.settings
@@ -133,13 +146,14 @@ def bench(server: Any, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Make benches: ``bench(contacts=500)``; the options are the sandbox's."""
     with ExitStack() as stack:
 
-        def make(**options: Any) -> Bench:
+        def make(*, deadline_s: float = 30, **options: Any) -> Bench:
             url = server(**options)
             home = tmp_path / "home"
             environ = {
                 "TIELINE_HOME": str(home),
                 "TIELINE_DATABASE_URL": f"sqlite:///{tmp_path / 'tieline.db'}",
                 "TIELINE_REDIS_URL": "redis://127.0.0.1:1",  # nothing listens: no bell is rung
+                "TIELINE_HTTP_DEADLINE_S": str(deadline_s),
             }
             clock = ManualClock(START)
             installation = Installation(

@@ -154,6 +154,48 @@ def test_what_was_deleted_for_good_shows_by_its_absence(bench: Make, in_step: An
     assert made.found(made.sync(mode="verify")) == {}
 
 
+def test_a_contact_that_was_deleted_and_is_there_again_is_a_record_again(
+    bench: Make, in_step: Any
+) -> None:
+    made = bench(audiences=1, contacts=30)
+    made.sync()
+    key, record = next(iter(made.payloads().items()))
+    [audience] = made.audiences()
+    made.order("contacts", {"audience": audience, "find": record["id"], "remove": True})
+    made.sync(mode="full")
+    assert key not in made.payloads()
+    again = {"email_address": record["email_address"]}
+    made.order("contacts", {"audience": audience, "add": again})
+    assert made.sync().mode == "incremental"
+    assert made.payloads()[key]["email_address"] == record["email_address"]
+    in_step(made)
+
+
+def test_two_accounts_in_one_process_keep_their_contacts_apart(bench: Make, in_step: Any) -> None:
+    made = bench(contacts=30)
+    other = made.beside(1)
+    for one in (made, other):
+        one.sync()
+    made.mutate(account=1, update=5)
+    assert [one.sync().counts.updated for one in (made, other)] == [0, 5]
+    assert not set(made.payloads()) & set(other.payloads())
+    in_step(made)
+    assert len(other.payloads()) == 30
+
+
+def test_a_full_run_takes_nothing_that_an_index_still_hides_for_deleted(
+    bench: Make, in_step: Any
+) -> None:
+    made = bench(contacts=60, lag_s=90)
+    made.sync()
+    for seed in range(3):
+        made.mutate(unarchive=2, archive=3, rename=2, update=4, seed=seed)
+        assert made.sync(mode="full").counts.deleted == 0
+    made.move(120)
+    made.sync()
+    in_step(made)
+
+
 def test_counters_and_ratings_make_no_change(bench: Make) -> None:
     made = bench(contacts=60)
     made.sync()

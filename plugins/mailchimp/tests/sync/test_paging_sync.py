@@ -213,6 +213,36 @@ def test_a_bad_moment_costs_a_repetition(bench: Make, in_step: Any, case: str) -
     in_step(made)
 
 
+SLOW = {
+    "a time-out": {"kind": "delay", "seconds": 2},
+    "a gateway's": {"kind": "status", "status": 504, "body": "<h1>Gateway Time-out</h1>"},
+}
+
+
+@pytest.mark.parametrize("case", SLOW)
+def test_a_page_that_is_too_slow_is_asked_for_in_halves(
+    bench: Make, in_step: Any, case: str
+) -> None:
+    made = bench(audiences=2, contacts=60, deadline_s=1)
+    fault = SLOW[case] | {"path": "/3.0/lists/*", "query": "count=1000", "times": 0}
+    made.order("faults", [fault, fault | {"query": "count=500"}])
+    assert made.sync().state == "succeeded"
+    in_step(made)
+    counts = [query["count"] for _, query in made.asked() if "offset" in query]
+    assert counts.count("250") == 3 * 2  # those that timed out are logged when they are answered
+    assert counts.count("1000") <= counts.count("500") + 1 <= 2
+
+
+def test_a_page_that_is_too_slow_however_small_puts_the_run_off(bench: Make) -> None:
+    made = bench(audiences=1, contacts=60)
+    fault = SLOW["a gateway's"] | {"path": "/3.0/lists/*", "times": 0}
+    made.order("faults", [fault])
+    run = made.sync()
+    assert (run.state, run.error_code) == ("retrying", "answer-too-slow")
+    counts = [query["count"] for _, query in made.asked() if "offset" in query]
+    assert counts == ["60", "1000", "500", "250", "125", *["62"] * 5]
+
+
 @pytest.mark.usefixtures("small_pages")
 def test_a_right_that_is_missing_fails_the_run_and_deletes_nothing(bench: Make) -> None:
     made = bench(audiences=2, contacts=40)
