@@ -169,6 +169,14 @@ PLACES = {
 }
 
 
+@pytest.mark.parametrize("total", [0, 3, 9])
+def test_a_count_that_is_too_low_does_not_end_a_list(total: int):
+    mailchimp, _ = api({"members": rows(A, A, B), "total_items": total})
+    of = Sorted("members", "last_changed", 3)
+    call = mailchimp.lists.get_list_members_info
+    assert read_after(mailchimp, call, "l", of=of, at=Place()).place == Place(BEFORE_B)
+
+
 @pytest.mark.parametrize("case", PLACES)
 def test_a_page_tells_where_the_next_begins(case: str):
     at, found, total, following = PLACES[case]

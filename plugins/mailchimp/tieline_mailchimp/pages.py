@@ -88,18 +88,18 @@ def read_after(
     if type(total := body.get("total_items")) is not int:
         raise ProviderUnavailableError("a page has no total_items", code="answer-malformed")
     when = as_of(reply) or datetime.now(UTC) - timedelta(seconds=reply.seconds)
-    return Read(rows, _following(at, rows, total, of.by), when)
+    return Read(rows, _following(at, rows, total, of), when)
 
 
-def _following(at: Place, rows: list[Record], total: int, by: str) -> Place | None:
+def _following(at: Place, rows: list[Record], total: int, of: Sorted) -> Place | None:
     end = at.offset + len(rows)
     if at.offset and (not rows or _text(rows[0], "id") != at.last):
         if at.again >= _MOST_MOVES:
             raise CursorExpiredError("the rows of one second keep changing places")
         return Place(at.since, again=at.again + 1)
-    if end >= total:
+    if end >= total and len(rows) < of.size:  # of a full page, no count is taken for the end
         return None
-    times = [_text(row, by) for row in rows]
+    times = [_text(row, of.by) for row in rows]
     if times and times == sorted(times):  # else nothing is known of the rows to come
         since = earlier(times[-1], _STEP)
         if since > at.since:
