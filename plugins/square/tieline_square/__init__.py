@@ -25,19 +25,17 @@ from tieline.contract import (
     Transport,
     hookimpl,
 )
+from tieline_square.catalog import CATALOG
 from tieline_square.client import API_VERSION, SquareApi, identify
+from tieline_square.customers import CUSTOMERS
 from tieline_square.errors import classify
+from tieline_square.orders import ORDERS
+from tieline_square.payments import PAYMENTS
 
 __all__: list[str] = []
 
 _CONSOLE = "https://developer.squareup.com/apps"
-_READING = (
-    "MERCHANT_PROFILE_READ",
-    "CUSTOMERS_READ",
-    "ORDERS_READ",
-    "ITEMS_READ",
-    "PAYMENTS_READ",
-)
+_RIGHTS = "MERCHANT_PROFILE_READ CUSTOMERS_READ ORDERS_READ ITEMS_READ PAYMENTS_READ"
 
 
 @hookimpl
@@ -72,8 +70,8 @@ def tieline_client(
 
 @hookimpl
 def tieline_entities() -> list[Entity]:
-    """List what can be kept in step: nothing yet."""
-    return []
+    """List what can be kept in step."""
+    return [CUSTOMERS, ORDERS, CATALOG, PAYMENTS]
 
 
 @hookimpl
@@ -112,7 +110,7 @@ _OAUTH = OAuth2(
     identify=identify,
     authorize_url="/oauth2/authorize",
     token_url="/oauth2/token",  # noqa: S106 - an address
-    scopes=_READING,
+    scopes=tuple(_RIGHTS.split()),
     # The seller signs in, so that nobody grants the account that happens to be open.
     extra={"session": "false"},
     # With its secret an application gets a refresh token that stays and can be

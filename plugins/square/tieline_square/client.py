@@ -10,7 +10,8 @@ read as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import httpx
 from square.core.client_wrapper import SyncClientWrapper
@@ -23,15 +24,28 @@ from tieline.contract import (
     ProviderUnavailableError,
     RetryLaterError,
     Transport,
+    as_of,
 )
 from tieline_square.errors import read_answer
 
-__all__ = ["API_VERSION", "SquareApi", "identify"]
+__all__ = ["API_VERSION", "Answer", "SquareApi", "identify"]
 
 API_VERSION = "2026-09-16"
 
 # The SDK would ask three times by itself, POSTs included, asleep in between.
 _ONCE: Any = {"max_retries": 0}
+
+
+class Answer(NamedTuple):
+    """The answer of a call that succeeded.
+
+    Attributes:
+        body: A JSON object without ``errors``.
+        as_of: From when it is at the latest, by Square's clock; None: it did not say.
+    """
+
+    body: dict[str, Any]
+    as_of: datetime | None
 
 
 class SquareApi:
@@ -41,9 +55,14 @@ class SquareApi:
         base_url: Address of the API, without a trailing slash.
         credential: Its ``access_token`` is read at each request.
         transport: The only way to the network.
+
+    Attributes:
+        location_ids: The seller's locations in the order of their ids, as they
+            were last read; None: not read yet.
     """
 
     def __init__(self, base_url: str, credential: Credential, transport: Transport) -> None:
+        self.location_ids: tuple[str, ...] | None = None
         self._credential = credential
         self._http = SyncClientWrapper(
             token=self._token,
@@ -52,14 +71,14 @@ class SquareApi:
             httpx_client=httpx.Client(transport=_OnTransport(transport), trust_env=False),
         ).httpx_client
 
-    def call(
+    def ask(
         self,
         method: str,
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """Call the API once.
 
         Args:
@@ -67,9 +86,6 @@ class SquareApi:
             path: Such as ``/v2/merchants/me``, its ids quoted.
             query: Parameters; None and those that are None are left out.
             body: What is sent as JSON; None: nothing.
-
-        Returns:
-            The answer of a call that succeeded: a JSON object without ``errors``.
 
         Raises:
             ProviderError: Of the class that says what happens next.
@@ -81,7 +97,13 @@ class SquareApi:
             json=None if body is None else dict(body),
             request_options=_ONCE,
         )
-        return read_answer(answer.status_code, answer.headers, answer.content)
+        reply = answer.extensions["reply"]
+        has_cursor = "cursor" in {**(query or {}), **(body or {})}
+        return Answer(read_answer(reply, has_cursor=has_cursor), as_of(reply))
+
+    def call(self, method: str, path: str, **sent: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Call as :meth:`ask` does; return the body alone."""
+        return self.ask(method, path, **sent).body
 
     def _token(self) -> str:
         return self._credential["access_token"].reveal()
@@ -144,4 +166,6 @@ class _OnTransport(httpx.BaseTransport):
             request.method, str(request.url), headers=sent, content=request.read() or None
         )
         got = {name: text for name, text in reply.headers.items() if name not in _SPENT}
-        return httpx.Response(reply.status, headers=got, content=reply.content)
+        # Beside what the SDK looks at, the reply itself: it knows how long it took.
+        aside = {"reply": reply}
+        return httpx.Response(reply.status, headers=got, content=reply.content, extensions=aside)

@@ -24,6 +24,7 @@ from tieline.contract import (
     ProviderUnavailableError,
     RateLimitedError,
     RecordNotFoundError,
+    Reply,
     RequestRejectedError,
     parse_json,
     retry_after,
@@ -32,13 +33,12 @@ from tieline.contract import (
 __all__ = ["classify", "read_answer"]
 
 
-def read_answer(status: int, headers: Mapping[str, str], content: bytes) -> dict[str, Any]:
+def read_answer(reply: Reply, *, has_cursor: bool = False) -> dict[str, Any]:
     """Read the answer of a call.
 
     Args:
-        status: HTTP status.
-        headers: Names in any case.
-        content: The body, decompressed.
+        reply: The answer, whatever its status.
+        has_cursor: The call went on with a list that was good before.
 
     Returns:
         The JSON object of a call that succeeded.
@@ -47,19 +47,18 @@ def read_answer(status: int, headers: Mapping[str, str], content: bytes) -> dict
         ProviderError: It did not, or the body is not what was promised: a good
             status may come with ``errors``, with HTML or with nothing.
     """
-    is_good = 200 <= status < 300
+    is_good = 200 <= reply.status < 300
     try:
-        body = parse_json(content)
+        body = parse_json(reply.content)
     except ProviderError:
         if is_good:
             raise
         body = None
     if not is_good or (isinstance(body, dict) and body.get("errors")):
-        raise _meaning(status, headers, body)
+        raise _meaning(reply.status, reply.headers, body, has_cursor=has_cursor)
     if not isinstance(body, dict):
-        raise ProviderUnavailableError(
-            f"Square answered {status} with what is no JSON object", code="answer-malformed"
-        )
+        said = f"Square answered {reply.status} with what is no JSON object"
+        raise ProviderUnavailableError(said, code="answer-malformed")
     return body
 
 
@@ -74,35 +73,20 @@ def classify(error: Exception) -> ProviderError | None:
     return None
 
 
-_BY_CODE: Mapping[str, type[ProviderError]] = {
-    "ACCESS_TOKEN_EXPIRED": NeedsReauthError,
-    "ACCESS_TOKEN_REVOKED": NeedsReauthError,
-    "CLIENT_DISABLED": NeedsReauthError,
-    "UNAUTHORIZED": NeedsReauthError,
-    "service.not_authorized": NeedsReauthError,
-    "APPLICATION_DISABLED": PermissionDeniedError,
-    "FORBIDDEN": PermissionDeniedError,
-    "INSUFFICIENT_SCOPES": PermissionDeniedError,
-    "V1_ACCESS_TOKEN": PermissionDeniedError,
-    "V1_APPLICATION": PermissionDeniedError,
-    "INVALID_CURSOR": CursorExpiredError,
-    "NOT_FOUND": RecordNotFoundError,
-    "CONFLICT": ConflictError,
-    "IDEMPOTENCY_KEY_REUSED": ConflictError,
-    "VERSION_MISMATCH": ConflictError,
-    "GATEWAY_TIMEOUT": ProviderUnavailableError,
-    "INTERNAL_SERVER_ERROR": ProviderUnavailableError,
-    "REQUEST_TIMEOUT": ProviderUnavailableError,
-    "SERVICE_UNAVAILABLE": ProviderUnavailableError,
-    "TEMPORARY_ERROR": ProviderUnavailableError,
+# Codes of Square's, and statuses for codes that are not known.
+_KINDS = {
+    NeedsReauthError: "ACCESS_TOKEN_EXPIRED ACCESS_TOKEN_REVOKED CLIENT_DISABLED UNAUTHORIZED"
+    " service.not_authorized 401",
+    PermissionDeniedError: "APPLICATION_DISABLED FORBIDDEN INSUFFICIENT_SCOPES V1_ACCESS_TOKEN"
+    " V1_APPLICATION 403",
+    CursorExpiredError: "INVALID_CURSOR",
+    RecordNotFoundError: "NOT_FOUND 404",
+    ConflictError: "CONFLICT IDEMPOTENCY_KEY_REUSED VERSION_MISMATCH 409",
+    ProviderUnavailableError: "GATEWAY_TIMEOUT INTERNAL_SERVER_ERROR REQUEST_TIMEOUT"
+    " SERVICE_UNAVAILABLE TEMPORARY_ERROR 408",
 }
-
-_BY_STATUS: Mapping[int, type[ProviderError]] = {
-    401: NeedsReauthError,
-    403: PermissionDeniedError,
-    404: RecordNotFoundError,
-    408: ProviderUnavailableError,
-    409: ConflictError,
+_MEANINGS: Mapping[str, type[ProviderError]] = {
+    code: kind for kind, codes in _KINDS.items() for code in codes.split()
 }
 
 _HINTS = {
@@ -111,15 +95,19 @@ _HINTS = {
 }
 
 
-def _meaning(status: int, headers: Mapping[str, str], body: object) -> ProviderError:
+def _meaning(
+    status: int, headers: Mapping[str, str], body: object, *, has_cursor: bool = False
+) -> ProviderError:
     code, words = _said(body)
     said = f"Square answered {status}: {words or 'no error of its own form'}"
     if status == 429 or code == "RATE_LIMITED":
         return RateLimitedError(said, retry_after=retry_after(headers))
-    kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or RequestRejectedError
-    is_unsaid = status < 400 and code not in _BY_CODE
+    kind = _MEANINGS.get(code) or _MEANINGS.get(str(status)) or RequestRejectedError
+    is_unsaid = status < 400 and code not in _MEANINGS
     if status >= 500 or not code or is_unsaid or kind is ProviderUnavailableError:
         return ProviderUnavailableError(said, retry_after=retry_after(headers))
+    if has_cursor and code == "BAD_REQUEST":  # an old cursor's error, at times
+        kind = CursorExpiredError
     return kind(said, hint=_HINTS.get(code, ""))
 
 

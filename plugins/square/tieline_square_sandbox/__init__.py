@@ -3,7 +3,8 @@
 :func:`create_app` makes an ASGI application that answers as
 connect.squareupsandbox.com does: ``/oauth2/authorize``, ``/oauth2/token``,
 ``/oauth2/token/status``, ``/oauth2/revoke``, ``/v2/merchants``,
-``/v2/merchants/{id or me}`` and ``/v2/locations``. It imports neither Tieline,
+``/v2/merchants/{id or me}``, ``/v2/locations``, and lists, searches and single
+objects of customers, orders, the catalog and payments. It imports neither Tieline,
 nor its plugin, nor Square's SDK, so that a mistake has to be made twice to
 stay unseen.
 
@@ -20,6 +21,15 @@ Beside the API there is a control surface in plain JSON, without a key:
 
 ``GET /_sandbox/``
     Facts: sellers, seed, application id, clock, kinds of faults, rotations.
+``GET /_sandbox/truth?entity=NAME&account=INDEX``
+    What a sync has to end up with, as JSON lines ``{"id", "object"}``: what
+    lists show by now or will when their index has caught up. ``entity`` is
+    ``customers``, ``orders``, ``catalog`` or ``payments``; ``account`` 0 if left out.
+``POST /_sandbox/data``
+    ``{"entity", "account", "plant": [objects], "alter": {id: fields}, "remove":
+    [ids], "merge": [ids], "create": n, "update": n, "delete": n, "seed": s}``:
+    see :class:`~tieline_square_sandbox.changes.Order`. Answers ``{"created":
+    [ids], "updated": [ids], "deleted": [ids]}``.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status"}]}``: what was answered, in order. ``status`` 0:

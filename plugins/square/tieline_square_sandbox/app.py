@@ -7,6 +7,7 @@ import asyncio
 from tieline_square_sandbox.answers import Answer, RefusedError, not_found
 from tieline_square_sandbox.api import Api
 from tieline_square_sandbox.application import API_KEY, CLIENT_ID, CLIENT_SECRET, Application
+from tieline_square_sandbox.changes import Order, carry_out
 from tieline_square_sandbox.clock import Clock
 from tieline_square_sandbox.consent import CONSENTS, Consent, Orders
 from tieline_square_sandbox.control import Control
@@ -17,6 +18,7 @@ from tieline_square_sandbox.journal import Journal
 from tieline_square_sandbox.oracle import Oracle
 from tieline_square_sandbox.request import Request
 from tieline_square_sandbox.scopes import KNOWN
+from tieline_square_sandbox.shop import Shops, Stock
 from tieline_square_sandbox.tokens import TokenEndpoints
 from tieline_square_sandbox.world import World
 
@@ -36,6 +38,12 @@ def create_app(
     consent: str = "auto",
     api_key: str = API_KEY,
     now: float = 0.0,
+    customers: int = 120,
+    orders: int = 120,
+    items: int = 30,
+    locations: int = 0,
+    index_delay_s: float = 0.0,
+    odd_pages: int = 0,
 ) -> Sandbox:
     """Make a Square that lives in this process.
 
@@ -53,6 +61,12 @@ def create_app(
         consent: What sellers do: "auto" allows at once, "deny" denies, "page" asks.
         api_key: The developer's personal access token; it opens the first account. Empty: none.
         now: When the sandbox's clock starts, in seconds since the epoch; 0: the machine's time.
+        customers: How many each seller has, those that no list shows among them.
+        orders: How many each seller has, and as many payments.
+        items: How many items each seller's catalog has.
+        locations: How many each seller has; 0: one or two.
+        index_delay_s: After what time lists know of a change of a customer or a payment.
+        odd_pages: Every so many pages are empty although there is more; 0: none.
 
     Returns:
         An ASGI application. Applications share nothing.
@@ -62,7 +76,14 @@ def create_app(
     uris = tuple(uri.strip() for uri in redirect_uris.split(",") if uri.strip())
     application = Application(client_id=client_id, client_secret=client_secret, redirect_uris=uris)
     clock = Clock(now)
-    world = World(accounts=accounts, seed=seed)
+    world = World(accounts=accounts, seed=seed, locations=locations)
+    stock = Stock(
+        customers=customers,
+        orders=orders,
+        items=items,
+        delay_s=index_delay_s,
+        odd_pages=odd_pages,
+    )
     grants = Grants(clock, seed)
     if api_key:
         grants.add_personal(api_key, world.at(0).id, KNOWN)
@@ -70,6 +91,7 @@ def create_app(
         application=application,
         clock=clock,
         world=world,
+        shops=Shops(stock, clock),
         grants=grants,
         orders=Orders(consent=consent),
         latency_s=latency_ms / 1000,
@@ -85,6 +107,7 @@ class Sandbox:
         application: Application,
         clock: Clock,
         world: World,
+        shops: Shops,
         grants: Grants,
         orders: Orders,
         latency_s: float,
@@ -94,7 +117,9 @@ class Sandbox:
         self._faults = Faults()
         self._journal = Journal()
         self._oracle = Oracle(grants)
-        self._api = Api(world, grants)
+        self._world = world
+        self._shops = shops
+        self._api = Api(world, shops, grants)
         tokens = TokenEndpoints(application, grants)
         consent = Consent(application, grants, world, orders)
         self._oauth = {
@@ -107,6 +132,7 @@ class Sandbox:
         self._control = Control(
             application=application,
             world=world,
+            shops=shops,
             grants=grants,
             orders=orders,
             oracle=self._oracle,
@@ -155,6 +181,8 @@ class Sandbox:
         seconds = self._latency_s + (fired["delay"].seconds if "delay" in fired else 0)
         if seconds:
             await asyncio.sleep(seconds)
+        if "mutate" in fired:
+            carry_out(Order.read(fired["mutate"].order), self._world, self._shops)
         replacing = next((fired[kind] for kind in _REPLACING if kind in fired), None)
         told = replacing.instead() if replacing else None
         if replacing is None or replacing.executed:

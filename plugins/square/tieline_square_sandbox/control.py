@@ -12,6 +12,7 @@ import orjson
 
 from tieline_square_sandbox.answers import Answer, json_answer
 from tieline_square_sandbox.application import Application
+from tieline_square_sandbox.changes import Order, carry_out
 from tieline_square_sandbox.clock import Clock
 from tieline_square_sandbox.consent import CONSENTS, Orders
 from tieline_square_sandbox.faults import KINDS, Fault, Faults
@@ -20,6 +21,7 @@ from tieline_square_sandbox.journal import Journal
 from tieline_square_sandbox.oracle import Oracle
 from tieline_square_sandbox.request import Request, parameters
 from tieline_square_sandbox.scopes import DEFAULT, KNOWN
+from tieline_square_sandbox.shop import ENTITIES, Shops
 from tieline_square_sandbox.world import World
 
 __all__ = ["Control"]
@@ -36,6 +38,7 @@ class Control:
         *,
         application: Application,
         world: World,
+        shops: Shops,
         grants: Grants,
         orders: Orders,
         oracle: Oracle,
@@ -45,6 +48,7 @@ class Control:
     ) -> None:
         self._application = application
         self._world = world
+        self._shops = shops
         self._grants = grants
         self._orders = orders
         self._oracle = oracle
@@ -60,6 +64,7 @@ class Control:
         }
         self._writes: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
+            "data": lambda given: carry_out(Order.read(given), world, shops),
             "faults": self._script,
             "oauth": self._order,
         }
@@ -68,6 +73,8 @@ class Control:
         """Answer one request."""
         name = request.path.removeprefix("/_sandbox").strip("/")
         try:
+            if request.method == "GET" and name == "truth":
+                return self._truth(parameters(request.query))
             if request.method == "GET" and name in self._reads:
                 return json_answer(200, self._reads[name](parameters(request.query)))
             if request.method == "POST" and name in self._writes:
@@ -86,6 +93,14 @@ class Control:
             "fault_kinds": KINDS,
             "rotations": ROTATIONS,
         }
+
+    def _truth(self, asked: _Query) -> Answer:
+        """Write the live objects of a kind as JSON lines."""
+        seller = self._world.at(int(asked.get("account", "0")))
+        entity = _one_of(asked.get("entity"), ENTITIES, "entity")
+        found = self._shops.of(seller).live(entity)
+        lines = (orjson.dumps({"id": copy.id, "object": copy.value}) for copy in found)
+        return Answer(body=b"\n".join(lines), content_type=b"application/x-ndjson")
 
     def _time(self) -> dict[str, Any]:
         return {"now": self._clock.now(), "frozen": self._clock.is_frozen}

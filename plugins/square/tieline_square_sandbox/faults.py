@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import orjson
 
 from tieline_square_sandbox.answers import Answer, default_error, page
+from tieline_square_sandbox.changes import Order
 
 __all__ = ["KINDS", "Fault", "Faults", "FiredFaults"]
 
@@ -22,6 +23,7 @@ KINDS = {
     "drop": "close the connection without an answer",
     "slow": "send the body in `chunks` pieces over `seconds`",
     "delay": "wait for `seconds` before executing",
+    "mutate": "carry out `order`, as of POST /_sandbox/data, before executing",
 }
 """What can go wrong. Square's own 200 with errors is ``status`` 200 with such a ``body``."""
 
@@ -46,6 +48,7 @@ class Fault:
         headers: Further headers for ``status``, such as ``Retry-After``.
         seconds: For ``slow`` and ``delay``.
         chunks: For ``slow``.
+        order: For ``mutate``.
     """
 
     kind: str
@@ -60,6 +63,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 1.0
     chunks: int = 20
+    order: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, given: object) -> Fault:
@@ -82,6 +86,8 @@ class Fault:
             raise ValueError("nth and chunks start at 1, a status is between 100 and 599")
         if not all(isinstance(text, str) for text in self.headers.values()):
             raise ValueError("headers of a fault are texts")
+        if self.kind == "mutate":
+            Order.read(self.order)
 
     def matches(self, method: str, path: str, query: str) -> bool:
         """Whether a request is counted."""

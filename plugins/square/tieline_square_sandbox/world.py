@@ -45,6 +45,8 @@ _ADDRESSES = (
         "country": "JP",
     },
 )
+_OLDEST = ("Main", "Pop-up")
+_MOST_LOCATIONS = 100
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -77,13 +79,16 @@ class World:
     Args:
         accounts: How many.
         seed: Chooses ids and names.
+        locations: How many each has; 0: one or two.
     """
 
-    def __init__(self, *, accounts: int, seed: int) -> None:
+    def __init__(self, *, accounts: int, seed: int, locations: int = 0) -> None:
         if accounts < 1:
             raise ValueError("accounts: at least one")
+        if not 0 <= locations < _MOST_LOCATIONS:
+            raise ValueError(f"locations: from 0, fewer than {_MOST_LOCATIONS}")
         self.seed = seed
-        self.sellers = [_seller(seed, index) for index in range(accounts)]
+        self.sellers = [_seller(seed, index, locations) for index in range(accounts)]
         self._by_id = {seller.id: seller for seller in self.sellers}
 
     def find(self, merchant_id: str) -> Seller | None:
@@ -97,13 +102,14 @@ class World:
         return self.sellers[index]
 
 
-def _seller(seed: int, index: int) -> Seller:
+def _seller(seed: int, index: int, count: int) -> Seller:
     chance = Random(f"square:{seed}:{index}")  # noqa: S311 - the same sellers for the same seed
     merchant_id = _id("M", seed, index)
     country, currency, language, _ = _COUNTRIES[index % len(_COUNTRIES)]
     name = _NAMES[index] if index < len(_NAMES) else _name(chance, index)
     locations = [
-        _location(seed, index, number, merchant_id, name) for number in range(2 - index % 2)
+        _location(seed, index, number, merchant_id, name)
+        for number in range(count or 2 - index % 2)
     ]
     merchant = {
         "id": merchant_id,
@@ -125,18 +131,18 @@ def _location(
     country, currency, language, timezone = _COUNTRIES[index % len(_COUNTRIES)]
     return {
         "id": _id("L", seed, index * 100 + number),
-        "name": ("Main", "Pop-up")[number],
+        "name": _OLDEST[number] if number < len(_OLDEST) else f"Stall {number:02}",
         "address": _ADDRESSES[index % len(_ADDRESSES)],
         "timezone": timezone,
         "capabilities": ["CREDIT_CARD_PROCESSING"],
-        "status": ("ACTIVE", "INACTIVE")[number],
-        "created_at": f"202{1 + number}-01-04T08:00:00Z",
+        "status": ("ACTIVE", "INACTIVE")[number % 2],
+        "created_at": f"202{1 + number % 5}-01-04T08:00:00Z",
         "merchant_id": merchant_id,
         "country": country,
         "language_code": language,
         "currency": currency,
         "business_name": business,
-        "type": ("PHYSICAL", "MOBILE")[number],
+        "type": ("PHYSICAL", "MOBILE")[number % 2],
         "mcc": "5814",
     }
 

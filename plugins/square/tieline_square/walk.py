@@ -1,0 +1,233 @@
+"""How Square's lists are walked: all of them by a cursor, each with rules of its own.
+
+A cursor of Square's lives for about 15 minutes and belongs to one query of some
+of the locations. Ours holds it with what is needed to go on without it: where
+the walk stands, and the time that it has reached.
+
+Source: Square API reference, "Pagination", and the endpoints' own pages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from tieline.contract import (
+    Change,
+    CursorExpiredError,
+    FeedPage,
+    Page,
+    PageParams,
+    ProviderUnavailableError,
+    ReadRecord,
+    Record,
+    RecordNotFoundError,
+)
+from tieline_square.client import Answer, SquareApi
+
+__all__ = ["Query", "Walk", "changed_at", "read_locations", "reader", "rfc3339"]
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Query(NamedTuple):
+    """What one request asks for, before an endpoint writes it in its own way.
+
+    Attributes:
+        is_changes: Whether it is about the time of change, not of creation.
+        since: From then on; None: from the beginning.
+        until: Up to then; None: up to now. Some endpoints include it, some don't.
+        locations: Ids of the locations, where the endpoint wants them.
+        cursor: Square's; empty at the start.
+    """
+
+    is_changes: bool
+    since: datetime | None
+    until: datetime | None
+    locations: tuple[str, ...]
+    cursor: str
+
+    @property
+    def field(self) -> str:
+        """The field that the times are about."""
+        return "updated_at" if self.is_changes else "created_at"
+
+    @property
+    def filtered(self) -> dict[str, dict[str, dict[str, str]]]:
+        """The times as a search's ``filter``; empty without any."""
+        edges = {"start_at": self.since, "end_at": self.until}
+        bounds = {name: rfc3339(edge) for name, edge in edges.items() if edge}
+        return {"filter": {self.field: bounds}} if bounds else {}
+
+    @property
+    def place(self) -> dict[str, str]:
+        """The parameter that goes on with a walk; empty at the start."""
+        return {"cursor": self.cursor} if self.cursor else {}
+
+
+class _Mark(NamedTuple):
+    """Where a walk stands; as JSON it is the cursor that the engine keeps.
+
+    ``after`` is the last location that is done with, ``since`` the start of the
+    present query, ``reached`` the time of the last record.
+    """
+
+    after: str = ""
+    since: str = ""
+    until: str = ""
+    reached: str = ""
+    cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """A list, read page by page.
+
+    Attributes:
+        ask: Sends one request.
+        items: Field of the answer with the records; missing where there are none.
+        opening: The request that a walk begins with, and that dates its end: what
+            changes later comes with the next walk. None: it begins with a page.
+        locations: How many of the seller's locations a request names; 0: none.
+        sorts: Whether a walk of everything, and one of changes, is in the order of
+            its times, so that it can go on from there when the cursor has expired.
+    """
+
+    ask: Callable[[SquareApi, Query], Answer]
+    items: str
+    opening: Callable[[SquareApi], Answer] | None = None
+    locations: int = 0
+    sorts: tuple[bool, bool] = (True, True)
+
+    def page(self, api: SquareApi, params: PageParams, cursor: str | None) -> Page:
+        """Read one page of a window by time of creation."""
+        records, following, as_of = self._read(api, params, cursor, is_changes=False)
+        if end := params.window.end:  # Square may take it for part of the window
+            records = [
+                each for each in records if (_parsed(_at(each, "created_at")) or _LONG_AGO) < end
+            ]
+        return Page(records=records, next=following, as_of=as_of)
+
+    def changes(self, api: SquareApi, params: PageParams, cursor: str | None) -> FeedPage:
+        """Read one page of what was changed since a time."""
+        records, following, as_of = self._read(api, params, cursor, is_changes=True)
+        return FeedPage(changes=[_change(each) for each in records], next=following, as_of=as_of)
+
+    def _read(
+        self, api: SquareApi, params: PageParams, cursor: str | None, *, is_changes: bool
+    ) -> tuple[list[Record], str | None, datetime | None]:
+        start, end = rfc3339(params.window.start), rfc3339(params.window.end)
+        if cursor is None and self.opening and (self.locations or is_changes):
+            opened = self.opening(api)
+            until = rfc3339(opened.as_of) if is_changes else end
+            return [], json.dumps(_Mark(since=start, until=until)), opened.as_of
+        mark = _Mark(*json.loads(cursor)) if cursor else _Mark(since=start, until=end)
+        if self.locations and api.location_ids is None:  # another process opened this walk
+            read_locations(api)
+        ids = (api.location_ids or ()) if self.locations else ()
+        ahead = tuple(each for each in ids if each > mark.after)
+        if self.locations and not ahead:
+            return [], None, None
+        times, here = (_parsed(mark.since), _parsed(mark.until)), ahead[: self.locations]
+        query = Query(is_changes, *times, here, mark.cursor)
+        try:
+            answer = self.ask(api, query)
+        except CursorExpiredError:
+            if not self.sorts[is_changes] or mark.reached in {"", mark.since}:
+                raise
+            mark = mark._replace(since=mark.reached)
+            answer = self.ask(api, query._replace(since=_parsed(mark.since), cursor=""))
+        records, following = _page(answer.body, self.items)
+        if following:
+            reached = next(filter(None, (_at(each, query.field) for each in reversed(records))), "")
+            mark = mark._replace(cursor=following, reached=reached or mark.reached)
+        elif ahead[self.locations :]:
+            mark = _Mark(after=here[-1], since=start, until=mark.until)
+        else:
+            return records, None, answer.as_of
+        return records, json.dumps(mark), answer.as_of
+
+
+def read_locations(api: SquareApi) -> Answer:
+    """Read the seller's locations anew, the closed ones too: they have a history."""
+    answer = api.ask("GET", "/v2/locations")
+    found = [_at(each, "id") for each in _page(answer.body, "locations")[0]]
+    if not all(found):
+        raise _unexpected("a location has no id")
+    api.location_ids = tuple(sorted(found))
+    return answer
+
+
+def reader(path: str, item: str) -> ReadRecord:
+    """Make the step that reads one record by its id.
+
+    Args:
+        path: The path before the id.
+        item: Field of the answer with the record.
+    """
+
+    def get(api: SquareApi, key: str) -> Record | None:
+        try:
+            found = api.call("GET", f"{path}/{quote(key, safe='')}").get(item)
+        except RecordNotFoundError:
+            return None
+        if not isinstance(found, dict):
+            raise _unexpected(f"there is no object in {item!r}")
+        # A merged profile may be answered for by the one that it became part of.
+        is_it = found.get("id") == key and not found.get("is_deleted")
+        return found if is_it else None
+
+    return get
+
+
+def changed_at(record: Record) -> int:
+    """Order copies by ``updated_at``: microseconds since 1970; ValueError for no time."""
+    time = datetime.fromisoformat(record["updated_at"])
+    if time.tzinfo is None:
+        raise ValueError("updated_at has no time zone")
+    return int(time.timestamp() * 1_000_000)
+
+
+def rfc3339(time: datetime | None) -> str:
+    """Write a time as Square reads it, in UTC and no coarser than it is; empty for None."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z") if time else ""
+
+
+def _page(body: Mapping[str, Any], items: str) -> tuple[list[Any], str]:
+    """Find the records, which are missing where there are none, and Square's next cursor.
+
+    An empty page with a cursor is not the end; the SDK's own pager takes it for it.
+    """
+    records, cursor = body.get(items, []), body.get("cursor", "")
+    if not isinstance(records, list) or not isinstance(cursor, str):
+        raise _unexpected(f"{items!r} is no list, or 'cursor' no text")
+    return records, cursor
+
+
+def _change(record: Any) -> Change:
+    """Turn a listed record into a change; the engine quarantines one that is none."""
+    is_deleted = isinstance(record, dict) and record.get("is_deleted") is True
+    at = _parsed(_at(record, "updated_at")) or _LONG_AGO
+    return Change(key=_at(record, "id"), at=at, record=record or {}, is_deleted=is_deleted)
+
+
+def _at(record: Any, field: str) -> str:
+    value = record.get(field) if isinstance(record, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _parsed(text: str) -> datetime | None:
+    """Read a time of any precision and zone; None for what is none."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
+
+
+def _unexpected(what: str) -> ProviderUnavailableError:
+    return ProviderUnavailableError(f"the answer is no list page: {what}", code="answer-malformed")
