@@ -61,6 +61,18 @@ class Caller:
     def get(self, path: str, *, token: str = API_KEY, **query: Any) -> Reply:
         return self.ask("GET", path, query=urlencode(query), token=token)
 
+    def post(self, path: str, body: Any, *, token: str = API_KEY) -> Reply:
+        return self.ask("POST", path, body=orjson.dumps(body), token=token)
+
+    def data(self, entity: str, **given: Any) -> Any:
+        """Change what a seller has."""
+        return self.order("data", {"entity": entity} | given)
+
+    def truth(self, entity: str, **query: Any) -> dict[str, Any]:
+        """What a sync has to end up with: id to object."""
+        lines = self.get("/_sandbox/truth", entity=entity, **query).body.splitlines()
+        return {line["id"]: line["object"] for line in map(orjson.loads, lines)}
+
     def authorize(self, **given: str | None) -> Reply:
         """Open the permission page; None leaves a parameter out."""
         asked = {

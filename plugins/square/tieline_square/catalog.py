@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from operator import itemgetter
 
 from tieline.contract import Entity, Feed
 from tieline_square.client import Answer, SquareApi
@@ -47,7 +46,7 @@ CATALOG = Entity(
     ),
     page=_WALK.page,
     get=reader("/v2/catalog/object", "object"),
-    version=itemgetter("version"),
+    version=lambda record: record.get("version", 0),
     # No list can be bounded by time on both sides, so there are no windows.
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=5)),
     deletes="feed",

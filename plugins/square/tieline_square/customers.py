@@ -24,8 +24,8 @@ def _search(api: SquareApi, query: Query) -> Answer:
 def _version(record: Record) -> int:
     """Order copies by version, then by the second of change: segments move no version."""
     version = record.get("version", 0)
-    second = changed_at(record) // 1_000_000 - int(BEGINNING.timestamp())
-    if not 0 <= version < 1 << 32 or not 0 <= second < 1 << _SECONDS:
+    second = max(0, changed_at(record) // 1_000_000 - int(BEGINNING.timestamp()))
+    if not 0 <= version < 1 << 32 or second >= 1 << _SECONDS:
         raise ValueError("version or updated_at is out of range")
     return int(version) << _SECONDS | second
 

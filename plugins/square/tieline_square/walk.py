@@ -185,7 +185,9 @@ def reader(path: str, item: str) -> ReadRecord:
 
 
 def changed_at(record: Record) -> int:
-    """Order copies by ``updated_at``: microseconds since 1970; ValueError for no time."""
+    """Order copies by ``updated_at``: microseconds since 1970, 0 without; ValueError for none."""
+    if "updated_at" not in record:
+        return 0
     time = datetime.fromisoformat(record["updated_at"])
     if time.tzinfo is None:
         raise ValueError("updated_at has no time zone")

@@ -31,6 +31,7 @@ __all__ = ["ENTITIES", "Shop", "Shops", "Stock"]
 
 ENTITIES = ("customers", "orders", "catalog", "payments")
 _HISTORY = 3 * 365 * DAY
+_SECOND = 1_000_000
 _SAME_TIME = range(10, 140)
 """Numbers of objects that were all made at one instant: more than a page of them."""
 
@@ -109,8 +110,8 @@ class Shop:
         number = self._made[entity]
         self._made[entity] += 1
         if entity == "customers":
-            # What happened long ago took some milliseconds; what is new is of this instant.
-            value = make_customer(self._customer_id(number), number, at, at + 900_000 * is_old)
+            updated = at + _took(number) * is_old
+            value = make_customer(self._customer_id(number), number, at, updated)
             return [self.customers.put(value, is_indexed=is_old)]
         if entity == "catalog":
             values = make_item(f"TIE{self._tail}", number, self._currency, at)
@@ -185,11 +186,11 @@ class Shop:
 
     def _times(self, count: int) -> Iterable[int]:
         """Spread creations over three years, oldest first, some of them at one instant."""
-        began = (self.now() - _HISTORY) // 1000
-        step = (_HISTORY - DAY) // 1000 // max(count, 1)
+        began = (self.now() - _HISTORY) // _SECOND
+        step = (_HISTORY - DAY) // _SECOND // max(count, 1)
         for number in range(count):
             place = _SAME_TIME.start if number in _SAME_TIME else number
-            yield (began + place * step) * 1000
+            yield (began + place * step) * _SECOND
 
     def _customer_id(self, number: int) -> str:
         return f"TIECUSTOMER{self._tail}{number:09}"
@@ -203,8 +204,13 @@ class Shop:
             customer_id=self._customer_id(number % 40),
             currency=self._currency,
             created=at,
-            updated=at + 900_000 * is_old,
+            updated=at + _took(number) * is_old,
         )
+
+
+def _took(number: int) -> int:
+    """Say how long after its creation an old object changed, in microseconds."""
+    return 2 * _SECOND if number % 8 == 0 else 900_000
 
 
 class Shops:
