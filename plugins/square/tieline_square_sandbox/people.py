@@ -79,7 +79,7 @@ def make_customer(name: str, number: int, created: int, updated: int) -> Object:
 def alter_customer(value: Object, fields: Object, now: int) -> Object:
     """Change one. Membership of segments moves neither version nor time."""
     changed = value | fields
-    if not fields.keys() - {"segment_ids"}:
+    if fields.keys() == {"segment_ids"}:
         return changed
     version = value.get("version", 0) + 1
     return changed | {"version": version, "updated_at": write_time(now, version % 4)}

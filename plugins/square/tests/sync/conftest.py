@@ -16,7 +16,7 @@ from kit import START, entry_point
 from tieline.auth import Opener
 from tieline.clock import ManualClock
 from tieline.contract import Secret
-from tieline.engine import Engine, ask_run, help_run
+from tieline.engine import Engine, ask_run, help_run, sweep
 from tieline.registry import Registry
 from tieline.services.connect import connect_api_key
 from tieline.services.installation import Installation
@@ -103,7 +103,9 @@ class Seller:
     def stored(self, entity: str) -> dict[str, Any]:
         """What we have: id to payload."""
         with self.installation.database.read() as transaction:
-            rows = records.read_records(transaction, self.id, entity, limit=100_000)
+            rows = records.read_records(
+                transaction, self.id, entity, limit=100_000, with_deleted=False
+            )
         return {row.record_id: json.loads(row.payload) for row in rows}
 
     def ask(self, entity: str, mode: str = "incremental", **options: Any) -> str:
@@ -123,6 +125,10 @@ class Seller:
     def sync(self, entity: str, mode: str = "incremental", **options: Any) -> RunRow:
         """Run a sync to its end."""
         return self.help(self.ask(entity, mode, **options))
+
+    def tick(self) -> None:
+        """Let runs that rested be due again."""
+        sweep(self.engine)
 
     def verify(self, entity: str) -> Outcome:
         run = self.sync(entity, "verify")
