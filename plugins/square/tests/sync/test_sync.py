@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+
+from tieline.store import partitions
 
 ENTITIES = ("customers", "orders", "catalog", "payments")
 
@@ -204,3 +208,28 @@ def test_a_run_that_rests_for_an_hour_goes_on_from_the_time_that_it_had_reached(
     assert run.state == "succeeded"
     assert shop.is_in_step(entity)
     assert run.counts.seen < len(shop.truth(entity)) + had  # it did not begin anew
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_a_worker_that_has_to_leave_is_followed_by_another(seller, entity):
+    shop = seller(**LARGE[entity])
+    shop.fail({"kind": "delay", "path": PAGES[entity], "nth": 2, "seconds": 0.6})
+    stop, run_id = threading.Event(), shop.ask(entity)
+    timer = threading.Timer(0.3, stop.set)
+    timer.start()
+    assert shop.help(run_id, stop).state == "running"
+    timer.join()
+    assert shop.stored(entity)
+    run = shop.help(run_id)
+    assert (run.state, run.counts.created) == ("succeeded", len(shop.truth(entity)))
+    assert shop.is_in_step(entity)
+
+
+def test_customers_are_read_by_several_hands_in_windows_of_time(seller):
+    shop = seller(customers=3000, latency_ms=60)
+    run = shop.sync("customers")
+    with shop.installation.database.read() as transaction:
+        parts = partitions.list_partitions(transaction, run.id)
+    assert len(parts) > 1
+    assert run.counts.created == len(shop.truth("customers"))
+    assert shop.is_in_step("customers")
