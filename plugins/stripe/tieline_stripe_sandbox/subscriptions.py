@@ -135,6 +135,11 @@ class Subscriptions(Shelf):
         items = [self._item(index, number, now, chance) for number in range(count)]
         return {**fields, "items": _list_of(self.name(index), items)}
 
+    def pick(self, chance: Random) -> int | None:
+        """Choose one that is not over: nothing happens to the others any more."""
+        running = [index for index in range(len(self)) if not self.get(index)["ended_at"]]
+        return chance.choice(running) if running else None
+
     def remove(self, index: int, event: str | None) -> None:
         """Cancel: a subscription is never gone."""
         now = self.clock.second()
