@@ -8,7 +8,6 @@ never reaches it, and neither ``intuit-oauth`` nor ``requests_oauthlib`` runs.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from copy import copy
@@ -53,7 +52,7 @@ class QuickBooksApi(QuickBooks):  # type: ignore[misc]  # its base has no type h
 
     def __init__(self, base_url: str, credential: Credential, transport: Transport) -> None:
         self.api_url_v3 = f"{base_url}/v3"  # of this object: the SDK keeps it at the class
-        self.session: _Session | _Aside = _Session(credential, transport)
+        self.session = _Session(credential, transport)
         self._credential = credential
 
     @property
@@ -81,9 +80,10 @@ class QuickBooksApi(QuickBooks):  # type: ignore[misc]  # its base has no type h
             ProviderError: Of the class that says what happens next.
         """
         asking = copy(self)
-        asking.session = aside = _Aside(self.session)
+        asking.session = session = copy(self.session)
+        session.is_aside = True
         ask(asking)
-        return aside.reply
+        return session.reply
 
 
 def identify(api: QuickBooksApi) -> Account:
@@ -103,24 +103,27 @@ class _Answer:
     """What the SDK looks at of an answer that refuses nothing."""
 
     def __init__(self, reply: Reply) -> None:
-        self.reply = reply
+        self._content = reply.content
         self.status_code = reply.status
-        self.content = reply.content
 
     @property
     def text(self) -> str:
         """The body; the SDK parses it itself."""
-        return self.content.decode("utf-8", "surrogateescape")
-
-    def json(self) -> Any:
-        """Parse the body."""
-        return json.loads(self.text)
+        return self._content.decode("utf-8", "surrogateescape")
 
 
 class _Session:
-    """Sends what the SDK built, and judges the answer first."""
+    """Sends what the SDK built, and judges the answer first.
+
+    Attributes:
+        is_aside: Whether the answer is kept in ``reply``, and the SDK shown an
+            empty one: it would parse each page too.
+    """
+
+    reply: Reply
 
     def __init__(self, credential: Credential, transport: Transport) -> None:
+        self.is_aside = False
         self._credential = credential
         self._transport = transport
 
@@ -154,21 +157,7 @@ class _Session:
         error = refusal(reply)
         if error is not None:
             raise error
-        return _Answer(reply)
-
-
-class _Aside:
-    """Keeps the one answer, and shows the SDK an empty one: it would parse each page too."""
-
-    reply: Reply
-
-    def __init__(self, session: _Session | _Aside) -> None:
-        self._session = session
-
-    @property
-    def access_token(self) -> str:
-        return self._session.access_token
-
-    def request(self, *given: Any, **named: Any) -> _Answer:
-        self.reply = self._session.request(*given, **named).reply
-        return _Answer(replace(self.reply, content=b"{}"))
+        if not self.is_aside:
+            return _Answer(reply)
+        self.reply = reply
+        return _Answer(replace(reply, content=b"{}"))
