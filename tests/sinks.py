@@ -41,6 +41,9 @@ READING = {
     "keys check": "",
     "keys status": "",
     "limits show": "",
+    "outbox": "",
+    "outbox list": "--state done --state dropped --state held --state dead --state queued",
+    "outbox show": "{operation}",
     "providers": "",
     "providers list": "",
     "providers show": "{provider}",
@@ -70,7 +73,8 @@ CHANGING = {
     "limits reset", "limits reset-breaker", "limits set",
     "connect", "connections pause", "connections reauth", "connections remove",
     "connections resume", "connections rotate-key", "db upgrade", "dead drop", "dead retry", "demo",
-    "down", "init", "keys forget", "keys rotate", "records consumers drop",
+    "down", "init", "keys forget", "keys rotate", "outbox drop",
+    "outbox resolve", "outbox retry", "push", "records consumers drop",
     "records consumers reset", "records quarantine drop", "records quarantine retry", "sandbox",
     "schedules pause", "schedules remove", "schedules resume", "schedules set", "scheduler",
     "serve", "sync cancel", "sync run", "up", "verify", "views create", "views drop", "worker",
@@ -207,7 +211,12 @@ def _reading(site: Site) -> list[list[str]]:
                 {kind: each}
                 for each in connection.execute(text(f"SELECT id FROM {table}")).scalars()
             ]
-            for kind, table in (("run", "runs"), ("bad", "quarantine"), ("dead", "dead_letters"))
+            for kind, table in (
+                ("run", "runs"),
+                ("bad", "quarantine"),
+                ("dead", "dead_letters"),
+                ("operation", "operations"),
+            )
         }
     values["connection"] = [
         {"connection": name, "provider": provider, "entity": entity, "record": record}

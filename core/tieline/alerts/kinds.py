@@ -30,6 +30,7 @@ KINDS = {
     "consent-ends": Kind("warning"),
     "run-dead": Kind("error", is_once=True),
     "quarantine-share": Kind("error"),
+    "operations-wait": Kind("warning"),
     "webhooks-silent": Kind("warning"),
 }
 """Name to kind. Subjects: a limit's name; a connection's id; a run's id; ``connection/entity``."""

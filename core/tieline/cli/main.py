@@ -23,6 +23,8 @@ _TREE = {
     "connections": ("connections", "List connections; test, renew, pause, remove them."),
     "providers": ("providers", "List providers: what they can do, or what is wrong."),
     "sync": ("sync", "Run syncs, cancel them."),
+    "push": ("push", "Change records at a provider: create, update, delete."),
+    "outbox": ("outbox", "List changes that are not sent yet; settle those that wait for you."),
     "runs": ("runs", "List runs, show one with its log."),
     "records": ("records", "List, show, export and explain records; follow their changes."),
     "verify": ("verify", "Compare records with the provider; name what differs, or mend it."),
@@ -79,8 +81,8 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 needs
     authorisation, 5 the provider refuses for now, 6 conflict, 7 configuration
-    or schema wrong, 8 finished with quarantined records, 9 database, Redis or
-    worker away.
+    or schema wrong, 8 finished with quarantined records or with changes that
+    wait for a person, 9 database, Redis or worker away.
     """
 
 

@@ -24,7 +24,6 @@ from tieline.contract.declarations import (
     ReadRecord,
     Version,
     Windows,
-    Write,
 )
 from tieline.contract.errors import (
     ANSWER_TOO_SLOW,
@@ -90,6 +89,7 @@ from tieline.contract.values import (
     Window,
 )
 from tieline.contract.webhooks import Event, Hmac, PathSecret, Scheme, Webhooks
+from tieline.contract.writes import Operation, OperationKind, Outcome, SendBatch, SendOne, Write
 
 __all__ = [
     "ANSWER_TOO_SLOW",
@@ -131,8 +131,11 @@ __all__ = [
     "Number",
     "OAuth2",
     "Observation",
+    "Operation",
+    "OperationKind",
     "Order",
     "OrderState",
+    "Outcome",
     "OutcomeUnknownError",
     "Page",
     "PageParams",
@@ -158,6 +161,8 @@ __all__ = [
     "Revocation",
     "Scheme",
     "Secret",
+    "SendBatch",
+    "SendOne",
     "SettingsError",
     "Severity",
     "Shape",

@@ -18,6 +18,7 @@ from marshmallow import Schema
 
 from tieline.contract.shapes import Canonical, shapes_of
 from tieline.contract.values import Account, FeedPage, Page, PageParams, Record
+from tieline.contract.writes import Write
 
 __all__ = [
     "ApiKey",
@@ -39,7 +40,6 @@ __all__ = [
     "ReadRecord",
     "Version",
     "Windows",
-    "Write",
 ]
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -271,27 +271,6 @@ class Feed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Write:
-    """How records are changed at the provider; None: cannot be done.
-
-    Attributes:
-        create: ``(client, payload, idempotency_key) -> record``.
-        update: ``(client, key, payload, idempotency_key) -> record``.
-        delete: ``(client, key, idempotency_key) -> None``.
-        idempotency: How long the provider remembers a key; None: not at all.
-    """
-
-    create: Callable[..., Record] | None = None
-    update: Callable[..., Record] | None = None
-    delete: Callable[..., None] | None = None
-    idempotency: timedelta | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("create", "update", "delete"):
-            require_callable(getattr(self, name), f"Write.{name}", or_none=True)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Entity:
     """One kind of thing that can be kept in step.
 
@@ -360,6 +339,11 @@ class Entity:
             raise ValueError(f"Entity({self.name!r}).deletes: one of {get_args(Deletes)}")
         if odd := set(self.events.values()) - set(get_args(EventAction)):
             raise ValueError(f"Entity({self.name!r}).events: {odd} mean nothing")
+        if self.write and self.get is None and set(self.write.kinds) != {"create"}:
+            raise ValueError(
+                f"Entity({self.name!r}): updates and deletes need a get, to find out what became"
+                " of one whose answer was lost, and what somebody else changed"
+            )
         if self.deletes == "feed" and self.feed is None:
             raise ValueError(f"Entity({self.name!r}): deletes='feed' needs a feed")
         _ = self.shapes

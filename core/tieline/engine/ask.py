@@ -16,7 +16,7 @@ from tieline.store.database import Connection
 from tieline.store.rows import RunRow
 from tieline.telemetry import get_logger
 
-__all__ = ["Asked", "ask_run", "plan_run", "read_whole", "ring_for"]
+__all__ = ["Asked", "ask_run", "direction_of", "plan_run", "read_whole", "ring_for"]
 
 _log = get_logger(__name__)
 _MOST_TRIES = 20
@@ -86,7 +86,9 @@ def ask_run(
             ring_for(engine, run_id)
         with engine.database.read() as connection:
             if run_id is None:
-                run = runs.active_run(connection, connection_row.id, entity.name)
+                run = runs.active_run(
+                    connection, connection_row.id, entity.name, direction=direction_of(mode)
+                )
             else:
                 run = runs.get_run(connection, run_id)
         if run is not None:  # else the active one ended in the meantime: ask once more
@@ -122,6 +124,7 @@ def plan_run(
         connection_id=connection_row.id,
         entity=entity.name,
         mode=plan.mode,
+        direction=direction_of(plan.mode),
         reason=plan.reason,
         asked_by=asked_by,
         allow_deletes=allow_deletes,
@@ -145,6 +148,11 @@ def plan_run(
         detail=f"{plan.mode}: {plan.reason}" if plan.reason else plan.mode,
     )
     return run_id
+
+
+def direction_of(mode: str) -> str:
+    """Say which way the records go in a run of a mode."""
+    return "outbound" if mode == "push" else "inbound"
 
 
 def read_whole(engine: Engine, run: RunRow, *, mode: str, reason: str) -> None:

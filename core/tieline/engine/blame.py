@@ -15,12 +15,13 @@ __all__ = ["blamed"]
 
 
 @contextmanager
-def blamed(plugin: Plugin, entity: Entity) -> Iterator[None]:
+def blamed(plugin: Plugin, entity: Entity, *, is_write: bool = False) -> Iterator[None]:
     """Run a plugin's step; translate what the SDK raises, and name bugs.
 
     Args:
         plugin: Whose step it is.
         entity: What is read.
+        is_write: It is written.
 
     Raises:
         ProviderError: What the plugin's ``tieline_classify`` made of it; a
@@ -28,21 +29,24 @@ def blamed(plugin: Plugin, entity: Entity) -> Iterator[None]:
         PluginError: The step raised something that it did not explain; the
             message has file and line of the plugin.
     """
+    what = "writing" if is_write else "reading"
+    scope = entity.write.scope if is_write and entity.write else entity.scope
     try:
         with _classified(plugin):
             yield
     except PermissionDeniedError as error:
-        if not entity.scope:
+        if not scope:
             raise
+        again = "push" if is_write else "run the sync"
         raise PermissionDeniedError(
-            f"{error.message}; reading {entity.name} needs the right {entity.scope!r}",
-            hint=f"give the credential the right {entity.scope!r}, then run the sync again",
+            f"{error.message}; {what} {entity.name} needs the right {scope!r}",
+            hint=f"give the credential the right {scope!r}, then {again} again",
         ) from error
     except TielineError:
         raise
     except Exception as error:
         raise PluginError(
-            f"{plugin.found.distribution}: reading {entity.name} raised {type(error).__name__}"
+            f"{plugin.found.distribution}: {what} {entity.name} raised {type(error).__name__}"
             f" at {_place(error, plugin)}",
             hint=f"a bug of the plugin: tell its authors, or pin {plugin.found.distribution}",
         ) from error

@@ -13,6 +13,7 @@ from tieline.engine.fetch import WORTH_WAITING
 from tieline.engine.keeper import Either
 from tieline.engine.kit import Engine, this_worker
 from tieline.engine.pace import best_cut
+from tieline.engine.push import PushWork
 from tieline.engine.work import PartitionWork
 from tieline.errors import LeaseLost, StopRequested, WorkerLostError
 from tieline.failpoints import failpoint
@@ -146,8 +147,17 @@ class Crew:
 
     def _hand(
         self, partition: PartitionRow, stop: threading.Event, *, is_alone: bool
-    ) -> PartitionWork:
+    ) -> PartitionWork | PushWork:
         """Equip a hand; one among others needs no second thread to fetch ahead of it."""
+        if self.run.direction == "outbound":
+            return PushWork(
+                engine=self.engine,
+                opened=self.opened,
+                run=self.run,
+                entity=self.entity,
+                partition=partition,
+                stop=stop,
+            )
         return PartitionWork(
             engine=self.engine,
             opened=self.opened,

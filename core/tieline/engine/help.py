@@ -22,6 +22,7 @@ from tieline.engine.confirm import Confirmation
 from tieline.engine.crew import Crew
 from tieline.engine.finish import end, end_in, finish_if_done
 from tieline.engine.kit import Engine, this_worker
+from tieline.engine.outbox import ask_due_pushes
 from tieline.engine.work import Cancelled, CannotRead
 from tieline.errors import (
     DependencyError,
@@ -170,7 +171,9 @@ def _work(
             continue
         if run.mode == "verify":
             Confirmation(engine=engine, opened=opened, run=run, entity=entity, stop=stop).settle()
-        finish_if_done(engine, run, entity)
+        is_over = finish_if_done(engine, run, entity)
+        if is_over and run.direction == "outbound":
+            ask_due_pushes(engine)  # what was asked for while this one ended
         return
 
 

@@ -37,6 +37,11 @@ class LeaseKeeper:
         self.ended = threading.Event()
         self.reason: BaseException | None = None
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the lease was last known to be renewed."""
+        return time.monotonic() - self._renewed_at
+
     def moved(self, *, has_renewed: bool = False) -> None:
         """Note that the work goes on, and whether it renewed the lease itself."""
         self._moved_at = time.monotonic()
@@ -64,6 +69,7 @@ class LeaseKeeper:
                 continue
             try:
                 self._renew()
+                self._renewed_at = now
             except DependencyError:
                 continue  # the next time, or the lease lapses
             except BaseException as reason:  # noqa: BLE001 - the hand's own thread raises it

@@ -11,7 +11,7 @@ from tieline.store.connections import EntityState
 
 __all__ = ["MODES", "Part", "RunPlan", "is_out_of_reach", "make_plan"]
 
-MODES = ("incremental", "full", "window", "verify", "repair")
+MODES = ("incremental", "full", "window", "verify", "repair", "push")
 _SAFETY = timedelta(hours=1)
 
 Range = tuple[datetime | None, datetime | None]
@@ -22,7 +22,7 @@ class Part:
     """What one partition reads.
 
     Attributes:
-        source: ``list`` or ``feed``.
+        source: ``list`` or ``feed``; ``outbox`` where records are written.
         window: Start, included, and end, excluded.
     """
 
@@ -53,8 +53,8 @@ def make_plan(
     """Plan a run.
 
     Args:
-        mode: ``incremental``, ``full``, ``window``, ``verify`` or ``repair``.
-        entity: What is read.
+        mode: One of :data:`MODES`.
+        entity: What is read, or with ``push`` written.
         state: How far it is; None if it was never synced.
         window: For mode ``window``: what to read.
         now: Aware UTC.
@@ -62,6 +62,8 @@ def make_plan(
     Raises:
         RefusedError: A window was asked for, and the provider's list has none.
     """
+    if mode == "push":
+        return RunPlan(mode, "", Part("outbox"), may_split=False)
     may_split = entity.windows is not None and bool(entity.windows.order)
     if mode == "window":
         if entity.windows is None:

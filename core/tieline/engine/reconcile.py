@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tieline.engine.ask import ring_for
 from tieline.engine.kit import Engine
+from tieline.engine.outbox import ask_due_pushes
 from tieline.store import partitions, runs
 
 __all__ = ["mourn", "sweep"]
@@ -31,7 +32,7 @@ def mourn(engine: Engine, owner: str, *, has_died: bool = True) -> None:
 
 
 def sweep(engine: Engine) -> int:
-    """Ring for every run that is due and that nobody works on.
+    """Ring for every run that is due and that nobody works on, and ask for pushes that are due.
 
     Any number of processes may do this at once: a ring too many finds
     nothing to claim.
@@ -42,6 +43,7 @@ def sweep(engine: Engine) -> int:
     Raises:
         DependencyError: The database does not answer.
     """
+    asked = ask_due_pushes(engine)
     with engine.database.read() as connection:
         due = runs.due_runs(
             connection,
@@ -49,4 +51,4 @@ def sweep(engine: Engine) -> int:
             ring_again=_RING_AGAIN,
             lease=timedelta(seconds=engine.settings.lease_s),
         )
-    return sum(ring_for(engine, run_id) for run_id in due)
+    return asked + sum(ring_for(engine, run_id) for run_id in due)

@@ -21,7 +21,9 @@ __all__ = ["MARGIN_US", "Copy", "Known", "Order", "Verdict", "gone"]
 
 MARGIN_US = 2_000_000
 _SECOND_US = 1_000_000
-_FRESH = frozenset({"list", "get", "verify"})
+_FRESH = frozenset({"list", "get", "verify", "write"})
+_ANSWERS = frozenset({"get", "write"})
+"""Sources that answer to one request about one record."""
 
 
 class Copy(NamedTuple):
@@ -110,7 +112,7 @@ class Order:
         )
         if is_same:
             return Verdict.NOTE if self._is_later(known, copy) else Verdict.SAME
-        if copy.source == "get":
+        if copy.source == "get" or (copy.source == "write" and self.can_ask):
             return self._by_asking(known, copy, asked)
         if self.is_versioned:
             return self._by_version(known, copy)
@@ -120,7 +122,7 @@ class Order:
         """Whether a copy of what is known moves its rank; an unchanged list costs no write."""
         if self.is_versioned:  # a deletion's rank is a time, and would outrank all versions
             return False
-        return copy.rank > known.rank and (copy.source == "get" or not copy.is_fresh)
+        return copy.rank > known.rank and (copy.source in _ANSWERS or not copy.is_fresh)
 
     def _by_asking(self, known: Known, copy: Copy, asked: Known | None) -> Verdict:
         """An answer is newer than all that was known when it was asked for, and no more."""

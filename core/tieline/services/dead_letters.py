@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from tieline.engine.ask import plan_run, ring_for
+from tieline.engine.ask import direction_of, plan_run, ring_for
 from tieline.errors import NotFoundError, RefusedError
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
@@ -104,7 +104,9 @@ def retry_dead_letter(installation: Installation, letter_id: str, *, actor: str)
         run = (
             runs.get_run(transaction, run_id)
             if run_id is not None
-            else runs.active_run(transaction, row.id, entity.name)
+            else runs.active_run(
+                transaction, row.id, entity.name, direction=direction_of(dead.mode if dead else "")
+            )
         )
         if run is None:  # nothing is settled then
             raise RefusedError(

@@ -9,7 +9,7 @@ from tieline.contract import TielineError, Windows
 from tieline.engine.help import most_attempts
 from tieline.engine.pace import rest_in_pages
 from tieline.services.installation import Installation
-from tieline.store import connections, partitions, records
+from tieline.store import connections, operations, partitions, records
 from tieline.store.database import Connection
 from tieline.store.rows import PartitionRow, RunRow
 
@@ -26,7 +26,8 @@ class Progress:
     Attributes:
         seen: Records that its committed pages held.
         total: How many it will see, as far as can be told; None if nobody knows.
-        basis: What ``total`` rests on: ``last run``, how many records there are
+        basis: What ``total`` rests on: ``outbox``, how many operations are
+            still to be sent; ``last run``, how many records there are
             since everything was last read; ``density``, the rest of each
             window at the density of its last pages; None if there is no total.
         attempts: With how many attempts in a row that made no headway it fails.
@@ -67,6 +68,9 @@ def _windows(installation: Installation, run: RunRow) -> Windows | None:
 def _estimate(
     installation: Installation, transaction: Connection, run: RunRow, windows: Windows | None
 ) -> tuple[int | None, str | None]:
+    if run.direction == "outbound":
+        left = operations.count_unsent(transaction, run.connection_id, run.entity)
+        return run.counts.seen + left, "outbox"
     state = connections.read_entity_state(transaction, run.connection_id, run.entity)
     if run.mode in _WHOLE and state is not None and state.synced_until is not None:
         known = records.count_live(transaction, run.connection_id, run.entity)

@@ -33,6 +33,7 @@ __all__ = [
     "complete",
     "drop_all",
     "earliest_as_of",
+    "is_held",
     "last_list_read",
     "last_list_run",
     "read_partition",
@@ -228,6 +229,19 @@ RETURNING (SELECT cancel_requested_at IS NOT NULL FROM runs WHERE runs.id = run_
 _ADVANCE_POSTGRESQL = re.sub(r":(\w+)", r"%(\1)s", _ADVANCE)
 for _name in ("as_of", "reached_at"):
     _ADVANCE_POSTGRESQL = _ADVANCE_POSTGRESQL.replace(f"%({_name})s", f"%({_name})s::timestamptz")
+
+
+def is_held(connection: Connection, partition_id: str, *, fence: int) -> bool:
+    """Say whether a partition is held under a fence, and hold its row until the transaction ends.
+
+    A run that was paused or ended meanwhile has nothing that could be held.
+    """
+    result = connection.execute(
+        update(partitions)
+        .where(*_held(partition_id, fence), _RUN_IS_RUNNING)
+        .values(state="running")
+    )
+    return result.rowcount == 1
 
 
 def complete(connection: Connection, partition_id: str, *, fence: int) -> bool:

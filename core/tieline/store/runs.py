@@ -60,6 +60,7 @@ def add_run(
     mode: str,
     asked_by: str,
     now: datetime,
+    direction: str = "inbound",
     reason: str = "",
     allow_deletes: bool = False,
     may_split: bool = False,
@@ -78,7 +79,7 @@ def add_run(
             id=new_id("run"),
             connection_id=connection_id,
             entity=entity,
-            direction="inbound",
+            direction=direction,
             mode=mode,
             state="queued",
             asked_by=asked_by,
@@ -106,13 +107,15 @@ def get_run(connection: Connection, run_id: str) -> RunRow | None:
     return None if row is None else _with_live_counts(connection, [RunRow.of(dict(row))])[0]
 
 
-def active_run(connection: Connection, connection_id: str, entity: str) -> RunRow | None:
-    """Read the active inbound run of an entity, if there is one."""
+def active_run(
+    connection: Connection, connection_id: str, entity: str, *, direction: str = "inbound"
+) -> RunRow | None:
+    """Read the active run of an entity in a direction, if there is one."""
     found = connection.execute(
         _select().where(
             runs.c.connection_id == connection_id,
             runs.c.entity == entity,
-            runs.c.direction == "inbound",
+            runs.c.direction == direction,
             _IS_ACTIVE,
         )
     )

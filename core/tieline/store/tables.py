@@ -42,6 +42,7 @@ __all__ = [
     "findings",
     "grants",
     "metadata",
+    "operations",
     "partitions",
     "quarantine",
     "records",
@@ -53,7 +54,7 @@ __all__ = [
     "views",
 ]
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")
@@ -436,6 +437,56 @@ dead_letters = Table(
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
 )
 Index(None, dead_letters.c.created_at)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("number", Serial, nullable=False, autoincrement=True),
+    Column("id", Id, nullable=False),
+    Column("connection_id", Id, nullable=False),
+    Column("entity", Entity, nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("record_id", String(255)),
+    Column("payload", JsonValue, nullable=False),
+    Column("idempotency_key", String(40), nullable=False),
+    Column("policy", String(20), nullable=False),
+    Column("based_on", Text),
+    Column("state", String(10), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", UtcTime, nullable=False),
+    Column("sent_at", UtcTime),
+    Column("lease_owner", String(120)),
+    Column("lease_until", UtcTime),
+    Column("fence", BigInteger, nullable=False),
+    Column("run_id", Id),
+    Column("reason_code", String(60)),
+    Column("reason", Text),
+    Column("asked_by", String(80), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    PrimaryKeyConstraint("number"),
+    UniqueConstraint("id"),
+    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+_is_unfinished = text("finished_at IS NULL")
+Index(
+    "ix_operations_unfinished",
+    operations.c.connection_id,
+    operations.c.entity,
+    operations.c.record_id,
+    sqlite_where=_is_unfinished,
+    postgresql_where=_is_unfinished,
+)
+Index(
+    "ix_operations_next",
+    operations.c.connection_id,
+    operations.c.entity,
+    operations.c.attempts,
+    operations.c.number,
+    sqlite_where=_is_unfinished,
+    postgresql_where=_is_unfinished,
+)
 
 views = Table(
     "views",

@@ -7,7 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -170,12 +170,27 @@ class HttpTransport:
         """Take one of the retries of the run at hand; False if they are used up."""
         return all(gate.may_retry() for gate in self._gates)
 
+    @contextmanager
+    def guarded(self, check: Callable[[], None]) -> Iterator[None]:
+        """Have something looked at just before each request of this thread leaves.
+
+        A call may wait long for its turn; what held when it began to need not
+        hold any more. What ``check`` raises is raised, and nothing is sent.
+        """
+        self._here.check = check
+        try:
+            yield
+        finally:
+            self._here.check = None
+
     def close(self) -> None:
         """Close all sockets."""
         self._pool.close()
 
     def _pass(self, call: Call, url: str, headers: dict[str, str], content: bytes | None) -> Reply:
         with _all_passing(self._gates, call):
+            if (check := getattr(self._here, "check", None)) is not None:
+                check()
             reply: Reply | None = None
             try:
                 reply = self._exchange(call, url, headers, content)

@@ -60,7 +60,8 @@ def state_words(run: RunRow, progress: Progress | None) -> str:
     if run.state == "waiting":
         return "waiting (paused)" if run.error_code == PAUSED else "waiting (limit)"
     if run.state == "succeeded_with_quarantine":
-        return f"succeeded, {run.counts.quarantined} quarantined"
+        what = "wait for a person" if run.direction == "outbound" else "quarantined"
+        return f"succeeded, {run.counts.quarantined} {what}"
     return run.state
 
 
