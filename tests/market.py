@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from market_goods import Goods, new_goods
+
 APPLICATION = {"market_client_id": "market-app", "market_client_secret": "market-app-secret-1"}
 
 
@@ -28,6 +30,7 @@ class Market:
         before: Called with the path of every request, before it is looked at.
         calls: How often each path was asked.
         page_size: Records on a page.
+        goods: The lists that can be written, by name.
     """
 
     url: str = ""
@@ -37,6 +40,7 @@ class Market:
     before: Callable[[str], None] = lambda _path: None
     calls: Counter[str] = field(default_factory=Counter)
     page_size: int = 3
+    goods: dict[str, Goods] = field(default_factory=new_goods)
     lock: threading.Lock = field(default_factory=threading.Lock)
     _issued: int = 0
 
@@ -57,6 +61,9 @@ class Market:
             return 401, {"error": "the market does not know this credential"}
         if path == "/me":
             return 200, {"id": account, "name": f"Stall {account}"}
+        if path.startswith("/goods/"):
+            name, *rest = path.split("/")[2:]
+            return self.goods[name].answer(method, rest, query, body)
         keys = self.things.get(path.rpartition("/")[2], [])
         rest = [key for key in keys if key > query.get("after", "")]
         page, more = rest[: self.page_size], len(rest) > self.page_size
@@ -107,6 +114,9 @@ class _Requests(BaseHTTPRequestHandler):
             who = b64decode(who).decode()
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, said = self.market.answer(self.command, parts.path, query, who, body)
+        if status is None:  # the answer is lost on its way
+            self.close_connection = True
+            return
         data = json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
@@ -114,6 +124,12 @@ class _Requests(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_PATCH(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
         self.do_GET()
 
     def log_message(self, *_args) -> None:

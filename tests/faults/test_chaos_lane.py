@@ -26,6 +26,11 @@ SEED, KILLS = 11, 6
 NOT_IN_LAYER_1 = {
     "schedule.tick.before_commit": "layer 1 has no scheduler; test_scheduler_kills.py has",
     "schedule.tick.after_commit": "layer 1 has no scheduler; test_scheduler_kills.py has",
+    "push.claim.after_commit": "layer 1 sends nothing; test_push_kills.py does",
+    "push.send.before": "layer 1 sends nothing; test_push_kills.py does",
+    "push.send.after": "layer 1 sends nothing; test_push_kills.py does",
+    "push.end.before_commit": "layer 1 sends nothing; test_push_kills.py does",
+    "push.end.after_commit": "layer 1 sends nothing; test_push_kills.py does",
     "alert.deliver.before": "layer 1 tells nobody; test_alert_kills.py does",
     "alert.deliver.after": "layer 1 tells nobody; test_alert_kills.py does",
     "auth.refresh.before_call": "layer 1's provider has no tokens; test_refresh_races.py has",

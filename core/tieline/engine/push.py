@@ -169,15 +169,7 @@ class PushWork:
 
         def work(connection: Connection) -> None:
             for row in rows:
-                operations.end_operation(
-                    connection,
-                    row.id,
-                    fence=row.fence,
-                    state=row.state,
-                    now=self.engine.clock.now(),
-                    sent_at=row.sent_at,
-                    attempts=row.attempts - 1,
-                )
+                operations.give_back(connection, row, now=self.engine.clock.now())
 
         desk.transact(work)
 

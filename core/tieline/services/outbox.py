@@ -301,6 +301,7 @@ def _queue(
             idempotency_key=new_key(),
             sent_at=None,
             attempts=0,
+            turn=0,
             due_at=now,
             reason_code=None,
             reason=None,

@@ -40,6 +40,7 @@ __all__ = [
     "find_blocker",
     "followers",
     "get_operation",
+    "give_back",
     "list_operations",
     "next_due_at",
     "pushes_due",
@@ -55,6 +56,7 @@ WAITING_STATES = ("held", "dead")
 FINISHED_STATES = ("done", "dropped")
 """States of an operation that blocks nobody."""
 
+_TRIES_A_TURN = 3
 _earlier = operations.alias("earlier")
 _IS_BLOCKED = exists().where(
     _earlier.c.connection_id == operations.c.connection_id,
@@ -78,6 +80,7 @@ class OperationRow:
             sent, its answer was lost; ``held`` and ``dead``: a person is waited
             for; ``done``, ``dropped``.
         attempts: How often it was claimed.
+        turn: A third of that. Those of a lower turn are claimed first.
         due_at: It is not claimed before.
         sent_at: When its idempotency key was first claimed for sending; None: never.
         fence: Counts the claims; who has an old number may not end it.
@@ -97,6 +100,7 @@ class OperationRow:
     based_on: str | None
     state: str
     attempts: int
+    turn: int
     due_at: datetime
     sent_at: datetime | None
     lease_owner: str | None
@@ -155,6 +159,7 @@ def add_operation(
             based_on=based_on,
             state="queued",
             attempts=0,
+            turn=0,
             due_at=now,
             fence=0,
             asked_by=asked_by[:80],
@@ -225,8 +230,9 @@ def claim_operations(
 ) -> list[OperationRow]:
     """Take the next operations that may be sent, none twice of one record.
 
-    Those that were tried least come first: one that fails again and again
-    holds up its own record and no other.
+    One that failed is tried again before later ones, so that what became of it
+    is found out soon; every third time it lets all others go first. So one that
+    fails for ever, or kills its workers, holds up its own record and no other.
 
     Returns:
         The rows under a new fence, but with the ``state`` and ``sent_at`` with
@@ -237,7 +243,7 @@ def claim_operations(
         select(operations)
         .where(_of(connection_id, entity), _CAN_BE_SENT, operations.c.due_at <= now, ~_IS_BLOCKED)
         .where(operations.c.finished_at.is_(None))  # says nothing new, but names the index
-        .order_by(operations.c.attempts, operations.c.number)
+        .order_by(operations.c.turn, operations.c.number)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).mappings()
@@ -250,6 +256,7 @@ def claim_operations(
         .values(
             state="sending",
             attempts=operations.c.attempts + 1,
+            turn=(operations.c.attempts + 1) // _TRIES_A_TURN,
             fence=operations.c.fence + 1,
             lease_owner=owner,
             lease_until=lease_until,
@@ -261,7 +268,7 @@ def claim_operations(
     ).mappings()
     found_as = {row.number: {"state": row.state, "sent_at": row.sent_at} for row in before}
     rows = [OperationRow.of({**dict(row), **found_as[row["number"]]}) for row in claimed.all()]
-    return sorted(rows, key=lambda row: (row.attempts, row.number))
+    return sorted(rows, key=lambda row: (row.turn, row.number))
 
 
 def take_over(
@@ -377,6 +384,21 @@ def rekey(connection: Connection, operation: OperationRow, key: str, *, now: dat
         .values(idempotency_key=key, sent_at=now)
     )
     return result.rowcount == 1
+
+
+def give_back(connection: Connection, operation: OperationRow, *, now: datetime) -> None:
+    """Leave a claimed operation that was not sent as it was found."""
+    attempts = operation.attempts - 1
+    end_operation(
+        connection,
+        operation.id,
+        fence=operation.fence,
+        state=operation.state,
+        now=now,
+        sent_at=operation.sent_at,
+        attempts=attempts,
+        turn=attempts // _TRIES_A_TURN,
+    )
 
 
 def followers(connection: Connection, operation: OperationRow, key: str) -> list[OperationRow]:

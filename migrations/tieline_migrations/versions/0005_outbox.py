@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("based_on", sa.Text(), nullable=True),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("turn", sa.Integer(), nullable=False),
         sa.Column("due_at", UTC, nullable=False),
         sa.Column("sent_at", UTC, nullable=True),
         sa.Column("lease_owner", sa.String(length=120), nullable=True),
@@ -62,7 +63,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_operations_next",
         "operations",
-        ["connection_id", "entity", "attempts", "number"],
+        ["connection_id", "entity", "turn", "number"],
         sqlite_where=is_unfinished,
         postgresql_where=is_unfinished,
     )
