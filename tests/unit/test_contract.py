@@ -186,7 +186,8 @@ def webhooks(**given) -> Webhooks:
 def test_what_makes_sense_is_taken():
     assert provider(hosts=["https://files.example.com:8443"]).environments["live"]
     assert entity(schema=Loose(), deletes="feed", feed=feed()).directions == ("inbound",)
-    assert entity(write=Write()).directions == ("inbound", "outbound")
+    written = Write(schema=Schema(), create=print, find=print)
+    assert entity(write=written).directions == ("inbound", "outbound")
     assert [ApiKey(identify=identify).kind, Basic(identify=identify).kind, oauth().kind] == [
         "api_key",
         "basic",
