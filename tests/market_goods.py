@@ -18,7 +18,7 @@ class Goods:
     """One list.
 
     Attributes:
-        is_keyed: A create with a key that was seen is answered as the first was.
+        is_keyed: What comes with a key that was seen is answered as the first was.
         compares: A change has to name the version that it rests on.
         records: Key to record.
         log: Key, time and record or None of each change.
@@ -75,22 +75,24 @@ class Goods:
                 return LOST
             return answer
 
-    def _change(self, kind, key="", payload=None, ref="", requestid="", version=""):
-        if kind == "create" and self.is_keyed and requestid in self._answers:
+    def _change(self, kind, key="", payload=None, *, requestid="", **given):
+        """Change a record; a key that was seen gets the first answer, a refusal too."""
+        if self.is_keyed and requestid in self._answers:
             return self._answers[requestid]
-        payload = payload or {}
+        answer = self._changed(kind, key, payload or {}, **given)
+        self._answers[requestid] = answer
+        return answer
+
+    def _changed(self, kind, key, payload, ref="", version=""):
         if "!" in payload.get("name", ""):
             return 400, {"error": "Name: no exclamation marks, please"}
         if kind == "create":
             if payload["name"] in self.names():
                 return 409, {"error": f"Duplicate Name Exists: {payload['name']}"}
             self._made += 1
-            key = f"g{self._made:05d}"
-            record = {"id": key, "email": None, "version": 0, "ref": ref} | payload
-            answer = 200, self._keep(record)
-            self._answers[requestid] = answer
             self.done[kind, payload["name"]] += 1
-            return answer
+            record = {"id": f"g{self._made:05d}", "email": None, "version": 0, "ref": ref}
+            return 200, self._keep(record | payload)
         if key not in self.records:
             return 404, {"error": f"there is no {key}"}
         if self.compares and str(self.records[key]["version"]) != version:
