@@ -77,7 +77,7 @@ class Goods:
 
     def _change(self, kind, key="", payload=None, *, requestid="", **given):
         """Change a record; a key that was seen gets the first answer, a refusal too."""
-        if self.is_keyed and requestid in self._answers:
+        if self.is_keyed and requestid and requestid in self._answers:
             return self._answers[requestid]
         answer = self._changed(kind, key, payload or {}, **given)
         self._answers[requestid] = answer
@@ -136,5 +136,5 @@ def new_goods() -> dict[str, Goods]:
     return {
         "keyed": Goods(is_keyed=True, compares=True),
         "plain": Goods(),
-        "bulk": Goods(compares=True),
+        "bulk": Goods(is_keyed=True, compares=True),  # but it ignores the keys in a batch
     }

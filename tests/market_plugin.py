@@ -200,6 +200,7 @@ GOODS = [
     goods(
         "bulk",
         find=partial(find_good, "bulk"),
+        idempotency=timedelta(days=1),
         token=version_of,
         batch=partial(write_goods, "bulk"),
         batch_size=5,

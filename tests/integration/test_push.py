@@ -97,6 +97,22 @@ def test_a_change_that_makes_no_sense_is_refused_with_its_reason(stall, change, 
         stall.ask(change)
 
 
+def test_an_answer_is_not_asked_for_again(stall):
+    stall.goods.put("a", name="ada")
+    stall.sync("full")
+    stall.push(update("a", name="Ada"))
+    assert stall.stored()["a"]["name"] == "Ada"
+    assert stall.market.calls["/goods/keyed/a"] == 1
+
+
+def test_what_is_finished_is_forgotten_after_a_month(stall):
+    [old] = stall.push(create("ada"))
+    stall.made.clock.move(31 * 24 * 3600)
+    [new] = stall.push(create("bob"))
+    assert all_ids(stall) == [new.id]
+    assert old.id != new.id
+
+
 # --- echoes --------------------------------------------------------------------------------------
 
 
@@ -320,8 +336,11 @@ def test_one_that_always_breaks_the_provider_is_held_in_the_end_and_holds_up_nob
 
     each.goods._change = change
     poison, good = each.ask(create("poison"), create("good"))
+    for _ in range(6):
+        each.work()
+        each.made.clock.move(60)
+    assert (each.state(poison).state, each.state(good).state) == ("unknown", "done")
     each.settle()
-    assert each.state(good).state == "done"
     held = each.state(poison)
     assert (held.state, held.reason_code) == ("held", "outcome-unknown")
     assert "oops" in held.reason

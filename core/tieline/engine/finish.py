@@ -10,7 +10,16 @@ from tieline.errors import RefusedError
 from tieline.failpoints import failpoint
 from tieline.records import rank_of
 from tieline.store import connections as connection_store
-from tieline.store import copies, findings, log, partitions, quarantined, runs, sightings
+from tieline.store import (
+    copies,
+    findings,
+    log,
+    operations,
+    partitions,
+    quarantined,
+    runs,
+    sightings,
+)
 from tieline.store import records as record_store
 from tieline.store.database import Connection
 from tieline.store.rows import Counts, RunRow
@@ -106,6 +115,8 @@ def _note_success(engine: Engine, connection: Connection, run: RunRow) -> None:
     """Move the entity's cursor on, if the run read all that it passes over."""
     now = engine.clock.now()
     copies.drop_before(connection, run.connection_id, run.entity, now - _HISTORY)
+    if run.direction == "outbound":
+        operations.drop_finished(connection, run.connection_id, run.entity, now - _HISTORY)
     if run.mode in {"full", "incremental", "repair"}:
         connection_store.note_success(
             connection,

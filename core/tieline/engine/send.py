@@ -89,8 +89,9 @@ def settled_from(write: Write, kind: str, sent_at: datetime | None, now: datetim
 
 
 def _is_remembered(write: Write, sent_at: datetime | None, now: datetime) -> bool:
-    """Say whether the provider knows an idempotency key if it ever saw it."""
-    if write.idempotency is None:
+    """Say whether the provider knows a create's idempotency key if it ever got that create."""
+    may_have_shared = write.batch is not None and "create" in write.batch_kinds
+    if write.idempotency is None or (may_have_shared and not write.batch_remembers):
         return False
     return sent_at is None or now - sent_at < write.idempotency * _KEY_MARGIN
 
@@ -352,7 +353,7 @@ class Sender:
         if failed.fate != "unknown":
             return self._put_back(row, failed)
         ended = Ended(row=row, state="unknown", at=failed.at, code=failed.code, reason=failed.words)
-        if row.attempts >= _MOST_ATTEMPTS:
+        if row.state == "unknown" and row.attempts >= _MOST_ATTEMPTS:
             words = f"nobody knows whether one of {row.attempts} attempts did it: {failed.words}"
             return replace(ended, state="held", code="outcome-unknown", reason=words)
         is_lost = isinstance(failed.error, (RetryLaterError, OutcomeUnknownError))

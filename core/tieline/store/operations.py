@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    delete,
     exists,
     func,
     insert,
@@ -36,6 +37,7 @@ __all__ = [
     "claim_operations",
     "count_unsent",
     "count_waiting",
+    "drop_finished",
     "end_operation",
     "find_blocker",
     "followers",
@@ -431,6 +433,15 @@ def next_due_at(connection: Connection, connection_id: str, entity: str) -> date
         ~_IS_BLOCKED,
     )
     return connection.execute(statement).scalar()
+
+
+def drop_finished(
+    connection: Connection, connection_id: str, entity: str, before: datetime
+) -> None:
+    """Forget operations that were finished before a time."""
+    connection.execute(
+        delete(operations).where(_of(connection_id, entity), operations.c.finished_at < before)
+    )
 
 
 def count_unsent(connection: Connection, connection_id: str, entity: str) -> int:
