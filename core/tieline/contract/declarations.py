@@ -326,13 +326,7 @@ class Entity:
         if self.schema.unknown != "exclude":
             raise ValueError(f"Entity({self.name!r}).schema must have unknown = EXCLUDE")
         require_callable(self.page, f"Entity({self.name!r}).page")
-        if not callable(self.key) and (not isinstance(self.key, str) or not self.key):
-            raise ValueError(f"Entity({self.name!r}).key must name a field or be a function")
-        if isinstance(self.volatile, str) or not all(map(_is_path, self.volatile)):
-            raise ValueError(f"Entity({self.name!r}).volatile must be a list of dotted paths")
-        if self.key in self.volatile:
-            raise ValueError(f"Entity({self.name!r}).volatile must leave the key alone")
-        object.__setattr__(self, "volatile", tuple(self.volatile))
+        self._check_fields()
         for name in ("get", "version", "canonical"):
             require_callable(getattr(self, name), f"Entity({self.name!r}).{name}", or_none=True)
         if self.deletes not in get_args(Deletes):
@@ -347,6 +341,15 @@ class Entity:
         if self.deletes == "feed" and self.feed is None:
             raise ValueError(f"Entity({self.name!r}): deletes='feed' needs a feed")
         _ = self.shapes
+
+    def _check_fields(self) -> None:
+        if not callable(self.key) and (not isinstance(self.key, str) or not self.key):
+            raise ValueError(f"Entity({self.name!r}).key must name a field or be a function")
+        if isinstance(self.volatile, str) or not all(map(_is_path, self.volatile)):
+            raise ValueError(f"Entity({self.name!r}).volatile must be a list of dotted paths")
+        if self.key in self.volatile:
+            raise ValueError(f"Entity({self.name!r}).volatile must leave the key alone")
+        object.__setattr__(self, "volatile", tuple(self.volatile))
 
     @property
     def shapes(self) -> tuple[str, ...]:
