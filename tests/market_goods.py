@@ -20,6 +20,7 @@ class Goods:
     Attributes:
         is_keyed: What comes with a key that was seen is answered as the first was.
         compares: A change has to name the version that it rests on.
+        is_unique: No name is given twice. Else whatever is made twice is there twice.
         records: Key to record.
         log: Key, time and record or None of each change.
         lose: The answers to so many of the next writes are lost.
@@ -30,6 +31,7 @@ class Goods:
 
     is_keyed: bool = False
     compares: bool = False
+    is_unique: bool = False
     records: dict[str, dict] = field(default_factory=dict)
     log: list[tuple[str, float, dict | None]] = field(default_factory=list)
     lose: int = 0
@@ -87,7 +89,7 @@ class Goods:
         if "!" in payload.get("name", ""):
             return 400, {"error": "Name: no exclamation marks, please"}
         if kind == "create":
-            if payload["name"] in self.names():
+            if self.is_unique and payload["name"] in self.names():
                 return 409, {"error": f"Duplicate Name Exists: {payload['name']}"}
             self._made += 1
             self.done[kind, payload["name"]] += 1

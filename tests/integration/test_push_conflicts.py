@@ -248,12 +248,14 @@ def test_a_record_that_was_never_read_can_be_changed(stall):
     [("hold", "held"), ("local_wins", "held"), ("provider_wins", "dropped")],
 )
 def test_a_name_that_is_taken_is_told_in_the_provider_s_words(stall, policy, state):
+    stall.goods.is_unique = True
     [row] = stall.push(create("ada"), policy=policy)
     assert (row.state, row.reason) == (state, "Duplicate Name Exists: ada")
     assert len(stall.goods.records) == 1
 
 
 def test_a_create_whose_name_is_taken_can_be_given_another(stall):
+    stall.goods.is_unique = True
     [row] = stall.push(create("ada"))
     outbox.retry_operation(stall.made, row.id, payload={"name": "ada (2)"}, actor="test")
     stall.work()
