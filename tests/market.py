@@ -105,6 +105,7 @@ class Market:
 class _Requests(BaseHTTPRequestHandler):
     market: Market
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece: its second one would wait 40 ms for an ACK
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

@@ -99,10 +99,15 @@ class PushWork:
         writer = PageWriter(desk, self.run.connection_id, self.entity)
         desk.transact(self._take_over)
         try:
-            while not self._is_complete(desk):
-                claimed = desk.transact(self._claim)
-                failpoint("push.claim.after_commit")
-                self._send(desk, sender, writer, claimed)
+            while True:
+                self._check()
+                if self.stop.is_set():
+                    raise StopRequested
+                if claimed := desk.transact(self._claim):
+                    failpoint("push.claim.after_commit")
+                    self._send(desk, sender, writer, claimed)
+                elif self._is_complete(desk):
+                    return
         finally:
             self._flush(writer)
 
@@ -179,9 +184,6 @@ class PushWork:
         Raises:
             RetryLaterError: Something can be, but not yet.
         """
-        self._check()
-        if self.stop.is_set():
-            raise StopRequested
 
         def work(connection: Connection) -> datetime | None:
             due_at = operations.next_due_at(connection, self.run.connection_id, self.entity.name)

@@ -498,9 +498,9 @@ def pushes_due(
             or_(and_(_CAN_BE_SENT, operations.c.due_at <= now), is_abandoned),
             connections.c.state == "ok",
             connections.c.paused_at.is_(None),
-            ~_IS_BLOCKED,
             ~is_active,
             ~has_ended_badly,
+            ~_IS_BLOCKED,
         )
         .limit(limit)
     )
