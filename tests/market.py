@@ -28,6 +28,7 @@ class Market:
         grants: Refresh token to account.
         things: Name of the list to its records' keys.
         before: Called with the path of every request, before it is looked at.
+        after: Called with it when all is done and nothing is answered yet.
         calls: How often each path was asked.
         page_size: Records on a page.
         goods: The lists that can be written, by name.
@@ -38,6 +39,7 @@ class Market:
     grants: dict[str, str] = field(default_factory=dict)
     things: dict[str, list[str]] = field(default_factory=dict)
     before: Callable[[str], None] = lambda _path: None
+    after: Callable[[str], None] = lambda _path: None
     calls: Counter[str] = field(default_factory=Counter)
     page_size: int = 3
     goods: dict[str, Goods] = field(default_factory=new_goods)
@@ -115,6 +117,7 @@ class _Requests(BaseHTTPRequestHandler):
             who = b64decode(who).decode()
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, said = self.market.answer(self.command, parts.path, query, who, body)
+        self.market.after(parts.path)
         if status is None:  # the answer is lost on its way
             self.close_connection = True
             return

@@ -393,11 +393,11 @@ def test_a_worker_that_slept_past_its_lease_sends_nothing_more_and_ends_nothing(
     other = each.another()
 
     def sleep(path):
-        each.market.before = lambda _path: None
+        each.market.after = lambda _path: None
         each.made.clock.move(each.made.settings.lease_s + 1)
         each.work(other)
 
-    each.market.before = sleep
+    each.market.after = sleep
     each.work()
     other.database.close()
     each.settle()

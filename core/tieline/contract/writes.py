@@ -113,8 +113,9 @@ class Write:
             batch, too.
         find: ``(client, operation) -> Outcome``, or None if there is nothing:
             looks for what a create made, by our reference or a key of its own.
-        visible_after: How long after a request has ended what it did may not
-            show yet, in ``find`` or ``get``; it is not judged before.
+        visible_after: How long after we gave a request up the provider may
+            still be at work on it, or not yet show in ``find`` or ``get`` what
+            it did; nothing is judged, or sent again without a key, before.
         token: ``(record) -> text``: the version that the provider compares
             before it changes a record. None: it compares nothing, and the core
             reads the record just before and compares by itself.
