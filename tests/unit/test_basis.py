@@ -111,6 +111,14 @@ def test_parts_of_an_object_are_compared_one_by_one():
     assert judged("hold", {"a": {"zip": "2"}}, then, now) == "done"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "there", "is_same"),
+    [(True, 1, False), (0, False, False), (10, 10.0, True), ([1], [True], False), ({}, [], False)],
+)
+def test_true_is_not_one(wanted, there, is_same):
+    assert says_already(entity().write, {"a": {"b": wanted}}, {"a": {"b": there}}) is is_same
+
+
 def test_the_provider_s_way_of_writing_is_the_plugin_s_to_know():
     write = entity(matches=lambda payload, record: record["a"] == payload["a"].upper()).write
     assert says_already(write, {"a": "x"}, {"a": "X"})

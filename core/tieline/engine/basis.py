@@ -135,7 +135,7 @@ def says_already(write: Write, payload: Mapping[str, Any], record: Record) -> bo
     """Say whether a record is as a payload wants it."""
     if write.matches is not None:
         return write.matches(payload, record)
-    return in_shape_of(payload, record) == payload
+    return _is_same(in_shape_of(payload, record), payload)
 
 
 def in_shape_of(payload: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,6 +164,16 @@ def token_of(write: Write, record: Record) -> str | None:
         return None if write.token is None else str(write.token(record))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Compare without taking ``true`` for 1; 10 and 10.0 are the same to every provider."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        is_alike = one.keys() == other.keys()
+        return is_alike and all(_is_same(each, other[name]) for name, each in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def _at_odds(policy: Policy, *, newest: Judgement) -> Judgement:
