@@ -70,7 +70,16 @@ from tieline.contract.values import (
     Transport,
     Window,
 )
-from tieline.contract.webhooks import Event, Hmac, PathSecret, Scheme, Webhooks
+from tieline.contract.webhooks import (
+    STANDARD_WEBHOOKS,
+    EndpointOwner,
+    Event,
+    Hmac,
+    PathSecret,
+    Registration,
+    Scheme,
+    Webhooks,
+)
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -78,6 +87,7 @@ __all__ = [
     "OPTIONAL",
     "PROJECT",
     "REQUIRED",
+    "STANDARD_WEBHOOKS",
     "Account",
     "Alert",
     "ApiKey",
@@ -90,6 +100,7 @@ __all__ = [
     "CursorExpiredError",
     "Deletes",
     "Direction",
+    "EndpointOwner",
     "Entity",
     "Event",
     "EventAction",
@@ -119,6 +130,7 @@ __all__ = [
     "Record",
     "RecordNotFoundError",
     "RecordSchema",
+    "Registration",
     "Reply",
     "RequestRejectedError",
     "RetryLaterError",

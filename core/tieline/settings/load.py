@@ -53,6 +53,7 @@ class Settings:
     http_deadline_s: float
     token_deadline_s: float
     http_body_bytes: int
+    webhook_body_bytes: int
     read_ahead: int
     hands: int
     rate_limits: Mapping[str, str]
@@ -213,6 +214,7 @@ def _settings(loaded: dict[str, Any], environ: Mapping[str, str]) -> Settings:
         )
     loaded["home"] = _home(loaded["home"], environ)
     loaded["http_body_bytes"] = int(loaded.pop("http_body_mb") * 1_000_000)
+    loaded["webhook_body_bytes"] = int(loaded.pop("webhook_body_mb") * 1_000_000)
     loaded["allowed_base_urls"] = tuple(_words(loaded["allowed_base_urls"]))
     loaded["public_url"] = loaded["public_url"].rstrip("/")
     loaded["return_urls"] = tuple(_words(loaded["return_urls"]))
