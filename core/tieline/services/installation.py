@@ -214,6 +214,7 @@ class Installation:
             clock=self.clock,
             settings=self.settings,
             ring=self._ring,
+            ring_drain=self._ring_drain,
         )
 
     def _new_throttle(

@@ -179,6 +179,12 @@ def close_over(connection: Connection, now: datetime) -> list[str]:
             ),
         ),
         and_(
+            alerts.c.kind == "events-dead",
+            exists().where(
+                dead_letters.c.id == alerts.c.subject, dead_letters.c.settled_at.is_not(None)
+            ),
+        ),
+        and_(
             alerts.c.kind == "quarantine-share",
             exists().where(
                 entity_states.c.connection_id == alerts.c.connection_id,
