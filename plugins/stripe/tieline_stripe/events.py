@@ -122,5 +122,6 @@ WEBHOOKS = Webhooks(
         timestamp="t",
     ),
     parse=parse,
+    owners=("connection", "application"),
     types=tuple(f"customer.{verb}" for verb in _VERBS),
 )
