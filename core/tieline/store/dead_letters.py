@@ -22,6 +22,8 @@ __all__ = [
     "settle_dead_letter",
 ]
 
+_EVENTS = "events-"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
@@ -48,6 +50,16 @@ class DeadLetter:
     settled_how: str | None
     connection_name: str = ""
     provider: str = ""
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether it stands for events, all that died of its reason."""
+        return self.kind.startswith(_EVENTS)
+
+    @property
+    def dead_kind(self) -> str:
+        """By whose fault its events died: ``theirs`` or ``ours``."""
+        return self.kind.removeprefix(_EVENTS)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -126,7 +138,7 @@ def note_dead_events(
     Returns:
         The letter's id, and whether it is new.
     """
-    kind = f"events-{dead_kind}"
+    kind = _EVENTS + dead_kind
     present = connection.execute(
         select(dead_letters.c.id).where(
             dead_letters.c.kind == kind,

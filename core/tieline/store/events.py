@@ -15,13 +15,14 @@ from tieline.store.tables import connections, webhook_events
 __all__ = [
     "EventRow",
     "EventsWanted",
-    "connections_of",
+    "choose_events",
     "count_events",
     "drop_handled",
     "find_event",
     "forget_dead",
     "list_events",
     "replay_events",
+    "revive_dead",
 ]
 
 _EVENTS = webhook_events.c
@@ -146,51 +147,54 @@ def count_events(connection: Connection, wanted: EventsWanted) -> int:
     return connection.execute(statement).scalar_one()
 
 
-def connections_of(connection: Connection, wanted: EventsWanted) -> list[str]:
-    """Say whose events are meant."""
-    statement = select(_EVENTS.connection_id).where(*wanted.conditions()).distinct()
-    return sorted(connection.execute(statement).scalars())
-
-
-def replay_events(
-    connection: Connection, wanted: EventsWanted, *, now: datetime, after: int = 0, limit: int
-) -> tuple[int, int]:
-    """Have events handled once more; those that are pending are left as they are.
-
-    Args:
-        connection: Open transaction.
-        wanted: Which.
-        now: Aware UTC.
-        after: Begin after this place in the order of arrival.
-        limit: The most to take.
+def choose_events(
+    connection: Connection, wanted: EventsWanted, *, after: int, limit: int
+) -> list[tuple[int, str]]:
+    """Choose events that are not pending, after a place in the order of arrival.
 
     Returns:
-        How many, and the place of the last; 0 for none.
+        The place and the connection of each, in order.
     """
-    chosen = (
-        select(_EVENTS.seq)
+    statement = (
+        select(_EVENTS.seq, _EVENTS.connection_id)
         .where(*wanted.conditions(), _EVENTS.state != "pending", _EVENTS.seq > after)
         .order_by(_EVENTS.seq)
         .limit(limit)
     )
-    seqs = list(connection.execute(chosen).scalars())
-    if not seqs:
-        return 0, 0
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+def replay_events(connection: Connection, seqs: Sequence[int], *, now: datetime) -> int:
+    """Have events handled once more, but those that are pending; return how many."""
     result = connection.execute(
         update(webhook_events)
         .where(_EVENTS.seq.in_(seqs), _EVENTS.state != "pending")
-        .values(
-            state="pending",
-            attempts=0,
-            due_at=now,
-            handled_at=None,
-            error_code=None,
-            error_message=None,
-            dead_kind=None,
-            replays=_EVENTS.replays + 1,
-        )
+        .values(_anew(now))
     )
-    return result.rowcount, seqs[-1]
+    return result.rowcount
+
+
+def revive_dead(connection: Connection, wanted: EventsWanted, *, now: datetime) -> int:
+    """Have dead events handled once more; return how many there were."""
+    result = connection.execute(
+        update(webhook_events)
+        .where(*wanted.conditions(), _EVENTS.state == "dead")
+        .values(_anew(now))
+    )
+    return result.rowcount
+
+
+def _anew(now: datetime) -> dict[str, Any]:
+    return {
+        "state": "pending",
+        "attempts": 0,
+        "due_at": now,
+        "handled_at": None,
+        "error_code": None,
+        "error_message": None,
+        "dead_kind": None,
+        "replays": _EVENTS.replays + 1,
+    }
 
 
 def forget_dead(connection: Connection, wanted: EventsWanted, *, now: datetime) -> int:
