@@ -506,6 +506,8 @@ webhook_endpoints = Table(
     Column("remote_id", Text),
     Column("expects_every_s", BigInteger),
     Column("last_received_at", UtcTime),
+    Column("served_at", UtcTime),
+    Column("caught_up_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("id"),
@@ -568,6 +570,13 @@ Index(
     webhook_events.c.seq,
     sqlite_where=_is_pending,
     postgresql_where=_is_pending,
+)
+_is_handled = text("handled_at IS NOT NULL")
+Index(
+    "ix_webhook_events_handled",
+    webhook_events.c.handled_at,
+    sqlite_where=_is_handled,
+    postgresql_where=_is_handled,
 )
 _is_dead = text("state = 'dead'")
 Index(

@@ -28,6 +28,8 @@ def upgrade() -> None:
         sa.Column("remote_id", sa.Text(), nullable=True),
         sa.Column("expects_every_s", sa.BigInteger(), nullable=True),
         sa.Column("last_received_at", UTC, nullable=True),
+        sa.Column("served_at", UTC, nullable=True),
+        sa.Column("caught_up_at", UTC, nullable=True),
         sa.Column("created_at", UTC, nullable=False),
         sa.Column("updated_at", UTC, nullable=False),
         sa.ForeignKeyConstraint(
@@ -106,6 +108,14 @@ def upgrade() -> None:
         ["connection_id", "seq"],
         sqlite_where=is_pending,
         postgresql_where=is_pending,
+    )
+    is_handled = sa.text("handled_at IS NOT NULL")
+    op.create_index(
+        "ix_webhook_events_handled",
+        "webhook_events",
+        ["handled_at"],
+        sqlite_where=is_handled,
+        postgresql_where=is_handled,
     )
     op.create_index(
         "ix_webhook_events_dead",
