@@ -69,9 +69,8 @@ def get_event(installation: Installation, event_id: str) -> Shown:
     Raises:
         NotFoundError: There is none of that id.
     """
-    is_plausible = event_id.isascii() and event_id.isprintable() and len(event_id) <= 32
     with installation.database.read() as transaction:
-        found = store.find_event(transaction, event_id) if is_plausible else None
+        found = store.find_event(transaction, event_id) if _is_plausible(event_id) else None
     if found is None:
         raise _unknown(event_id)
     return Shown(row=found[0], body=found[1], headers=found[2])
@@ -150,6 +149,8 @@ def _replay_part(
 def _require_all(installation: Installation, wanted: EventsWanted) -> None:
     if not wanted.ids:
         return
+    if odd := [each for each in wanted.ids if not _is_plausible(each)]:
+        raise _unknown(odd[0])
     ids = EventsWanted(ids=wanted.ids)
     with installation.database.read() as transaction:
         found = {row.id for row in store.list_events(transaction, ids, limit=len(wanted.ids))}
@@ -157,7 +158,14 @@ def _require_all(installation: Installation, wanted: EventsWanted) -> None:
         raise _unknown(lost[0])
 
 
+def _is_plausible(event_id: str) -> bool:
+    return event_id.isascii() and event_id.isprintable() and len(event_id) <= 32
+
+
 def _of(installation: Installation, wanted: EventsWanted, connection: str | None) -> EventsWanted:
+    texts = (wanted.entity or "", wanted.endpoint_id or "", *wanted.types)
+    if not all(text.isprintable() for text in texts):
+        raise InvalidInputError("a name holds what no name holds", code="events-choice")
     if connection is None:
         return wanted
     return replace(wanted, connection_id=get_connection(installation, connection).id)

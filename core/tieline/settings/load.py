@@ -54,6 +54,7 @@ class Settings:
     token_deadline_s: float
     http_body_bytes: int
     webhook_body_bytes: int
+    webhook_keep_days: float
     read_ahead: int
     hands: int
     rate_limits: Mapping[str, str]

@@ -177,6 +177,12 @@ class SettingsSchema(Schema):
         low=0.01,
         high=64,
     )
+    webhook_keep_days = _number(
+        "Days for which an event stays in the inbox after it was handled, to be replayed.",
+        default=30,
+        low=1,
+        high=3650,
+    )
     read_ahead = fields.Integer(
         load_default=1,
         strict=False,
