@@ -127,3 +127,14 @@ def test_rings_that_nobody_heard_yet_are_one_job(shop):
     assert states(shop) == {"done": EVENTS}
     shop.installation.engine.ring_drain(connection_id(shop))
     assert shop.installation.doorbell.count_waiting() == 1
+
+
+def test_events_are_handled_while_the_only_worker_is_busy_with_a_run(shop):
+    keys = customers_of(shop)
+    run_id = shop.ask(mode="full")
+    shop.start("worker", TIELINE_FAILPOINTS="sync.fetch.before=sleep:15", **ALLOWED)
+    wait_until(lambda: shop.state_of(run_id).state == "running")
+    deliver(shop, keys[:20])
+    wait_until(lambda: states(shop) == {"done": 20}, seconds=12)
+    assert shop.state_of(run_id).state == "running"
+    assert shop.state_of(run_id).counts.requests == 0

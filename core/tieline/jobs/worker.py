@@ -22,6 +22,7 @@ from tieline.contract import TielineError
 from tieline.engine import mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
+from tieline.jobs.drainers import ForkedDrainer
 from tieline.jobs.messengers import ForkedMessenger
 from tieline.queue import DRAIN, HELP_RUN, Presence, WorkerSign
 from tieline.services.installation import Installation
@@ -62,11 +63,11 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
     _ = installation.engine, installation.redis
     installation.registry.list()  # imported once here, not in every work-horse
     functions.use(installation)
-    messenger = ForkedMessenger(installation)
+    messenger, drainer = ForkedMessenger(installation), ForkedDrainer(installation)
     backoff_s = _FIRST_BACKOFF_S
     patience_s = installation.settings.lease_s + _RING_AGAIN_S
     while True:
-        worker = _Worker(installation, queues, messenger)
+        worker = _Worker(installation, queues, messenger, drainer)
         began = time.monotonic()
         has_worked = False
         try:
@@ -115,13 +116,18 @@ class _Worker(RqWorker):
     """
 
     def __init__(
-        self, installation: Installation, queues: Sequence[str], messenger: ForkedMessenger
+        self,
+        installation: Installation,
+        queues: Sequence[str],
+        messenger: ForkedMessenger,
+        drainer: ForkedDrainer,
     ) -> None:
         self._installation = installation
         self._sweep_s = installation.settings.sweep_s
         self._presence = Presence(installation.redis)
         self._queues_named = tuple(queues)
         self._messenger = messenger
+        self._drainer = drainer
         self.was_stopped = False
         super().__init__(
             list(queues),
@@ -179,6 +185,7 @@ class _Worker(RqWorker):
         try:
             super().maintain_heartbeats(job, execution)
             self.sweep()
+            self._drainer.drain()
         except (RedisError, OSError, DependencyError) as error:
             _log.warning("heartbeat failed", reason=type(error).__name__)
 
