@@ -117,7 +117,7 @@ class Endpoints:
         place = provider, endpoint_id
         with self._reading:  # many wait for one, and it serves them all
             found = self._known.get(place)
-            if found and self._is_fresh(found) and (since is None or found.read_at >= since):
+            if found and self._is_fresh(found) and (since is None or found.read_at > since):
                 return found
             fresh = self._read(provider, endpoint_id)
             if len(self._known) >= _MOST_KNOWN:

@@ -202,15 +202,15 @@ def add_secret(
     *,
     kind: str,
     now: datetime,
+    secret_id: str | None = None,
     sealed: str | None = None,
     key_id: str | None = None,
     digest: str | None = None,
-) -> str:
-    """Add a secret to an endpoint; return its id."""
-    secret_id = new_id("whs")
+) -> None:
+    """Add a secret to an endpoint, sealed for ``secret_id`` or as its hash."""
     connection.execute(
         insert(webhook_secrets).values(
-            id=secret_id,
+            id=secret_id or new_id("whs"),
             endpoint_id=endpoint_id,
             kind=kind,
             sealed=sealed,
@@ -219,7 +219,6 @@ def add_secret(
             made_at=now,
         )
     )
-    return secret_id
 
 
 def read_secrets(connection: Connection, endpoint_id: str) -> list[SecretRow]:
