@@ -19,6 +19,7 @@ from tieline.contract import (
 )
 from tieline.engine import drain as draining
 from tieline.engine import drain_events
+from tieline.errors import PluginLoadError
 from tieline.records import PageWriter
 from tieline.services.connections import pause_connection, resume_connection
 from tieline.store import alerts, connections, dead_letters, drains, runs
@@ -314,7 +315,80 @@ def test_one_drain_at_a_time_has_a_connection(bench):
         assert not drains.hold(connection, bench.connection_id, fence=fence, lease_until=now)
 
 
-def test_a_drain_that_was_asleep_commits_nothing(bench, monkeypatch):
+def take_over(bench):
+    """Have another worker take the drain, after the lease of the one at work has lapsed."""
+    bench.clock.move(3600)
+    now = bench.clock.now()
+    with bench.database.write() as connection:
+        assert drains.claim(
+            connection,
+            bench.connection_id,
+            holder="another:1",
+            now=now,
+            lease_until=now + timedelta(seconds=60),
+        )
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        created("a", -5),
+        Told(type="row.touched", key="a", at=-5),
+        Told(type="row.touched", key="a", at=-5, entity="listed"),
+        Told(type="row.imagined", key="a", at=-5),
+        Told(type="row.touched", key="forbidden", at=-5),
+    ],
+    ids=["a snapshot", "a read", "a run", "an ignored one", "a dead one"],
+)
+def test_a_drain_that_was_asleep_commits_nothing(bench, monkeypatch, event):
+    put(bench, "a")
+    bench.ledger.refuses["get forbidden"] = PermissionDeniedError("403")
+    deliver(bench, event)
+    look, seen = draining.Drain._next, []
+
+    def look_and_sleep(self, desk):
+        found = look(self, desk)
+        if not seen:
+            seen.append(found)
+            take_over(bench)
+        return found
+
+    monkeypatch.setattr(draining.Drain, "_next", look_and_sleep)
+    drain_now(bench)
+    assert seen[0] != []
+    assert states_of(bench) == ["pending"]
+    assert (table_of(bench), bench.rung) == ({}, [])
+    with bench.database.read() as connection:
+        assert dead_letters.list_dead_letters(connection) == []
+
+
+def test_a_broken_plugin_fails_events_by_our_fault_and_only_who_holds_the_drain_may_say_so(
+    bench, monkeypatch
+):
+    def broken(_provider):
+        if is_overtaken:
+            take_over(bench)
+        raise PluginLoadError("it does not import")
+
+    monkeypatch.setattr(bench.engine.registry, "get", broken)
+    deliver(bench, created("a", -5), created("b", -5))
+    is_overtaken = True
+    drain_now(bench)
+    assert [event["attempts"] for event in events_of(bench)] == [0, 0]
+    is_overtaken = False
+    bench.clock.move(61)
+    for _ in range(5):
+        drain_now(bench)
+        bench.clock.move(900)
+    assert {(event["state"], event["dead_kind"]) for event in events_of(bench)} == {
+        ("dead", "ours")
+    }
+    with bench.database.read() as connection:
+        [letter] = dead_letters.list_dead_letters(connection)
+    assert (letter.kind, letter.reason_code) == ("events-ours", "plugin-load")
+
+
+def test_two_drains_of_which_one_was_asleep_end_in_what_is_true(bench, monkeypatch):
     put(bench, "a", "now")
     deliver(bench, Told(type="row.touched", key="a", at=-5))
     other = second_engine(bench)
