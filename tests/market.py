@@ -57,6 +57,10 @@ class Market:
             return 401, {"error": "the market does not know this credential"}
         if path == "/me":
             return 200, {"id": account, "name": f"Stall {account}"}
+        if path.startswith("/thing/"):
+            _, _, entity, key = path.split("/")
+            is_there = key in self.things.get(entity, [])
+            return 200, {"thing": {"id": key, "name": f"name of {key}"} if is_there else None}
         keys = self.things.get(path.rpartition("/")[2], [])
         rest = [key for key in keys if key > query.get("after", "")]
         page, more = rest[: self.page_size], len(rest) > self.page_size

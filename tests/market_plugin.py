@@ -58,6 +58,10 @@ def read(entity, client, params, cursor):
     return Page(records=said["things"], next=said["next"])
 
 
+def get(entity, client, key):
+    return client.get(f"/thing/{entity}/{key}")["thing"]
+
+
 @hookimpl
 def tieline_provider():
     environments = {"live": "https://market.example.com"}
@@ -87,4 +91,13 @@ def tieline_client(connection, credential, transport):
 
 @hookimpl
 def tieline_entities():
-    return [Entity(name=name, schema=Thing(), page=partial(read, name)) for name in ENTITIES]
+    return [
+        Entity(
+            name=name,
+            schema=Thing(),
+            page=partial(read, name),
+            get=partial(get, name),
+            events={"thing.changed": "re-read"},
+        )
+        for name in ENTITIES
+    ]

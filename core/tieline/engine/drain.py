@@ -205,6 +205,7 @@ class Drain:
         except (NeedsReauthError, DependencyError):
             raise
         except Exception as error:  # noqa: BLE001 - every way out of an event has its state
+            desk.transact(self._hold)  # whoever holds them now decides what becomes of them
             self._writers.pop(bundle.entity.name, None)
             if len(keys) > 1:
                 middle = len(keys) // 2
