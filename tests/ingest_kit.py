@@ -303,6 +303,18 @@ def make_harbour(
     return harbour
 
 
+def harbour_of(installation: Installation) -> Harbour:
+    """Put a connection and an endpoint of Stripe's and of Mailchimp's on an installation."""
+    harbour = Harbour(installation, installation.clock)
+    harbour.add_connection("stripe", "shop", "acct_1")
+    harbour.add_connection("mailchimp", "letters", "mc1")
+    harbour.senders = {
+        "stripe": harbour.add("stripe", "shop", secret=SECRETS["stripe"]),
+        "mailchimp-unsigned": harbour.add("mailchimp-unsigned", "letters"),
+    }
+    return harbour
+
+
 Forge = Callable[[Sender, Signed, int], Signed]
 
 

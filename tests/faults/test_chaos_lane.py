@@ -28,6 +28,8 @@ NOT_IN_LAYER_1 = {
     "schedule.tick.after_commit": "layer 1 has no scheduler; test_scheduler_kills.py has",
     "alert.deliver.before": "layer 1 tells nobody; test_alert_kills.py does",
     "alert.deliver.after": "layer 1 tells nobody; test_alert_kills.py does",
+    "inbox.accept.before_commit": "nobody delivers to layer 1; test_inbox_kills.py does",
+    "inbox.accept.after_commit": "nobody delivers to layer 1; test_inbox_kills.py does",
     "inbox.drain.before_commit": "layer 1's provider sends nothing; test_drain_kills.py does",
     "inbox.drain.after_commit": "layer 1's provider sends nothing; test_drain_kills.py does",
     "auth.refresh.before_call": "layer 1's provider has no tokens; test_refresh_races.py has",

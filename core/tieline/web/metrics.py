@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tieline.errors import DependencyError
+from tieline.inbox import read_counts
 from tieline.services.alerts import list_alerts
 from tieline.services.installation import Installation
 from tieline.services.limits import AccountLimits, show_limits
@@ -60,7 +61,8 @@ class _Everything(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all families; what cannot be read is left out, and ``tieline_up`` says so."""
         up = GaugeMetricFamily("tieline_up", "1 if it answered this request.", labels=["part"])
-        for part, read in (("redis", self._limits), ("database", self._alerts)):
+        reads = (("redis", self._limits), ("redis", self._deliveries), ("database", self._alerts))
+        for part, read in reads:
             try:
                 found = list(read())
             except DependencyError:
@@ -77,6 +79,17 @@ class _Everything(Collector):
         yield from _under_way(accounts)
         yield from _counted(accounts)
         yield from _state(accounts, self._installation.clock.now())
+
+    def _deliveries(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "tieline_webhook_deliveries",
+            "Deliveries by what became of them: accepted, or why not; and events of theirs that"
+            " were there before (repeated) or of accounts that are not ours (account-unknown).",
+            labels=["endpoint", "outcome"],
+        )
+        for endpoint_id, what, count in read_counts(self._installation.redis):
+            family.add_metric([endpoint_id or "", what], count)
+        yield family
 
     def _alerts(self) -> Iterator[Metric]:
         family = GaugeMetricFamily("tieline_alerts_open", "Alerts that are open.", labels=["kind"])
