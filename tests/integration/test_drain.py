@@ -282,6 +282,25 @@ def test_more_events_than_a_batch_holds_are_handled_by_one_drain(bench, monkeypa
     assert len(bench.stored_keys("rows")) == 40
 
 
+def test_a_drain_that_goes_on_for_a_minute_makes_room_for_others(bench, monkeypatch):
+    monkeypatch.setattr(draining, "_AT_ONCE", 5)
+    look = draining.Drain._next
+
+    def slow(self, desk):
+        bench.clock.move(25)
+        deliver(bench, *(created(f"{bench.clock.monotonic()} {n}", -5) for n in range(5)))
+        return look(self, desk)
+
+    monkeypatch.setattr(draining.Drain, "_next", slow)
+    deliver(bench, created("first", -5))
+    drain_now(bench)
+    assert states_of(bench) == ["done"] * 15 + ["pending"]
+    monkeypatch.undo()
+    assert bench.sweep() == 1
+    drain_now(bench)
+    assert set(states_of(bench)) == {"done"}
+
+
 def test_events_that_wait_do_not_hide_the_ones_behind_them(bench, monkeypatch):
     monkeypatch.setattr(draining, "_AT_ONCE", 3)
     bench.ledger.refuses["get a"] = ProviderUnavailableError("500")

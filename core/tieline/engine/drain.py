@@ -40,13 +40,17 @@ __all__ = ["drain_events", "ring_drain"]
 _log = get_logger(__name__)
 _AT_ONCE = 500
 _LONGEST_BATCH_S = 900.0
+_LONGEST_TURN_S = 60.0
 _WHILE_A_RUN_GOES_ON = timedelta(seconds=15)
 
 Objects = Mapping[str, Sequence[PendingEvent]]
 
 
 def drain_events(engine: Engine, connection_id: str, stop: threading.Event) -> None:
-    """Handle a connection's events until none is due, or ``stop`` is set.
+    """Handle a connection's events until none is due, ``stop`` is set, or a minute is over.
+
+    Where events come as fast as they can be read this would never end, and
+    runs have to have their turn: after a minute a sweep rings for the rest.
 
     Harmless for a connection that is unknown, rests, waits for a person, has
     nothing due, or whose events somebody else is handling.
@@ -62,11 +66,14 @@ def drain_events(engine: Engine, connection_id: str, stop: threading.Event) -> N
     """
     # Whoever comes while a drain is under way leaves again, and relies on its last look,
     # which therefore comes after the lease was given back.
-    while (claimed := _claim(engine, connection_id)) is not None:
+    until = engine.clock.monotonic() + _LONGEST_TURN_S
+    while engine.clock.monotonic() < until:
+        if (claimed := _claim(engine, connection_id)) is None:
+            return
         row, fence = claimed
         bind(connection=row.name, provider=row.provider)
         try:
-            Drain(engine=engine, row=row, fence=fence, stop=stop).work()
+            Drain(engine=engine, row=row, fence=fence, stop=stop, until=until).work()
         except LeaseLost:
             _log.warning("lease lost: another worker drains the connection")
             return
@@ -116,12 +123,14 @@ class Drain:
         row: The connection.
         fence: Nothing is committed once it is out of date.
         stop: Set when this process has to leave.
+        until: No batch is begun from then on, in monotonic seconds.
     """
 
     engine: Engine
     row: ConnectionRow
     fence: int
     stop: threading.Event
+    until: float
     _keeper: LeaseKeeper = field(init=False)
     _reader: RecordReader = field(init=False)
     _writers: dict[str, PageWriter] = field(default_factory=dict)
@@ -142,7 +151,9 @@ class Drain:
         """
         try:
             with self._keeper, self.engine.database.desk() as desk:
-                while events := self._next(desk):
+                while self.engine.clock.monotonic() < self.until:
+                    if not (events := self._next(desk)):
+                        break
                     self._leave_if_asked()
                     self._handle(desk, events)
         except NeedsReauthError as error:
