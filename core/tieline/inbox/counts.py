@@ -6,8 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from redis import Redis
-
+from tieline.coordination import Redis
 from tieline.coordination.away import redis_errors
 
 __all__ = ["Counts", "read_counts"]

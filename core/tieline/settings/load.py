@@ -106,7 +106,8 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
     except ValidationError as error:
         raise _wrong(error) from None
     loaded["rate_limits"] = _rate_limits(sources)
-    names = [name for source in sources for name in source]
+    ours = {f"{PREFIX}{name.upper()}" for name in _SCHEMA.fields}  # one of alerts looks like it
+    names = [n for source in sources for n in source if n.removesuffix("_FILE") not in ours]
     loaded["applications"] = read_applications(names, lambda name: _first_value(sources, name))
     return _settings(loaded, environ)
 
