@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
 from itertools import pairwise
@@ -282,6 +283,53 @@ def test_more_events_than_a_batch_holds_are_handled_by_one_drain(bench, monkeypa
     assert len(bench.stored_keys("rows")) == 40
 
 
+def test_an_event_that_kills_worker_after_worker_is_given_up_alone(bench):
+    class Killed(BaseException):
+        """What no code of ours catches, and no lease is given back after."""
+
+    real, deaths = bench.ledger.get, []
+
+    def die(key):
+        if key == "k3":
+            deaths.append(key)
+            raise Killed
+        return real(key)
+
+    bench.ledger.get = die
+    for key in (f"k{n}" for n in range(8)):
+        put(bench, key)
+        deliver(bench, Told(type="row.touched", key=key, at=-5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draining.Drain, "_give_back", lambda self: None)
+        for _ in range(12):
+            with contextlib.suppress(Killed):
+                drain_now(bench)
+            bench.clock.move(3600)
+    assert states_of(bench) == ["done"] * 3 + ["dead"] + ["done"] * 4
+    [event] = [row for row in events_of(bench) if row["state"] == "dead"]
+    assert (event["error_code"], event["dead_kind"]) == ("worker-lost", "ours")
+    assert len(deaths) < 10
+
+
+def test_a_connection_that_is_paused_under_a_drain_has_the_rest_of_its_events_wait(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(draining, "_AT_ONCE", 2)
+    put(bench, "k0")
+    real = bench.ledger.get
+
+    def pause(key):
+        pause_connection(bench.installation, "shop", actor="test")
+        return real(key)
+
+    bench.ledger.get = pause
+    deliver(
+        bench, Told(type="row.touched", key="k0", at=-5), *(created(f"z{n}", -5) for n in "123")
+    )
+    drain_now(bench)
+    assert states_of(bench) == ["done", "done", "pending", "pending"]
+
+
 def test_a_drain_that_goes_on_for_a_minute_makes_room_for_others(bench, monkeypatch):
     monkeypatch.setattr(draining, "_AT_ONCE", 5)
     look = draining.Drain._next
@@ -316,7 +364,7 @@ def test_one_drain_at_a_time_has_a_connection(bench):
     deliver(bench, created("a", -5))
     now = bench.clock.now()
     with bench.database.write() as connection:
-        fence = drains.claim(
+        held = drains.claim(
             connection,
             bench.connection_id,
             holder="another:1",
@@ -331,7 +379,7 @@ def test_one_drain_at_a_time_has_a_connection(bench):
     drain_now(bench)
     assert states_of(bench) == ["done"]
     with bench.database.write() as connection:
-        assert not drains.hold(connection, bench.connection_id, fence=fence, lease_until=now)
+        assert not drains.hold(connection, bench.connection_id, fence=held.fence, lease_until=now)
 
 
 def take_over(bench):

@@ -24,7 +24,7 @@ from tieline.engine.grave import bury_events
 from tieline.engine.keeper import LeaseKeeper
 from tieline.engine.kit import Engine, this_worker
 from tieline.engine.reader import RecordReader
-from tieline.errors import DependencyError, LeaseLost, StopRequested
+from tieline.errors import DependencyError, LeaseLost, StopRequested, WorkerLostError
 from tieline.failpoints import failpoint
 from tieline.records import Draft, PageWriter, Plan, rank_of
 from tieline.registry import Plugin
@@ -32,7 +32,7 @@ from tieline.store import connections as connection_store
 from tieline.store import drains, partitions
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection, Desk
-from tieline.store.drains import PendingEvent
+from tieline.store.drains import Claimed, PendingEvent
 from tieline.telemetry import bind, get_logger
 
 __all__ = ["drain_events", "ring_drain"]
@@ -41,6 +41,8 @@ _log = get_logger(__name__)
 _AT_ONCE = 500
 _LONGEST_BATCH_S = 900.0
 _LONGEST_TURN_S = 60.0
+_FEW_RESCUES = 2
+_MOST_RESCUES = 5
 _WHILE_A_RUN_GOES_ON = timedelta(seconds=15)
 
 Objects = Mapping[str, Sequence[PendingEvent]]
@@ -70,10 +72,10 @@ def drain_events(engine: Engine, connection_id: str, stop: threading.Event) -> N
     while engine.clock.monotonic() < until:
         if (claimed := _claim(engine, connection_id)) is None:
             return
-        row, fence = claimed
+        row, held = claimed
         bind(connection=row.name, provider=row.provider)
         try:
-            Drain(engine=engine, row=row, fence=fence, stop=stop, until=until).work()
+            Drain(engine=engine, row=row, held=held, stop=stop, until=until).work()
         except LeaseLost:
             _log.warning("lease lost: another worker drains the connection")
             return
@@ -92,24 +94,24 @@ def ring_drain(engine: Engine, connection_id: str) -> bool:
     return True
 
 
-def _claim(engine: Engine, connection_id: str) -> tuple[ConnectionRow, int] | None:
+def _claim(engine: Engine, connection_id: str) -> tuple[ConnectionRow, Claimed] | None:
     # Look before taking: on SQLite a claim holds up every writer.
     with engine.database.read() as connection:
         if not drains.is_any_due(connection, connection_id, engine.clock.now()):
             return None
 
-    def claim(connection: Connection) -> tuple[ConnectionRow, int] | None:
+    def claim(connection: Connection) -> tuple[ConnectionRow, Claimed] | None:
         row = connection_store.find_connection(connection, connection_id)
         if row is None:
             return None
-        fence = drains.claim(
+        held = drains.claim(
             connection,
             connection_id,
             holder=this_worker(),
             now=engine.clock.now(),
             lease_until=engine.lease_until(),
         )
-        return None if fence is None else (row, fence)
+        return None if held is None else (row, held)
 
     return engine.database.transact(claim)
 
@@ -121,14 +123,14 @@ class Drain:
     Attributes:
         engine: The parts.
         row: The connection.
-        fence: Nothing is committed once it is out of date.
+        held: Nothing is committed once its fence is out of date.
         stop: Set when this process has to leave.
         until: No batch is begun from then on, in monotonic seconds.
     """
 
     engine: Engine
     row: ConnectionRow
-    fence: int
+    held: Claimed
     stop: threading.Event
     until: float
     _keeper: LeaseKeeper = field(init=False)
@@ -156,11 +158,18 @@ class Drain:
                         break
                     self._leave_if_asked()
                     self._handle(desk, events)
+                    if self.held.rescues > _MOST_RESCUES:
+                        break  # the one that killed is out of the way
         except NeedsReauthError as error:
             self._need_reauth(error)
         finally:
             self._reader.close()
             self._give_back()
+
+    @property
+    def _at_once(self) -> int:
+        """How many events are taken at once: one, to find the one that kills, after some deaths."""
+        return _AT_ONCE if self.held.rescues < _FEW_RESCUES else 1
 
     def _next(self, desk: Desk) -> list[PendingEvent]:
         """Read the events to handle; one whose record has an earlier one waiting waits too."""
@@ -173,7 +182,7 @@ class Drain:
         now = self.engine.clock.now()
 
         def read(connection: Connection) -> list[PendingEvent]:
-            return drains.pending_events(connection, self.row.id, now, limit=_AT_ONCE)
+            return drains.pending_events(connection, self.row.id, now, limit=self._at_once)
 
         found = desk.transact(read, is_read=True)
         behind = [event for event in found if event.waits_until is not None]
@@ -189,6 +198,13 @@ class Drain:
                 drains.put_off_events(connection, seqs, due_at=until, counts=False)
 
     def _handle(self, desk: Desk, events: Sequence[PendingEvent]) -> None:
+        if self.held.rescues > _MOST_RESCUES:
+            lost = WorkerLostError(
+                f"{self.held.rescues} workers in a row died on it",
+                hint="look at the workers' logs (memory?)",
+            )
+            self._put_aside(desk, {event.id: [event] for event in events}, lost)
+            return
         try:
             plugin = self.engine.registry.get(self.row.provider)
         except TielineError as error:  # it is broken, or gone
@@ -288,7 +304,7 @@ class Drain:
         now = self.engine.clock.now()
         # The entity's counter first, as all do who write records; the lease's row after it.
         writer.write(connection, plan, run_id=None, now=now)
-        self._hold(connection)
+        self._hold(connection, has_moved=True)
         bad = {each.record_id: each for each in plan.bad if each.record_id in bundle.objects}
         good = [key for key in keys if key not in failed and key not in bad]
         drains.close_events(connection, _seqs(bundle.objects, good), state="done", now=now)
@@ -304,7 +320,7 @@ class Drain:
 
     def _put_aside(self, desk: Desk, objects: Objects, error: Exception) -> None:
         def work(connection: Connection) -> None:
-            self._hold(connection)
+            self._hold(connection, has_moved=True)
             for events in objects.values():
                 self._decide(connection, events, error)
 
@@ -356,7 +372,7 @@ class Drain:
             ring_for(self.engine, run_id)
 
     def _close(self, connection: Connection, *, events: Iterable[PendingEvent], state: str) -> None:
-        self._hold(connection)
+        self._hold(connection, has_moved=True)
         seqs = [event.seq for event in events]
         drains.close_events(connection, seqs, state=state, now=self.engine.clock.now())
 
@@ -369,9 +385,15 @@ class Drain:
             )
         return self._writers[entity.name]
 
-    def _hold(self, connection: Connection) -> None:
-        until = self.engine.lease_until()
-        if not drains.hold(connection, self.row.id, fence=self.fence, lease_until=until):
+    def _hold(self, connection: Connection, *, has_moved: bool = False) -> None:
+        is_ours = drains.hold(
+            connection,
+            self.row.id,
+            fence=self.held.fence,
+            lease_until=self.engine.lease_until(),
+            has_moved=has_moved,
+        )
+        if not is_ours:
             raise LeaseLost
 
     def _renew(self) -> None:
@@ -403,7 +425,7 @@ class Drain:
             for writer in self._writers.values():
                 if writer.has_shapes:
                     writer.flush_drift(connection, run_id=None, now=now)
-            drains.release(connection, self.row.id, fence=self.fence)
+            drains.release(connection, self.row.id, fence=self.held.fence)
 
 
 def _seqs(objects: Objects, keys: Iterable[str]) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tieline.contract import ProviderError, RateLimitedError, RetryLaterError, TielineError
-from tieline.errors import KeyUnavailableError
+from tieline.errors import KeyUnavailableError, WorkerLostError
 from tieline.telemetry import tellable
 from tieline.throttle import BREAKER_OPEN
 
@@ -54,8 +54,9 @@ def fate_of(error: Exception, *, attempts: int, most_attempts: int, now: datetim
     is_theirs = isinstance(error, ProviderError)
     if is_passing:
         may_wait = attempts + 1 < _MOST_WAITS
-    else:  # what the provider refuses is not better the next time
-        may_wait = not is_theirs and attempts + 1 < most_attempts
+    else:  # what the provider refuses is not better the next time, nor is what kills
+        is_final = is_theirs or isinstance(error, WorkerLostError)
+        may_wait = not is_final and attempts + 1 < most_attempts
     code, message = _told(error)
     return Fate(
         code=code,

@@ -27,7 +27,7 @@ def mourn(engine: Engine, owner: str, *, has_died: bool = True) -> None:
     """
     with engine.database.write() as connection:
         run_ids = partitions.release_all_of(connection, owner, has_died=has_died)
-        drained = drains.release_all_of(connection, owner)
+        drained = drains.release_all_of(connection, owner, has_died=has_died)
     for run_id in run_ids:
         ring_for(engine, run_id)
     for connection_id in drained:

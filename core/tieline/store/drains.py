@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
 from tieline.store.tables import connections, webhook_drains, webhook_events
 
 __all__ = [
+    "Claimed",
     "PendingEvent",
     "claim",
     "close_events",
@@ -67,6 +68,18 @@ class PendingEvent:
         return cls(**{field.name: row[field.name] for field in fields(cls)})
 
 
+class Claimed(NamedTuple):
+    """A drain that was taken.
+
+    Attributes:
+        fence: To write under.
+        rescues: How many holders in a row died before they got anything done.
+    """
+
+    fence: int
+    rescues: int
+
+
 def claim(
     connection: Connection,
     connection_id: str,
@@ -74,7 +87,7 @@ def claim(
     holder: str,
     now: datetime,
     lease_until: datetime,
-) -> int | None:
+) -> Claimed | None:
     """Take the drain of a connection if nobody holds it.
 
     Args:
@@ -85,28 +98,57 @@ def claim(
         lease_until: How long the claim holds unless it is renewed.
 
     Returns:
-        The fence to write under; None if somebody holds it.
+        The claim; None if somebody holds it.
     """
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
     statement = (
         insert(webhook_drains)
-        .values(connection_id=connection_id, fence=1, lease_until=lease_until, holder=holder)
+        .values(
+            connection_id=connection_id,
+            fence=1,
+            lease_until=lease_until,
+            holder=holder,
+            rescues=0,
+        )
         .on_conflict_do_update(
             index_elements=["connection_id"],
-            set_={"fence": _DRAINS.fence + 1, "lease_until": lease_until, "holder": holder},
+            set_={
+                "fence": _DRAINS.fence + 1,
+                "lease_until": lease_until,
+                "holder": holder,
+                # Taken from a holder that gave no sign of life, not given back.
+                "rescues": _DRAINS.rescues + case((_DRAINS.lease_until.is_not(None), 1), else_=0),
+            },
             where=or_(_DRAINS.lease_until.is_(None), _DRAINS.lease_until < now),
         )
-        .returning(_DRAINS.fence)
+        .returning(_DRAINS.fence, _DRAINS.rescues)
     )
-    return connection.execute(statement).scalar()
+    row = connection.execute(statement).first()
+    return None if row is None else Claimed(*row)
 
 
-def hold(connection: Connection, connection_id: str, *, fence: int, lease_until: datetime) -> bool:
-    """Renew a lease and hold its row until the transaction ends; False if it was lost."""
+def hold(
+    connection: Connection,
+    connection_id: str,
+    *,
+    fence: int,
+    lease_until: datetime,
+    has_moved: bool = False,
+) -> bool:
+    """Renew a lease and hold its row until the transaction ends; False if it was lost.
+
+    Args:
+        connection: Open write transaction.
+        connection_id: The connection.
+        fence: As it was claimed.
+        lease_until: The lease's new end.
+        has_moved: Events are off the list with this transaction: whoever holds
+            the drain is well.
+    """
     result = connection.execute(
         update(webhook_drains)
         .where(_DRAINS.connection_id == connection_id, _DRAINS.fence == fence)
-        .values(lease_until=lease_until)
+        .values(lease_until=lease_until, **({"rescues": 0} if has_moved else {}))
     )
     return result.rowcount == 1
 
@@ -121,8 +163,13 @@ def release(connection: Connection, connection_id: str, *, fence: int) -> bool:
     return result.rowcount == 1
 
 
-def release_all_of(connection: Connection, holder: str) -> list[str]:
+def release_all_of(connection: Connection, holder: str, *, has_died: bool) -> list[str]:
     """Free what a process held that is gone; its fences are out of date from now on.
+
+    Args:
+        connection: Open write transaction.
+        holder: The process.
+        has_died: It did not leave of its own accord.
 
     Returns:
         The connections.
@@ -130,7 +177,12 @@ def release_all_of(connection: Connection, holder: str) -> list[str]:
     statement = (
         update(webhook_drains)
         .where(_DRAINS.holder == holder, _DRAINS.lease_until.is_not(None))
-        .values(lease_until=None, holder=None, fence=_DRAINS.fence + 1)
+        .values(
+            lease_until=None,
+            holder=None,
+            fence=_DRAINS.fence + 1,
+            rescues=_DRAINS.rescues + int(has_died),
+        )
         .returning(_DRAINS.connection_id)
     )
     return list(connection.execute(statement).scalars())
@@ -147,7 +199,7 @@ def is_any_due(connection: Connection, connection_id: str, now: datetime) -> boo
 def pending_events(
     connection: Connection, connection_id: str, now: datetime, *, limit: int
 ) -> list[PendingEvent]:
-    """Read the events that are due, in the order of arrival.
+    """Read the events that are due, in the order of arrival; none while the connection rests.
 
     Those of a record that has an earlier event waiting are among them, and say so.
     """
@@ -172,6 +224,7 @@ def pending_events(
         select(*columns, waiting.c.waits_until)
         .select_from(webhook_events.outerjoin(waiting, behind))
         .where(_EVENTS.connection_id == connection_id, _IS_PENDING, _EVENTS.due_at <= now)
+        .where(exists().where(connections.c.id == connection_id, _IS_AWAKE))
         .order_by(_EVENTS.seq)
         .limit(limit)
     )

@@ -593,6 +593,7 @@ webhook_drains = Table(
     Column("lease_until", UtcTime),
     Column("fence", BigInteger, nullable=False),
     Column("holder", String(120)),
+    Column("rescues", Integer, nullable=False),
     PrimaryKeyConstraint("connection_id"),
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
 )

@@ -130,6 +130,7 @@ def upgrade() -> None:
         sa.Column("lease_until", UTC, nullable=True),
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("holder", sa.String(length=120), nullable=True),
+        sa.Column("rescues", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["connection_id"],
             ["connections.id"],

@@ -24,8 +24,7 @@ def serve(host: str, port: int) -> None:
     Any number may run. Behind a proxy that ends TLS, set TIELINE_PUBLIC_URL
     to the address that people and providers use.
     """
-    from tieline.web import create_app  # noqa: PLC0415 - help can spare it
-    from tieline.web import ServedSign  # noqa: PLC0415
+    from tieline.web import ServedSign, create_app  # noqa: PLC0415 - help can spare it
     from tieline.web import serve as serve_app  # noqa: PLC0415
 
     def ready(address: str) -> None:
