@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from tieline.engine import ring_drain
 from tieline.errors import InvalidInputError, NotFoundError
@@ -15,7 +16,7 @@ from tieline.store import log
 from tieline.store.database import Connection as Transaction
 from tieline.store.events import EventRow, EventsWanted
 
-__all__ = ["Shown", "get_event", "list_events", "replay_events"]
+__all__ = ["Backlog", "Shown", "count_backlog", "get_event", "list_events", "replay_events"]
 
 _AT_ONCE = 1000
 
@@ -38,6 +39,31 @@ class Shown:
     def text(self) -> str | None:
         """The body as text; bytes that are none are written as escapes."""
         return None if self.body is None else self.body.decode(errors="backslashreplace")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """What is not handled.
+
+    Attributes:
+        pending: Events that wait.
+        dead: Events that were given up.
+        oldest_s: Seconds since the oldest pending one came; 0 if none is.
+    """
+
+    pending: int
+    dead: int
+    oldest_s: float
+
+
+def count_backlog(installation: Installation) -> Backlog:
+    """Count the events that are not handled, of all connections."""
+    with installation.database.read() as transaction:
+        pending = store.count_events(transaction, EventsWanted(states=["pending"]))
+        dead = store.count_events(transaction, EventsWanted(states=["dead"]))
+        oldest_at = store.oldest_pending_at(transaction)
+    age = installation.clock.now() - oldest_at if oldest_at else timedelta(0)
+    return Backlog(pending=pending, dead=dead, oldest_s=max(0.0, age.total_seconds()))
 
 
 def list_events(

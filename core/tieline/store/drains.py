@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
@@ -30,7 +30,8 @@ __all__ = [
 
 _EVENTS = webhook_events.c
 _DRAINS = webhook_drains.c
-_IS_PENDING = _EVENTS.state == "pending"
+# A literal: SQLite finds no partial index by a bound value.
+_IS_PENDING = _EVENTS.state == literal_column("'pending'")
 _IS_AWAKE = and_(connections.c.state == "ok", connections.c.paused_at.is_(None))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, literal_column, or_, select, update
 
 from tieline.store.database import Connection
 from tieline.store.tables import connections, webhook_events
@@ -21,11 +21,13 @@ __all__ = [
     "find_event",
     "forget_dead",
     "list_events",
+    "oldest_pending_at",
     "replay_events",
     "revive_dead",
 ]
 
 _EVENTS = webhook_events.c
+_STATES = ("pending", "done", "ignored", "dead")
 _HANDLED = ("done", "ignored")
 
 
@@ -108,13 +110,22 @@ class EventsWanted:
         found: list[ColumnElement[bool]] = [
             _EVENTS[name] == value for name in equal if (value := getattr(self, name)) is not None
         ]
-        among = ((_EVENTS.id, self.ids), (_EVENTS.type, self.types), (_EVENTS.state, self.states))
+        if self.states:
+            found.append(or_(*(_is_in(state) for state in self.states)))
+        among = ((_EVENTS.id, self.ids), (_EVENTS.type, self.types))
         found += [column.in_(values) for column, values in among if values]
         if self.since is not None:
             found.append(_EVENTS.received_at >= self.since)
         if self.until is not None:
             found.append(_EVENTS.received_at < self.until)
         return found
+
+
+def _is_in(state: str) -> ColumnElement[bool]:
+    """Compare with a literal: SQLite finds no partial index by a bound value."""
+    if state not in _STATES:
+        raise ValueError(f"there is no state {state!r}")
+    return _EVENTS.state == literal_column(f"'{state}'")
 
 
 def list_events(connection: Connection, wanted: EventsWanted, *, limit: int) -> list[EventRow]:
@@ -145,6 +156,13 @@ def count_events(connection: Connection, wanted: EventsWanted) -> int:
     """Count the events that are meant."""
     statement = select(func.count()).select_from(webhook_events).where(*wanted.conditions())
     return connection.execute(statement).scalar_one()
+
+
+def oldest_pending_at(connection: Connection) -> datetime | None:
+    """Say when the oldest pending event came; None if none is pending."""
+    at = _EVENTS.received_at
+    statement = select(func.min(at, type_=at.type)).where(_is_in("pending"))
+    return connection.execute(statement).scalar()
 
 
 def choose_events(
@@ -214,7 +232,8 @@ def drop_handled(connection: Connection, before: datetime, *, limit: int) -> int
     """
     chosen = (
         select(_EVENTS.seq)
-        .where(_EVENTS.handled_at < before, _EVENTS.state.in_(_HANDLED))
+        .where(_EVENTS.handled_at.is_not(None), _EVENTS.handled_at < before)
+        .where(_EVENTS.state.in_(_HANDLED))
         .order_by(_EVENTS.handled_at)
         .limit(limit)
     )

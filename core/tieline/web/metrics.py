@@ -16,6 +16,7 @@ from starlette.responses import Response
 from tieline.errors import DependencyError
 from tieline.inbox import read_counts
 from tieline.services.alerts import list_alerts
+from tieline.services.events import count_backlog
 from tieline.services.installation import Installation
 from tieline.services.limits import AccountLimits, show_limits
 from tieline.web.pages import HEADERS
@@ -61,10 +62,12 @@ class _Everything(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all families; what cannot be read is left out, and ``tieline_up`` says so."""
         up = GaugeMetricFamily("tieline_up", "1 if it answered this request.", labels=["part"])
-        reads = (("redis", self._limits), ("redis", self._deliveries), ("database", self._alerts))
-        for part, read in reads:
+        for part, reads in (
+            ("redis", (self._limits, self._deliveries)),
+            ("database", (self._alerts, self._events)),
+        ):
             try:
-                found = list(read())
+                found = [family for read in reads for family in read()]
             except DependencyError:
                 found = []
                 up.add_metric([part], 0)
@@ -97,6 +100,19 @@ class _Everything(Collector):
         for kind in sorted(set(kinds)):
             family.add_metric([kind], kinds.count(kind))
         yield family
+
+    def _events(self) -> Iterator[Metric]:
+        events = GaugeMetricFamily(
+            "tieline_webhook_events", "Events that are not handled.", labels=["state"]
+        )
+        age = GaugeMetricFamily(
+            "tieline_webhook_oldest_pending_seconds", "How long ago the oldest pending one came."
+        )
+        backlog = count_backlog(self._installation)
+        events.add_metric(["pending"], backlog.pending)
+        events.add_metric(["dead"], backlog.dead)
+        age.add_metric([], backlog.oldest_s)
+        yield from (events, age)
 
 
 def _windows(accounts: Iterable[AccountLimits]) -> Iterator[Metric]:
