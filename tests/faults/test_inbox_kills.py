@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
+import random
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -36,17 +43,14 @@ def serving(site, **extra: str):
 
 def post(url: str, signed) -> int:
     """Deliver; 0 if there is no answer."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
     try:
-        reply = httpx.post(
-            f"{url}{signed.path}",
-            content=signed.body,
-            headers=dict(signed.headers),
-            timeout=20,
-            trust_env=False,
-        )
-    except httpx.HTTPError:
+        connection.request("POST", signed.path, signed.body, dict(signed.headers))
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
         return 0
-    return reply.status_code
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize(
@@ -89,3 +93,70 @@ def test_bodies_beyond_the_limit_cost_a_server_no_memory(sqlite_url, redis_url, 
         assert post(url, sender.signed()) == 200
     finally:
         site.close()
+
+
+class Senders:
+    """Eight that go on until a delivery is acknowledged, as providers do; three in ten go twice."""
+
+    def __init__(self, harbour, url: str, distinct: list[str]) -> None:
+        self._harbour, self._url = harbour, url
+        chances = random.Random(7)
+        wanted = distinct + chances.choices(distinct, k=len(distinct) * 3 // 7)
+        chances.shuffle(wanted)
+        self._left = deque(wanted)
+        self._lock = threading.Lock()
+        self.acknowledged: set[str] = set()
+        self.wrong: list[int] = []
+
+    @property
+    def left(self) -> int:
+        return len(self._left)
+
+    def work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._left:
+                    return
+                name = self._left.popleft()
+                signed = self._harbour.senders["stripe"].signed(name)
+            while (status := post(self._url, signed)) != 200:
+                self.wrong += [] if status in {0, 503} else [status]
+                time.sleep(0.02)
+            with self._lock:
+                self.acknowledged.add(name)
+                self._look()
+
+    def _look(self) -> None:
+        """See that what was acknowledged is there, whoever dies next."""
+        if len(self.acknowledged) % 50 == 0:
+            stored = {event["event_key"] for event in self._harbour.events()}
+            assert self.acknowledged <= stored
+
+
+@pytest.mark.timeout(180)
+def test_eight_senders_and_servers_that_are_killed_end_in_exactly_the_distinct_set(site, harbour):
+    distinct = [f"evt_{number:04d}" for number in range(1_400)]
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    senders, chances = Senders(harbour, url, distinct), random.Random(11)
+    kills = 0
+    with ThreadPoolExecutor(8) as pool:
+        sending = [pool.submit(senders.work) for _ in range(8)]
+        while senders.left:
+            process = site.start("serve", "--port", str(port))
+            before = len(senders.acknowledged)
+            wait_until(lambda before=before: len(senders.acknowledged) > before or not senders.left)
+            if kills < 4:
+                time.sleep(chances.uniform(0.05, 0.3))
+                process.kill()
+                process.wait(10)
+                kills += 1
+                site.installation.redis.flushall()
+                continue
+            wait_until(lambda: not senders.left, seconds=100)
+        for each in sending:
+            each.result(30)
+    assert kills == 4
+    assert senders.wrong == []
+    assert senders.acknowledged == set(distinct)
+    assert sorted(event["event_key"] for event in harbour.events()) == distinct

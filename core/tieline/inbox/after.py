@@ -23,6 +23,7 @@ RingDrain = Callable[[str], None]
 _log = get_logger(__name__)
 _COUNTS_EVERY_S = 1.0
 _NOTED_EVERY_S = 15.0
+_AWAY_S = 5.0
 _LEAVE_S = 10
 
 
@@ -44,6 +45,7 @@ class Afterwards:
         self._to_ring: set[str] = set()
         self._heard: set[str] = set()
         self._noted: dict[str, float] = {}
+        self._ring_after = 0.0
         self._changed = threading.Condition()
         self._is_over = False
         self._thread: threading.Thread | None = None
@@ -99,14 +101,16 @@ class Afterwards:
         written_at = self._clock.monotonic()
         while not self._is_over:
             with self._changed:
-                if not self._to_ring:
+                if not self._to_ring or self._clock.monotonic() < self._ring_after:
                     self._changed.wait(_COUNTS_EVERY_S)
-            self._ring_all()
+            if self._clock.monotonic() >= self._ring_after:
+                self._ring_all()
             if self._clock.monotonic() - written_at >= _COUNTS_EVERY_S:
                 self._write()
                 written_at = self._clock.monotonic()
 
     def _ring_all(self) -> None:
+        """Ring for all; while Redis is away once in a while, and a sweep rings as well."""
         with self._changed:
             wanted, self._to_ring = self._to_ring, set()
         for connection_id in sorted(wanted):
@@ -114,7 +118,10 @@ class Afterwards:
                 self._ring(connection_id)
             except DependencyError as error:
                 _log.warning("ring failed", connection=connection_id, reason=error.message)
-                return  # the sweep rings for all of them once Redis is back
+                self._ring_after = self._clock.monotonic() + _AWAY_S
+                with self._changed:
+                    self._to_ring |= wanted
+                return
             except Exception as error:  # noqa: BLE001 - this thread must go on
                 _log.error("ring failed", connection=connection_id, error=type(error).__name__)
 

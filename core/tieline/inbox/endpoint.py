@@ -6,12 +6,20 @@ import re
 import secrets
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from tieline.clock import Clock
 from tieline.contract import Scheme, Secret, Webhooks
-from tieline.errors import NotFoundError, PluginError, SealBrokenError
+from tieline.errors import (
+    DependencyError,
+    NotFoundError,
+    PluginError,
+    SealBrokenError,
+    VaultError,
+)
 from tieline.inbox.verify import Keys
 from tieline.registry import Registry
 from tieline.settings import Settings
@@ -95,11 +103,22 @@ class Endpoints:
         self._opened: dict[str, Secret] = {}
         self._installed = frozenset(registry.names())
         self._reading = threading.Lock()
+        self._renewing: set[tuple[str, str]] = set()
+        self._renewer = ThreadPoolExecutor(1, thread_name_prefix="inbox-endpoints")
 
     def known(self, provider: str, endpoint_id: str) -> Endpoint | None:
-        """Return an endpoint that was read within the last second, without asking anybody."""
-        found = self._known.get((provider, endpoint_id))
-        return found if found is not None and self._is_fresh(found) else None
+        """Return an endpoint that was read within the last second, without asking anybody.
+
+        One that is asked for is read again in the background before the second is
+        over, so that a busy endpoint's deliveries never wait for that.
+        """
+        place = provider, endpoint_id
+        found = self._known.get(place)
+        if found is None or not self._is_fresh(found):
+            return None
+        if found.row is not None and self._clock.monotonic() - found.read_at > SPREAD_S / 2:
+            self._renew(place, found)
+        return found
 
     def read(self, provider: str, endpoint_id: str, *, since: float | None = None) -> Endpoint:
         """Return an endpoint, from the database if need be.
@@ -124,6 +143,27 @@ class Endpoints:
                 self._known.clear()  # strangers made most of these names up
             self._known[place] = fresh
             return fresh
+
+    def close(self) -> None:
+        """Read no more."""
+        self._renewer.shutdown(cancel_futures=True)
+
+    def _renew(self, place: tuple[str, str], known: Endpoint) -> None:
+        if place in self._renewing:
+            return
+        self._renewing.add(place)
+
+        def read() -> None:
+            try:
+                with suppress(DependencyError, VaultError):  # then it is read when it is over
+                    self.read(*place, since=known.read_at)
+            finally:
+                self._renewing.discard(place)
+
+        try:
+            self._renewer.submit(read)
+        except RuntimeError:  # closed meanwhile
+            self._renewing.discard(place)
 
     def _is_fresh(self, endpoint: Endpoint) -> bool:
         if self._clock.monotonic() - endpoint.read_at >= SPREAD_S:

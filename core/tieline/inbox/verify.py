@@ -36,6 +36,8 @@ REASONS: Mapping[str, str] = {
 """Why :func:`verify` refuses, by slug; the sender is told none of it."""
 
 _MOST_SIGNATURES = 16
+_PIECE = 2047  # hashlib gives way to other threads from 2,048 bytes on
+_LARGE = 65_536
 _TIME = re.compile(r"[0-9]{1,12}")
 
 
@@ -164,11 +166,21 @@ def _fits(scheme: Hmac, secrets: Iterable[bytes], text: bytes, signatures: Seque
     """Compare every signature with every secret's, to the end."""
     is_any = False
     for secret in secrets:
-        found = hmac.digest(secret, text, scheme.algorithm)
+        found = _hash(secret, text, scheme.algorithm)
         expected = b64encode(found) if scheme.encoding == "base64" else found.hex().encode()
         for signature in signatures:
             is_any |= hmac.compare_digest(expected, signature)
     return is_any
+
+
+def _hash(secret: bytes, text: bytes, algorithm: str) -> bytes:
+    """Hash in pieces for which no other thread is let in: one's turn may come back 5 ms later."""
+    if len(text) > _LARGE:
+        return hmac.digest(secret, text, algorithm)
+    found = hmac.new(secret, digestmod=algorithm)
+    for start in range(0, len(text), _PIECE):
+        found.update(text[start : start + _PIECE])
+    return found.digest()
 
 
 def _key(scheme: Hmac, secret: Secret) -> bytes:

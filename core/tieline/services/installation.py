@@ -260,6 +260,7 @@ class Installation:
     def close(self) -> None:
         """Give back sockets and files. The embedded server goes on."""
         if "inbox" in self.__dict__:
+            self.inbox.endpoints.close()
             self.inbox.committer.close()
             self.inbox.after.close()
         if "raw_database" in self.__dict__:

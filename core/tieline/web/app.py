@@ -44,12 +44,12 @@ def create_app(
     pages = OAuthPages(installation, on_end)
     paths = {callback_path("{provider}"): ""} | dict(callback_paths(installation.settings))
     app = Starlette(
-        routes=[
+        routes=[  # the first that fits is taken, and deliveries are many
+            *(WebhookPages(installation).routes() if has_webhooks else ()),
             Route("/healthz", _healthy, methods=["GET"]),
             Route("/metrics", Metrics(installation).answer, methods=["GET"]),
             _only_get("/oauth/start/{link}", pages.start),
             *(_only_get(path, pages.callback_of(name)) for path, name in paths.items()),
-            *(WebhookPages(installation).routes() if has_webhooks else ()),
         ],
         exception_handlers={HTTPException: _problem, Exception: _broken},
     )

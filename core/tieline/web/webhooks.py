@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -225,7 +226,9 @@ def _headers(request: Request) -> dict[str, str]:
     return found
 
 
+@cache
 def _answer(status: int) -> Response:
+    """Return the one answer of a status; it is the same object each time."""
     if status == HTTPStatus.OK:
         return Response(status_code=200, headers=HEADERS)
     extra = {"Connection": "close"} if status in {408, 413} else {}
