@@ -54,6 +54,7 @@ def test_events_are_listed_shown_and_handled_once_more(site):
     site.ok("worker", "--burst")
     assert states_of(inbox) == ["done", "ignored"]
     assert site.exported()["cus_a"]["object"] == "customer"
+    assert "a webhook" in site.ok("records", "explain", "shop", "customers", "cus_a")
 
 
 @pytest.mark.parametrize(

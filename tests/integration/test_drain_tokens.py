@@ -148,6 +148,25 @@ def test_a_connection_is_removed_with_all_its_events(made, market):
     drain_now(bench)
 
 
+def test_a_connection_that_is_disconnected_under_a_drain_keeps_its_records_as_they_were(
+    made, market
+):
+    row = connect(made, market)
+    bench = bench_of(made, row)
+    deliver(bench, changed(1))
+    drain_now(bench)
+
+    def before(path):
+        if path == "/thing/e0/e0-0002":
+            service.remove_connection(made, "shop", actor="test", keeps_records=True)
+
+    market.before = before
+    deliver(bench, changed(2), changed(3))
+    drain_now(bench)
+    assert states_of(bench) == ["done", "ignored", "ignored"]
+    assert [record.record_id for record in stored(made, row)] == ["e0-0001"]
+
+
 def test_two_drains_at_once_handle_each_event_once(made, market):
     row = connect(made, market)
     bench = bench_of(made, row)

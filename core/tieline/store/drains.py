@@ -16,6 +16,7 @@ from tieline.store.tables import connections, webhook_drains, webhook_events
 __all__ = [
     "Claimed",
     "PendingEvent",
+    "cancel_all",
     "claim",
     "close_events",
     "hold",
@@ -187,6 +188,28 @@ def release_all_of(connection: Connection, holder: str, *, has_died: bool) -> li
         .returning(_DRAINS.connection_id)
     )
     return list(connection.execute(statement).scalars())
+
+
+def cancel_all(connection: Connection, connection_id: str, now: datetime) -> None:
+    """Handle nothing more of a connection that has no account any more.
+
+    Whoever is handling its events finds that nothing may be committed.
+    """
+    connection.execute(
+        update(webhook_drains)
+        .where(_DRAINS.connection_id == connection_id)
+        .values(lease_until=None, holder=None, fence=_DRAINS.fence + 1)
+    )
+    connection.execute(
+        update(webhook_events)
+        .where(_EVENTS.connection_id == connection_id, _IS_PENDING)
+        .values(
+            state="ignored",
+            handled_at=now,
+            error_code="connection-disconnected",
+            error_message="the account was disconnected",
+        )
+    )
 
 
 def is_any_due(connection: Connection, connection_id: str, now: datetime) -> bool:
