@@ -16,6 +16,7 @@ from tieline.contract import RequestRejectedError, Secret
 from tieline.errors import InvalidInputError, NotFoundError, RefusedError
 from tieline.inbox import SPREAD_S
 from tieline.services import keys, rotation, webhook_registration, webhooks
+from tieline.services.doctor import examine
 from tieline.store.tables import webhook_secrets
 from tieline.vault import add_key
 
@@ -315,3 +316,15 @@ def test_what_only_people_can_do_is_told_with_the_address(shops):
         webhook_registration.register_endpoint(shops.installation, sender.endpoint_id, actor="t")
     assert "Developer portal" in caught.value.message
     assert sender.url in caught.value.hint
+
+
+def test_the_doctor_is_red_over_a_closed_endpoint_and_warns_of_one_that_is_not_signed(harbour):
+    harbour.clock.move(1)  # they are listed by age
+    closed = harbour.add("stripe", "shop")
+    found = [each for each in examine(harbour.installation) if each.subject == "webhooks"]
+    assert [(each.level, each.message.split()[0]) for each in found] == [
+        ("warn", harbour.senders["mailchimp-unsigned"].endpoint_id),
+        ("fail", closed.endpoint_id),
+        ("ok", "6"),
+    ]
+    assert found[1].fix == f"tieline webhooks secret rotate {closed.endpoint_id} --secret-stdin"

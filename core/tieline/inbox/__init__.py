@@ -2,7 +2,7 @@
 
 from tieline.inbox.accept import REFUSALS, Inbox, ReadEndpoint
 from tieline.inbox.after import Afterwards, RingDrain
-from tieline.inbox.committer import Committer
+from tieline.inbox.committer import Committer, Told
 from tieline.inbox.counts import Counts, read_counts
 from tieline.inbox.delivery import Arrival, Delivery, Outcome
 from tieline.inbox.endpoint import SPREAD_S, Endpoints, context_of, settings_secrets
@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "ReadEndpoint",
     "RingDrain",
+    "Told",
     "context_of",
     "digest_of",
     "read_counts",

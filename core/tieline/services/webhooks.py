@@ -57,8 +57,8 @@ class Listed:
         endpoint: As it is stored.
         secrets: Those that are stored, the newest first.
         from_settings: How many more the environment has.
-        counts: What came in and what was refused, by reason; None if Redis
-            does not answer.
+        counts: What came in and what was refused, by reason; None if nobody
+            asked Redis, or it does not answer.
         instructions: What to do by hand at the provider.
     """
 
@@ -157,20 +157,24 @@ def add_endpoint(
     return _made(installation, endpoint_id, path_secret)
 
 
-def list_endpoints(installation: Installation, *, target: str | None = None) -> list[Listed]:
+def list_endpoints(
+    installation: Installation, *, target: str | None = None, is_counted: bool = True
+) -> list[Listed]:
     """Return all endpoints, or those of one connection or provider, oldest first."""
     connection_id = provider = None
     if target is not None:
         row, plugin = _target(installation, target)
         connection_id, provider = (row.id, None) if row else (None, plugin.name)
-    counts = count_deliveries(installation)
+    counts = count_deliveries(installation) if is_counted else None
     with installation.database.read() as transaction:
         rows = store.list_endpoints(transaction, connection_id=connection_id, provider=provider)
         kept = {row.id: store.read_secrets(transaction, row.id) for row in rows}
     return [_listed(installation, row, kept[row.id], counts) for row in rows]
 
 
-def get_endpoint(installation: Installation, endpoint_id: str) -> Listed:
+def get_endpoint(
+    installation: Installation, endpoint_id: str, *, is_counted: bool = False
+) -> Listed:
     """Return one endpoint.
 
     Raises:
@@ -186,7 +190,8 @@ def get_endpoint(installation: Installation, endpoint_id: str) -> Listed:
             hint=nearest(endpoint_id, known) or "tieline webhooks add CONNECTION",
             code="endpoint-unknown",
         )
-    return _listed(installation, row, kept, count_deliveries(installation))
+    counts = count_deliveries(installation) if is_counted else None
+    return _listed(installation, row, kept, counts)
 
 
 def rotate_secret(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
-from typing import Any
 
 import anyio.to_thread
 import orjson
@@ -20,7 +19,7 @@ from starlette.routing import Route
 
 from tieline.contract import Webhooks
 from tieline.errors import DependencyError, NotFoundError, PluginError, VaultError
-from tieline.inbox import Arrival, Delivery, Inbox, Outcome
+from tieline.inbox import Arrival, Delivery, Inbox, Outcome, Told
 from tieline.services.installation import Installation
 from tieline.web.pages import HEADERS
 
@@ -45,6 +44,7 @@ class WebhookPages:
         self._names = frozenset(self._registry.names())
         self._most = installation.settings.webhook_body_bytes
         self._room = _Room()
+        self._told: tuple[asyncio.AbstractEventLoop, Told] | None = None
 
     def routes(self) -> list[Route]:
         """Return the paths that are answered at."""
@@ -141,24 +141,19 @@ class WebhookPages:
     async def _committed(self, delivery: Delivery) -> Outcome:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
-        if not self._inbox.committer.put(delivery, future, _teller(loop)):
+        if not self._inbox.committer.put(delivery, future, self._teller(loop)):
             return "full"
         return await future
 
+    def _teller(self, loop: asyncio.AbstractEventLoop) -> Told:
+        """Return the one function by which a loop is told: once a commit, not once a delivery."""
+        if self._told is None or self._told[0] is not loop:
 
-_TELLERS: dict[int, tuple[asyncio.AbstractEventLoop, Any]] = {}
+            def tell(pairs: Sequence[tuple[asyncio.Future[Outcome], Outcome]]) -> None:
+                loop.call_soon_threadsafe(_settle, pairs)
 
-
-def _teller(loop: asyncio.AbstractEventLoop) -> Any:
-    """Return the one function by which a loop is told: once a commit, not once a delivery."""
-    known = _TELLERS.get(id(loop))
-    if known is None or known[0] is not loop:
-
-        def tell(pairs: Sequence[tuple[Any, Outcome]]) -> None:
-            loop.call_soon_threadsafe(_settle, pairs)
-
-        known = _TELLERS[id(loop)] = (loop, tell)
-    return known[1]
+            self._told = loop, tell
+        return self._told[1]
 
 
 def _settle(pairs: Sequence[tuple[asyncio.Future[Outcome], Outcome]]) -> None:

@@ -56,7 +56,7 @@ def list_(target: str | None, as_json: bool) -> None:
 def show(endpoint: str, as_json: bool) -> None:
     """Show one endpoint, its secrets but for their text, and what was refused and why."""
     with installation() as opened:
-        found = service.get_endpoint(opened, endpoint)
+        found = service.get_endpoint(opened, endpoint, is_counted=True)
         now = opened.clock.now()
     if as_json:
         print_json({"endpoint": _facts(found)})
