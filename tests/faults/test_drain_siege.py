@@ -19,11 +19,6 @@ from tieline.services.connections import get_connection
 
 ROUNDS = 40
 SEED = 20261125
-TYPES = {
-    "created": "customer.created",
-    "updated": "customer.updated",
-    "deleted": "customer.deleted",
-}
 
 
 @pytest.fixture
@@ -41,7 +36,7 @@ def mutate(url: str, rng: Random) -> list[Told]:
     now = httpx.get(f"{url}/_sandbox/clock", trust_env=False).json()["now"]
     found = answer.raise_for_status().json()
     return [
-        Told(type=TYPES[what], key=key, at=int(now), entity="customers")
+        Told(type=f"customer.{what}", key=key, at=int(now), entity="customers")
         for what, keys in found.items()
         for key in keys
     ]
