@@ -131,7 +131,8 @@ class RecordReader:
         return self._engine.opener.renew_refused(self._row.id, self.generation)
 
     def _note(self, error: Exception) -> None:
-        self._failures += 1
-        is_silent = isinstance(error, ProviderUnavailableError) and self._failures >= _DOWN_AFTER
-        if is_wide(error) or is_silent:
+        """Find out whether the provider answers nobody now, or this one call had bad luck."""
+        is_silent = isinstance(error, ProviderUnavailableError)
+        self._failures = self._failures + 1 if is_silent else 0
+        if is_wide(error) or self._failures >= _DOWN_AFTER:
             self._down = error
