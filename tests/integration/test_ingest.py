@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from ingest_kit import FORGED, SECRETS, forgeries, make_harbour
+from tieline.clock import SystemClock
 from tieline.errors import DependencyError
 from tieline.inbox import SPREAD_S
 from tieline.store import connections, endpoints
@@ -320,6 +322,42 @@ def test_a_database_that_is_down_acknowledges_nothing(sqlite_harbour, monkeypatc
         assert sqlite_harbour.accept(sender.signed()) == 503
     assert sqlite_harbour.accept(sender.signed()) == 200
     assert sqlite_harbour.count() == 2
+
+
+def test_many_who_wait_for_a_database_that_is_down_wait_once_and_not_one_after_the_other(
+    sqlite_url, tmp_path, monkeypatch
+):
+    harbour = make_harbour(sqlite_url, tmp_path, clock=SystemClock())
+    tries: list[str] = []
+
+    def slowly_down(_transaction, endpoint_id):
+        tries.append(endpoint_id)
+        time.sleep(0.3)
+        raise DependencyError("the database does not answer", code="database-down")
+
+    monkeypatch.setattr("tieline.store.endpoints.find_endpoint", slowly_down)
+    try:
+        signed = harbour.senders["stripe"].signed()
+        began = threading.Barrier(20)
+
+        def send(_hand: int) -> int:
+            began.wait()
+            return harbour.accept(signed)
+
+        with ThreadPoolExecutor(20) as pool:
+            assert set(pool.map(send, range(20))) == {503}
+        assert len(tries) <= 3
+    finally:
+        harbour.close()
+
+
+def test_a_name_that_no_endpoint_can_have_costs_no_look_at_the_database(
+    sqlite_harbour, monkeypatch
+):
+    signed = sqlite_harbour.senders["stripe"].signed()
+    monkeypatch.setattr("tieline.store.endpoints.find_endpoint", None)
+    for name in ("x", "whe_" + "a" * 15, "whe_" + "a" * 17, "whe_AAAAAAAAAAAAAAAA", "\ud800"):
+        assert sqlite_harbour.accept(signed.changed(path=f"/webhooks/stripe/{name}")) == 404
 
 
 def test_without_redis_deliveries_are_taken_and_counted_later(sqlite_url, tmp_path, redis_url):

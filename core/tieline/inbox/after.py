@@ -51,17 +51,22 @@ class Afterwards:
         self._thread: threading.Thread | None = None
 
     def stored(
-        self, connection_ids: set[str], repeated: Mapping[str, int], strangers: Mapping[str, int]
+        self,
+        connection_ids: set[str],
+        repeated: Mapping[str | None, int],
+        strangers: Mapping[str, int],
     ) -> None:
         """Take what a commit was about.
 
         Args:
             connection_ids: They have events to handle.
-            repeated: Endpoint to how many events were there before.
+            repeated: Endpoint to how many events were there before; None to
+                those of a commit of several endpoints.
             strangers: Endpoint to how many events were of accounts that are not ours.
         """
         for endpoint_id, count in repeated.items():
-            self._counts.add(endpoint_id, "repeated", count)
+            if count:
+                self._counts.add(endpoint_id, "repeated", count)
         for endpoint_id, count in strangers.items():
             self._counts.add(endpoint_id, "account-unknown", count)
         if connection_ids:

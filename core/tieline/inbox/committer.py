@@ -144,13 +144,13 @@ def _commit(desk: Desk, batch: Sequence[Delivery], after: Afterwards) -> list[Ou
 
 def _store(
     transaction: Transaction, batch: Sequence[Delivery]
-) -> tuple[list[Outcome], set[str], dict[str, int], dict[str, int]]:
+) -> tuple[list[Outcome], set[str], dict[str | None, int], dict[str, int]]:
     """Store what is still to be accepted.
 
     Returns:
         An outcome for each delivery, the connections that have something to
-        handle, and by endpoint the events that were there before or whose account is
-        not ours.
+        handle, and by endpoint (None: one of several) how many events were
+        there before, and how many are of an account that is not ours.
     """
     ids = sorted({each.endpoint.id for each in batch})
     generations = deliveries.live_generations(transaction, ids)
@@ -159,15 +159,16 @@ def _store(
     rows: list[NewEvent] = []
     strangers: dict[str, int] = {}
     for delivery in good:
-        known = owners[delivery.endpoint.provider, delivery.endpoint.environment]
+        by_account = owners[delivery.endpoint.provider, delivery.endpoint.environment]
         own = delivery.endpoint.connection_id
-        made, unknown = rows_of(delivery, known if own is None else {None: (own,)})
+        made, unknown = rows_of(delivery, by_account if own is None else {None: (own,)})
         rows += made
         if unknown:
             strangers[delivery.endpoint.id] = strangers.get(delivery.endpoint.id, 0) + unknown
     new = deliveries.insert_events(transaction, rows) if rows else 0
     failpoint("inbox.accept.before_commit")
-    repeated = {rows[0].endpoint_id: len(rows) - new} if len(rows) > new else {}
+    known = {row.endpoint_id for row in rows}  # of several endpoints nobody knows whose they are
+    repeated = {known.pop() if len(known) == 1 else None: len(rows) - new}
     taken = {id(each) for each in good}
     outcomes: list[Outcome] = ["stored" if id(each) in taken else "stale" for each in batch]
     return outcomes, {row.connection_id for row in rows} if new else set(), repeated, strangers

@@ -103,6 +103,7 @@ class Endpoints:
         self._opened: dict[str, Secret] = {}
         self._installed = frozenset(registry.names())
         self._reading = threading.Lock()
+        self._failure: tuple[float, DependencyError | VaultError] | None = None
         self._renewing: set[tuple[str, str]] = set()
         self._renewer = ThreadPoolExecutor(1, thread_name_prefix="inbox-endpoints")
 
@@ -112,6 +113,8 @@ class Endpoints:
         One that is asked for is read again in the background before the second is
         over, so that a busy endpoint's deliveries never wait for that.
         """
+        if not _ID.fullmatch(endpoint_id):
+            return self._nobody(provider)
         place = provider, endpoint_id
         found = self._known.get(place)
         if found is None or not self._is_fresh(found):
@@ -133,12 +136,18 @@ class Endpoints:
             DependencyError: The database does not answer.
             KeyUnavailableError: The key of its secrets is not to be had now.
         """
-        place = provider, endpoint_id
+        place, came_at = (provider, endpoint_id), self._clock.monotonic()
         with self._reading:  # many wait for one, and it serves them all
             found = self._known.get(place)
             if found and self._is_fresh(found) and (since is None or found.read_at > since):
                 return found
-            fresh = self._read(provider, endpoint_id)
+            if self._failure is not None and self._failure[0] > came_at:
+                raise self._failure[1]  # it was tried while this one waited
+            try:
+                fresh = self._read(provider, endpoint_id)
+            except (DependencyError, VaultError) as error:
+                self._failure = self._clock.monotonic(), error
+                raise
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()  # strangers made most of these names up
             self._known[place] = fresh
@@ -172,24 +181,32 @@ class Endpoints:
 
     def _read(self, provider: str, endpoint_id: str) -> Endpoint:
         at, now = self._clock.monotonic(), self._clock.now()
-        row, rows = None, []
-        if _ID.fullmatch(endpoint_id):
-            with self._database.read() as transaction:
-                row = store.find_endpoint(transaction, endpoint_id)
-                if row is not None and row.provider != provider:
-                    row = None
-                rows = store.read_secrets(transaction, endpoint_id) if row else []
+        with self._database.read() as transaction:
+            row = store.find_endpoint(transaction, endpoint_id)
+            if row is None or row.provider != provider:
+                return self._nobody(provider)
+            rows = store.read_secrets(transaction, endpoint_id)
         live = [each for each in rows if each.retires_at is None or each.retires_at > now]
         return Endpoint(
             row=row,
             webhooks=self._declared(provider),
-            keys=self._keys(row, live) if row else _NOBODYS,
+            keys=self._keys(row, live),
             keys_until=min((each.retires_at for each in live if each.retires_at), default=None),
             read_at=at,
         )
 
+    def _nobody(self, provider: str) -> Endpoint:
+        """Return what stands for an endpoint that does not exist: see judge()."""
+        return Endpoint(
+            row=None,
+            webhooks=self._declared(provider),
+            keys=_NOBODYS,
+            keys_until=None,
+            read_at=self._clock.monotonic(),
+        )
+
     def _declared(self, provider: str) -> Webhooks | None:
-        """Return what a plugin declares, for addresses that do not exist too: see judge()."""
+        """Return what a plugin declares; None if it is gone or broken."""
         if provider not in self._installed:
             return None
         try:

@@ -17,8 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tieline.contract import Webhooks
-from tieline.errors import DependencyError, NotFoundError, PluginError, VaultError
+from tieline.errors import DependencyError, VaultError
 from tieline.inbox import Arrival, Delivery, Inbox, Outcome, Told
 from tieline.services.installation import Installation
 from tieline.web.pages import HEADERS
@@ -40,8 +39,8 @@ class WebhookPages:
 
     def __init__(self, installation: Installation) -> None:
         self._inbox: Inbox = installation.inbox
-        self._registry = installation.registry
-        self._names = frozenset(self._registry.names())
+        listed = installation.registry.list()  # imported now, not when a stranger names one
+        self._declared = {each.found.name: each.plugin.webhooks for each in listed if each.plugin}
         self._most = installation.settings.webhook_body_bytes
         self._room = _Room()
         self._told: tuple[asyncio.AbstractEventLoop, Told] | None = None
@@ -84,22 +83,14 @@ class WebhookPages:
 
     def _limit_of(self, provider: str) -> int:
         """Return the most bytes; by the provider alone, so that it tells nothing of endpoints."""
-        webhooks = self._declared(provider)
+        webhooks = self._declared.get(provider)
         if webhooks is not None and "application" in webhooks.owners:
             return max(self._most, _LEAST_OF_APPLICATIONS)
         return self._most
 
-    def _declared(self, provider: str) -> Webhooks | None:
-        if provider not in self._names:
-            return None
-        try:
-            return self._registry.get(provider).webhooks
-        except (NotFoundError, PluginError):
-            return None
-
     def _probed(self, request: Request, body: bytes) -> Response:
         """Answer whoever asks whether there is somebody; it changes nothing."""
-        webhooks = self._declared(request.path_params["provider"])
+        webhooks = self._declared.get(request.path_params["provider"])
         if webhooks is None:
             return _answer(404)
         answer = None
