@@ -221,3 +221,32 @@ def test_doors_that_stay_closed_take_the_same_time(harbour):
             took[name].append(time.perf_counter() - began)
     medians = [statistics.median(each) for each in took.values()]
     assert max(medians) - min(medians) < 0.002, took.keys()
+
+
+def test_deliveries_are_measured_by_endpoint_and_by_what_became_of_them(
+    sqlite_url, redis_url, tmp_path
+):
+    token = "a-token-of-26-characters-x"
+    harbour = make_harbour(
+        sqlite_url, tmp_path, redis_url=redis_url, clock=SystemClock(), metrics_token=token
+    )
+    sender = harbour.senders["stripe"]
+    try:
+        with (
+            Listener(create_app(harbour.installation), host="127.0.0.1", port=0) as listener,
+            httpx.Client(base_url=listener.address, trust_env=False) as client,
+        ):
+            for secret in (None, None, "no"):
+                post(client, sender.signed(secret=secret))
+            post(client, sender.signed().changed(path="/webhooks/stripe/x"))
+            harbour.inbox.after.do()
+            said = client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).text
+        for endpoint, outcome, count in (
+            (sender.endpoint_id, "accepted", 2),
+            (sender.endpoint_id, "signature-wrong", 1),
+            ("", "endpoint-unknown", 1),
+        ):
+            labels = f'endpoint="{endpoint}",outcome="{outcome}"'
+            assert f"tieline_webhook_deliveries_total{{{labels}}} {count}.0" in said
+    finally:
+        harbour.close()
