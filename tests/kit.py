@@ -41,6 +41,7 @@ class Bench:
     connection_id: str
     rung: list[str] = field(default_factory=list)
     provider: str = "shelf"
+    drains_rung: list[str] = field(default_factory=list)
 
     @property
     def database(self):
@@ -94,6 +95,7 @@ def make_bench(database_url: str, home: Path, *, provider: str = "shelf", **sett
     installation.make_key()
     schema.upgrade(installation.raw_database)
     rung: list[str] = []
+    drains_rung: list[str] = []
     engine = Engine(
         database=installation.database,
         registry=registry,
@@ -107,6 +109,7 @@ def make_bench(database_url: str, home: Path, *, provider: str = "shelf", **sett
         clock=clock,
         settings=installation.settings,
         ring=lambda run_id, number: rung.append(run_id),
+        ring_drain=drains_rung.append,
     )
     installation.__dict__["engine"] = engine
     shelf_url, shelf = new_shelf()
@@ -119,7 +122,7 @@ def make_bench(database_url: str, home: Path, *, provider: str = "shelf", **sett
         base_url=shelf_url if provider == "shelf" else ledger_url,
         actor="test",
     )
-    return Bench(installation, engine, clock, shelf, ledger, row.id, rung, provider)
+    return Bench(installation, engine, clock, shelf, ledger, row.id, rung, provider, drains_rung)
 
 
 def second_engine(bench: Bench) -> Engine:

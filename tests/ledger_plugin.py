@@ -101,6 +101,8 @@ class Ledger:
     def get(self, key: str) -> dict | None:
         with self.lock:
             self.calls.append(("get", key))
+            if (fault := self.refuses.get(f"get {key}", self.refuses.get("get"))) is not None:
+                raise fault
             return dict(self.rows[key]) if key in self.rows else None
 
     def count(self, kind: str) -> int:
@@ -131,6 +133,14 @@ class Row(RecordSchema):
     id = fields.String(required=True)
     name = fields.String(allow_none=True)
     created = Whole(allow_none=True)
+
+
+EVENTS = {
+    "row.created": "upsert",
+    "row.updated": "upsert",
+    "row.deleted": "delete",
+    "row.touched": "re-read",
+}
 
 
 def read_page(client: Ledger, params, cursor):
@@ -175,7 +185,8 @@ def tieline_entities():
             get=lambda client, key: client.get(key),
             feed=feed,
             windows=windows,
+            events=EVENTS,
             scope="Rows: Read",
         ),
-        Entity(name="listed", schema=Row(), page=read_page),
+        Entity(name="listed", schema=Row(), page=read_page, events=EVENTS),
     ]

@@ -66,6 +66,10 @@ class Market:
         if path.startswith("/goods/"):
             name, *rest = path.split("/")[2:]
             return self.goods[name].answer(method, rest, query, body)
+        if path.startswith("/thing/"):
+            _, _, entity, key = path.split("/")
+            is_there = key in self.things.get(entity, [])
+            return 200, {"thing": {"id": key, "name": f"name of {key}"} if is_there else None}
         keys = self.things.get(path.rpartition("/")[2], [])
         rest = [key for key in keys if key > query.get("after", "")]
         page, more = rest[: self.page_size], len(rest) > self.page_size

@@ -208,6 +208,10 @@ GOODS = [
 ]
 
 
+def get(entity, client, key):
+    return client.get(f"/thing/{entity}/{key}")["thing"]
+
+
 @hookimpl
 def tieline_provider():
     environments = {"live": "https://market.example.com"}
@@ -237,5 +241,14 @@ def tieline_client(connection, credential, transport):
 
 @hookimpl
 def tieline_entities():
-    things = [Entity(name=name, schema=Thing(), page=partial(read, name)) for name in ENTITIES]
+    things = [
+        Entity(
+            name=name,
+            schema=Thing(),
+            page=partial(read, name),
+            get=partial(get, name),
+            events={"thing.changed": "re-read"},
+        )
+        for name in ENTITIES
+    ]
     return [*things, *GOODS]

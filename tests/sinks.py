@@ -64,6 +64,12 @@ READING = {
     "schedules next": "{connection}",
     "version": "",
     "views list": "",
+    "webhooks": "",
+    "webhooks events list": "",
+    "webhooks events show": "{event}",
+    "webhooks list": "",
+    "webhooks secret show": "{endpoint}",
+    "webhooks show": "{endpoint}",
     # They open credentials, so what they know would hide what others show.
     "connections test": "{connection}",
     "doctor": "",
@@ -77,7 +83,10 @@ CHANGING = {
     "outbox resolve", "outbox retry", "push", "records consumers drop",
     "records consumers reset", "records quarantine drop", "records quarantine retry", "sandbox",
     "schedules pause", "schedules remove", "schedules resume", "schedules set", "scheduler",
-    "serve", "sync cancel", "sync run", "up", "verify", "views create", "views drop", "worker",
+    "serve", "sync cancel", "sync run", "up", "verify", "views create", "views drop",
+    "webhooks add", "webhooks disable", "webhooks enable", "webhooks events replay",
+    "webhooks register", "webhooks remove", "webhooks secret finish", "webhooks secret rotate",
+    "webhooks unregister", "worker",
 }  # fmt: skip
 NO_JSON = {"config env-example", "records export"}
 
@@ -211,12 +220,7 @@ def _reading(site: Site) -> list[list[str]]:
                 {kind: each}
                 for each in connection.execute(text(f"SELECT id FROM {table}")).scalars()
             ]
-            for kind, table in (
-                ("run", "runs"),
-                ("bad", "quarantine"),
-                ("dead", "dead_letters"),
-                ("operation", "operations"),
-            )
+            for kind, table in _TABLES.items()
         }
     values["connection"] = [
         {"connection": name, "provider": provider, "entity": entity, "record": record}
@@ -231,6 +235,14 @@ def _reading(site: Site) -> list[list[str]]:
     return words
 
 
+_TABLES = {
+    "run": "runs",
+    "bad": "quarantine",
+    "dead": "dead_letters",
+    "operation": "operations",
+    "event": "webhook_events",
+    "endpoint": "webhook_endpoints",
+}
 _STORED = """
 SELECT c.name, c.provider, s.entity, min(s.record_id)
 FROM connections AS c JOIN records AS s ON s.connection_id = c.id

@@ -40,6 +40,10 @@ NAMES = frozenset(
         "schedule.tick.after_commit",
         "alert.deliver.before",
         "alert.deliver.after",
+        "inbox.accept.before_commit",
+        "inbox.accept.after_commit",
+        "inbox.drain.before_commit",
+        "inbox.drain.after_commit",
     }
 )
 _ACTIONS = frozenset({"kill", "killall", "stop", "raise", "sleep"})

@@ -12,6 +12,7 @@ import pytest
 
 import servers
 from site_of import KEY, make_site, wait_until
+from tieline.store.tables import SCHEMA_REVISION
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_from_connect_to_export(fresh):
     site = fresh
     site.environ["TIELINE_HANDS"] = "1"  # a page that two hands share is counted by both
     with servers.sandbox(customers=350) as url:
-        assert site.json("init")["schema"] == "0005"
+        assert site.json("init")["schema"] == SCHEMA_REVISION
         connected = site.json(
             "connect", "stripe", "--name", "shop", "--key-stdin", "--base-url", url, stdin=KEY
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from inbox_kit import Told, deliver, drain_now, states_of
 from kit import START, make_bench
+from tieline.contract import PermissionDeniedError
 from tieline.engine.tick import tick
 from tieline.errors import NotFoundError, RefusedError
 from tieline.services import dead_letters as service
 from tieline.services import schedules as schedule_service
-from tieline.store import dead_letters
+from tieline.store import alerts, dead_letters
 
 
 @pytest.fixture
@@ -103,3 +105,66 @@ def test_an_unknown_letter_is_not_found(bench, letter_id):
         with pytest.raises(NotFoundError) as caught:
             ask(bench.installation, letter_id, actor="me")
         assert len(caught.value.message) < 120
+
+
+@pytest.fixture
+def inbox(database_url, tmp_path):
+    made = make_bench(database_url, tmp_path, provider="ledger")
+    yield made
+    made.installation.close()
+
+
+def dead_events(bench, count=3):
+    """Leave events that a missing right failed; return their letter."""
+    bench.ledger.refuses["get"] = PermissionDeniedError("403")
+    deliver(bench, *(Told(type="row.touched", key=f"k{n}", at=-9) for n in range(count)))
+    drain_now(bench)
+    bench.ledger.refuses.clear()
+    [letter] = service.list_dead_letters(bench.installation)
+    return letter
+
+
+def open_alerts(bench):
+    with bench.database.read() as transaction:
+        return [alert for alert in alerts.list_alerts(transaction) if alert.state == "open"]
+
+
+def test_a_letter_of_events_is_retried_as_one(inbox):
+    letter = dead_events(inbox)
+    assert service.count_dead_events(inbox.installation, letter) == 3
+    inbox.ledger.rows = {f"k{n}": {"id": f"k{n}"} for n in range(3)}
+    retried = service.retry_dead_letter(inbox.installation, letter.id, actor="me")
+    assert (retried.run, retried.events, retried.letter.settled_how) == (None, 3, "retried")
+    assert inbox.drains_rung == [inbox.connection_id]
+    assert open_alerts(inbox) == []
+    drain_now(inbox)
+    assert states_of(inbox) == ["done"] * 3
+    assert inbox.stored_keys("rows") == ["k0", "k1", "k2"]
+
+
+def test_a_letter_of_events_that_is_dropped_leaves_them_ignored(inbox):
+    letter = dead_events(inbox)
+    service.drop_dead_letter(inbox.installation, letter.id, actor="me")
+    assert states_of(inbox) == ["ignored"] * 3
+    assert open_alerts(inbox) == []
+    assert service.list_dead_letters(inbox.installation) == []
+
+
+def test_events_that_die_of_the_same_again_are_a_letter_of_their_own(inbox):
+    first = dead_events(inbox)
+    service.retry_dead_letter(inbox.installation, first.id, actor="me")
+    inbox.ledger.refuses["get"] = PermissionDeniedError("403")
+    drain_now(inbox)
+    [second] = service.list_dead_letters(inbox.installation)
+    assert second.id != first.id
+    assert [alert.subject for alert in open_alerts(inbox)] == [second.id]
+
+
+def test_dead_events_park_no_schedule(inbox):
+    schedule_service.set_schedule(
+        inbox.installation, "shop", "rows", "15m", jitter_s=0, actor="test"
+    )
+    dead_events(inbox)
+    assert tick(inbox.engine) == 1
+    [schedule] = schedule_service.list_schedules(inbox.installation)
+    assert schedule.state == "active"

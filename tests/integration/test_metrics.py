@@ -6,6 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from inbox_kit import Told, deliver
 from kit import make_bench
 from tieline.alerts import Alerter
 from tieline.clock import SystemClock
@@ -78,6 +79,19 @@ def test_usage_refusals_pauses_and_alerts_are_measured(bench):
     assert 20 < found["tieline_limit_paused_seconds"][0][1] < 31
     assert found["tieline_alerts_open"] == [({"kind": "run-dead"}, 1)]
     assert found["tieline_up"] == [({"part": "redis"}, 1), ({"part": "database"}, 1)]
+
+
+def test_events_that_are_not_handled_are_measured(bench):
+    ids = deliver(bench, *(Told(type="item.changed", key=key, at=-5) for key in "abc"))
+    with bench.database.write() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE webhook_events SET state = 'dead' WHERE id = '{ids[0]}'"
+        )
+    bench.clock.move(90)
+    found = samples(ask(bench))
+    told = {labels["state"]: value for labels, value in found["tieline_webhook_events"]}
+    assert told == {"pending": 2, "dead": 1}
+    assert found["tieline_webhook_oldest_pending_seconds"] == [({}, 90)]
 
 
 def test_while_redis_is_away_it_says_so_and_tells_the_rest(database_url, tmp_path):

@@ -34,6 +34,12 @@ def test_every_provider_that_takes_oauth_has_its_five_settings(text, provider):
     assert f"http://127.0.0.1:8377/oauth/callback/{provider}" in flat
 
 
+@pytest.mark.parametrize("provider", SIGNED_IN)
+def test_a_secret_of_webhooks_is_set_where_an_application_has_one_address(text, provider):
+    has_one = provider != "mailchimp"
+    assert (f"#TIELINE_{provider.upper()}_WEBHOOK_SECRET=" in text) is has_one
+
+
 def test_what_differs_between_development_and_production_is_said(text):
     flat = re.sub(r"\n# ", " ", text)
     assert "develop with sandbox, run with production" in flat

@@ -81,7 +81,10 @@ def test_a_misspelt_name_of_a_provider_s_setting_is_reported_too(name, tmp_path)
 
 def test_what_an_installed_provider_takes_is_no_mistake(tmp_path):
     names = ["CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRET_FILE", "REDIRECT_URI", "ENVIRONMENT"]
-    given = {f"TIELINE_SQUARE_{name}": "x" for name in [*names, "SCOPES", "RATE_LIMITS"]}
+    given = {
+        f"TIELINE_SQUARE_{name}": "x"
+        for name in [*names, "SCOPES", "WEBHOOK_SECRET", "RATE_LIMITS"]
+    }
     assert unknown_names(given, tmp_path, providers=["square"]) == {}
     assert unknown_names(given, tmp_path) == {}
     assert len(unknown_names(given, tmp_path, providers=["stripe"])) == len(given)

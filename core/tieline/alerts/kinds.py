@@ -31,6 +31,8 @@ KINDS = {
     "run-dead": Kind("error", is_once=True),
     "quarantine-share": Kind("error"),
     "operations-wait": Kind("warning"),
+    "events-dead": Kind("error"),
     "webhooks-silent": Kind("warning"),
 }
-"""Name to kind. Subjects: a limit's name; a connection's id; a run's id; ``connection/entity``."""
+"""Name to kind. Subjects: a limit's name; the id of a connection, run, dead letter or endpoint;
+``connection/entity``."""

@@ -127,7 +127,9 @@ def _served(
             outcomes.put(outcome)
 
     try:
-        listener = Listener(create_app(opened, on_end=on_end), host=host, port=port)
+        listener = Listener(
+            create_app(opened, on_end=on_end, has_webhooks=False), host=host, port=port
+        )
     except InvalidInputError:
         is_served = _is_ours(host, port)
         if not is_served and not sys.stdin.isatty():

@@ -88,7 +88,16 @@ from tieline.contract.values import (
     Transport,
     Window,
 )
-from tieline.contract.webhooks import Event, Hmac, PathSecret, Scheme, Webhooks
+from tieline.contract.webhooks import (
+    STANDARD_WEBHOOKS,
+    EndpointOwner,
+    Event,
+    Hmac,
+    PathSecret,
+    Registration,
+    Scheme,
+    Webhooks,
+)
 from tieline.contract.writes import Operation, OperationKind, Outcome, SendBatch, SendOne, Write
 
 __all__ = [
@@ -98,6 +107,7 @@ __all__ = [
     "OPTIONAL",
     "PROJECT",
     "REQUIRED",
+    "STANDARD_WEBHOOKS",
     "Account",
     "Address",
     "Alert",
@@ -113,6 +123,7 @@ __all__ = [
     "CursorExpiredError",
     "Deletes",
     "Direction",
+    "EndpointOwner",
     "Entity",
     "Event",
     "EventAction",
@@ -155,6 +166,7 @@ __all__ = [
     "Record",
     "RecordNotFoundError",
     "RecordSchema",
+    "Registration",
     "Reply",
     "RequestRejectedError",
     "RetryLaterError",

@@ -1,6 +1,7 @@
 """Plan, claim, fetch, write, end, reconcile."""
 
 from tieline.engine.ask import Asked, ask_run, ring_for
+from tieline.engine.drain import drain_events, ring_drain
 from tieline.engine.finish import end
 from tieline.engine.help import help_run
 from tieline.engine.kit import Engine, this_worker
@@ -10,9 +11,11 @@ __all__ = [
     "Asked",
     "Engine",
     "ask_run",
+    "drain_events",
     "end",
     "help_run",
     "mourn",
+    "ring_drain",
     "ring_for",
     "sweep",
     "this_worker",

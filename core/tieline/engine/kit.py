@@ -28,6 +28,8 @@ class Engine:
         clock: Now and sleep.
         settings: Leases, attempts, read-ahead.
         ring: ``(run_id, ring)``: asks for a hand; raises DependencyError.
+        ring_drain: ``(connection_id)``: asks for its events to be handled; raises
+            DependencyError.
     """
 
     database: Database
@@ -36,6 +38,7 @@ class Engine:
     clock: Clock
     settings: Settings
     ring: Callable[[str, int], None]
+    ring_drain: Callable[[str], None] = lambda _connection_id: None
 
     def lease_until(self) -> datetime:
         """Return the end of a lease that is taken now."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tieline.engine.ask import ring_for
+from tieline.engine.drain import ring_drain
 from tieline.engine.kit import Engine
 from tieline.engine.outbox import ask_due_pushes
-from tieline.store import partitions, runs
+from tieline.store import drains, partitions, runs
 
 __all__ = ["mourn", "sweep"]
 
@@ -27,12 +28,15 @@ def mourn(engine: Engine, owner: str, *, has_died: bool = True) -> None:
     """
     with engine.database.write() as connection:
         run_ids = partitions.release_all_of(connection, owner, has_died=has_died)
+        drained = drains.release_all_of(connection, owner, has_died=has_died)
     for run_id in run_ids:
         ring_for(engine, run_id)
+    for connection_id in drained:
+        ring_drain(engine, connection_id)
 
 
 def sweep(engine: Engine) -> int:
-    """Ring for every run that is due and that nobody works on, and ask for pushes that are due.
+    """Ring for what is due and nobody works on: runs, events; ask for pushes that are due.
 
     Any number of processes may do this at once: a ring too many finds
     nothing to claim.
@@ -44,11 +48,14 @@ def sweep(engine: Engine) -> int:
         DependencyError: The database does not answer.
     """
     asked = ask_due_pushes(engine)
+    now = engine.clock.now()
     with engine.database.read() as connection:
         due = runs.due_runs(
             connection,
-            engine.clock.now(),
+            now,
             ring_again=_RING_AGAIN,
             lease=timedelta(seconds=engine.settings.lease_s),
         )
-    return asked + sum(ring_for(engine, run_id) for run_id in due)
+        undrained = drains.undrained(connection, now)
+    rung = sum(ring_drain(engine, connection_id) for connection_id in undrained)
+    return asked + rung + sum(ring_for(engine, run_id) for run_id in due)

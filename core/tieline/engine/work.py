@@ -18,18 +18,18 @@ from tieline.contract import (
     Page,
     PageParams,
     ProviderError,
-    ProviderUnavailableError,
     RequestRejectedError,
     RetryLaterError,
     Window,
 )
 from tieline.engine.blame import blamed
+from tieline.engine.bring import bring_in
 from tieline.engine.fetch import FetchedPage, Fetcher, Timed, retrying
 from tieline.engine.keeper import Either, LeaseKeeper
 from tieline.engine.kit import Engine
 from tieline.engine.pace import Reading
 from tieline.engine.plan import is_out_of_reach
-from tieline.errors import DeclarationError, LeaseLost, Overtaken, RefusedError, StopRequested
+from tieline.errors import DeclarationError, LeaseLost, RefusedError, StopRequested
 from tieline.failpoints import failpoint
 from tieline.records import Draft, PageWriter, Plan, rank_of
 from tieline.store import findings, partitions, sightings
@@ -42,7 +42,6 @@ __all__ = ["Cancelled", "CannotRead", "PartitionWork"]
 _MAX_RESTARTS = 5
 _MAX_CURSOR = 4096
 _MOST_AT_ONCE = 2_000
-_MAX_OVERTAKEN = 10
 _LOOK_S = 0.5
 _LEAVE_S = 5.0
 _LONGEST_PAGE_S = 900.0
@@ -272,25 +271,18 @@ class PartitionWork:
             own = self.reading.within(page.records, self.partition.split_at)
             draft = writer.draft_page(replace(page, records=own), rank=rank_of(as_of))
         following = page.next if is_last else self.partition.checkpoint
-        plan = self._compare(writer, draft)
-        for _ in range(_MAX_OVERTAKEN):
-            if plan.asks:
-                requests += self._settle(writer, draft, plan.asks)
-            else:
-                try:
-                    is_end = is_last and following is None
-                    return self._write(
-                        desk, writer, plan, following, as_of, requests, is_end=is_end
-                    )
-                except Overtaken:
-                    pass  # somebody else wrote one of its records meanwhile
-            plan = self._compare(writer, draft)
-        raise ProviderUnavailableError(
-            "the same records kept being changed by somebody else", code="overtaken"
-        )
+        is_end = is_last and following is None
 
-    def _compare(self, writer: PageWriter, draft: Draft) -> Plan:
-        return writer.compare(draft, now=rank_of(self.engine.clock.now() + self.skew))
+        def write(plan: Plan, calls: int) -> None:
+            self._write(desk, writer, plan, following, as_of, requests + calls, is_end=is_end)
+
+        bring_in(
+            writer,
+            draft,
+            now=lambda: rank_of(self.engine.clock.now() + self.skew),
+            settle=partial(self._settle, writer, draft),
+            write=write,
+        )
 
     def _settle(self, writer: PageWriter, draft: Draft, keys: Sequence[str]) -> int:
         """Read again what nobody can judge; return how many calls that took."""

@@ -1,20 +1,21 @@
-"""What RQ calls. A job is a wake-up: it names a run and carries nothing else."""
+"""What RQ calls. A job is a wake-up: it names a run or a connection, and nothing else."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
 from types import FrameType
 
+from tieline.engine import drain_events, mourn, this_worker
 from tieline.engine import help_run as work_on
-from tieline.engine import mourn, this_worker
 from tieline.errors import DependencyError
 from tieline.services.installation import Installation
 from tieline.store import grants
 
-__all__ = ["help_run", "use"]
+__all__ = ["drain", "help_run", "use"]
 
 _LOOK_S = 0.2
 _stop = threading.Event()
@@ -83,3 +84,11 @@ def help_run(run_id: str) -> None:
     """Lend a hand to a run; see :func:`tieline.engine.help_run`."""
     installation = _installation or Installation()
     work_on(installation.engine, run_id, _stop)
+
+
+def drain(connection_id: str) -> None:
+    """Handle a connection's events; see :func:`tieline.engine.drain_events`."""
+    installation = _installation or Installation()
+    with contextlib.suppress(DependencyError):  # it is rung again later than need be, at worst
+        installation.doorbell.note_heard(connection_id)
+    drain_events(installation.engine, connection_id, _stop)

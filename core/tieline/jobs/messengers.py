@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import threading
 import time
-from pathlib import Path
 
 from tieline.clock import Clock
 from tieline.errors import DependencyError
+from tieline.jobs.children import Child
 from tieline.services.alerts import Lookout, is_anything_to_tell, new_lookout
 from tieline.services.installation import Installation
 from tieline.telemetry import get_logger
@@ -45,9 +42,6 @@ def tell_alerts(lookout: Lookout, clock: Clock, stop: threading.Event) -> None:
 class ForkedMessenger:
     """Tells alerts in a child process, one at a time, for a minute at most.
 
-    A worker may wait for nobody, since it would count as lost; and may have no
-    thread, since it forks for every job.
-
     Args:
         installation: Where.
 
@@ -58,7 +52,7 @@ class ForkedMessenger:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._lookout = new_lookout(installation)
-        self._child: int | None = None
+        self._child = Child(NAME, longest_s=_CHILD_S)
         self._looked_at = -_LOOK_ROUND_S
 
     def send(self) -> None:
@@ -67,43 +61,11 @@ class ForkedMessenger:
         Raises:
             DependencyError: Database or Redis does not answer.
         """
-        if self._is_under_way():
+        if self._child.is_under_way():
             return
         now = time.monotonic()
         is_time = now - self._looked_at > _LOOK_ROUND_S
         if not is_time and not is_anything_to_tell(self._installation):
             return
         self._looked_at = now
-        self._child = os.fork() or self._tell()
-
-    def _is_under_way(self) -> bool:
-        if self._child is None:
-            return False
-        try:
-            found, _ = os.waitpid(self._child, os.WNOHANG)
-        except ChildProcessError:  # somebody else has waited for it
-            found = self._child
-        if found:
-            self._child = None
-        return not found
-
-    def _tell(self) -> int:
-        """Be the child: tell, and leave without what a Python process does at its end."""
-        try:
-            _name_this_process(NAME)
-            signal.alarm(_CHILD_S)  # the parent may be gone by then
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
-                signal.signal(number, signal.SIG_DFL)
-            self._lookout.look()
-        except DependencyError as error:
-            _log.warning("alerts were not told", reason=error.message)
-        except BaseException:  # noqa: BLE001 - nothing of the parent's may run here
-            _log.exception("a bug of ours")
-        finally:
-            os._exit(0)
-
-
-def _name_this_process(name: str) -> None:
-    """Let people tell it from a work-horse."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
+        self._child.start(self._lookout.look)

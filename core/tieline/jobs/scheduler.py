@@ -9,6 +9,7 @@ import threading
 import time
 from types import FrameType
 
+from tieline.engine.silence import drop_handled_events, look_after_endpoints
 from tieline.engine.tick import MOST_AT_ONCE, tick
 from tieline.engine.upkeep import look_after_grants
 from tieline.errors import DependencyError
@@ -97,11 +98,13 @@ def _insists(signals: queue.SimpleQueue[int], seen: set[int]) -> bool:
 
 
 def _look_after(installation: Installation, stop: threading.Event) -> None:
-    """Keep grants alive that nobody uses, every so often."""
+    """Keep grants alive that nobody uses, and the inbox in order, every so often."""
     wait_s = 0.0
     while not installation.clock.sleep(wait_s, stop):
         wait_s = _LOOK_AFTER_S
         try:
+            look_after_endpoints(installation.engine)
+            drop_handled_events(installation.engine, stop)
             look_after_grants(installation.engine, stop)
         except DependencyError as error:
             _log.warning("a dependency is away", reason=error.message, again_in_s=wait_s)

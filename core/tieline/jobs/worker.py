@@ -22,10 +22,11 @@ from tieline.contract import TielineError
 from tieline.engine import mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
+from tieline.jobs.drainers import ForkedDrainer
 from tieline.jobs.messengers import ForkedMessenger
-from tieline.queue import HELP_RUN, Presence, WorkerSign
+from tieline.queue import DRAIN, HELP_RUN, Presence, WorkerSign
 from tieline.services.installation import Installation
-from tieline.store import runs
+from tieline.store import drains, runs
 from tieline.telemetry import get_logger
 
 __all__ = ["work"]
@@ -35,7 +36,10 @@ _LONGEST_BACKOFF_S = 15.0
 _FIRST_BACKOFF_S = 0.5
 _BURST_POLL_S = 0.2
 _RING_AGAIN_S = 30.0
-_RUN_ID = re.compile(r"run_[a-z2-7]{16}")
+_IDS = {
+    HELP_RUN: re.compile(r"run_[a-z2-7]{16}"),
+    DRAIN: re.compile(r"con_[a-z2-7]{16}"),
+}
 
 
 def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = False) -> None:
@@ -46,8 +50,8 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
     Args:
         installation: Where.
         queues: Names of the queues to listen to.
-        is_burst: Leave once no run is due and none can become so by a lease
-            that lapses.
+        is_burst: Leave once no run and no event is due and none can become so
+            by a lease that lapses.
 
     Raises:
         SettingsError: The database's schema is not the code's, or the settings of
@@ -59,11 +63,11 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
     _ = installation.engine, installation.redis
     installation.registry.list()  # imported once here, not in every work-horse
     functions.use(installation)
-    messenger = ForkedMessenger(installation)
+    messenger, drainer = ForkedMessenger(installation), ForkedDrainer(installation)
     backoff_s = _FIRST_BACKOFF_S
     patience_s = installation.settings.lease_s + _RING_AGAIN_S
     while True:
-        worker = _Worker(installation, queues, messenger)
+        worker = _Worker(installation, queues, messenger, drainer)
         began = time.monotonic()
         has_worked = False
         try:
@@ -91,7 +95,8 @@ def _wait_for_more(installation: Installation) -> bool:
     """Wait for a dead worker's lease to lapse; False if there is nothing to wait for."""
     for _ in range(2):
         with installation.database.read() as connection:
-            due_at = runs.next_due_at(connection)
+            found = (runs.next_due_at(connection), drains.next_due_at(connection))
+        due_at = min(filter(None, found), default=None)
         if due_at is None:
             return False
         wait = (due_at - installation.clock.now()).total_seconds()
@@ -111,13 +116,18 @@ class _Worker(RqWorker):
     """
 
     def __init__(
-        self, installation: Installation, queues: Sequence[str], messenger: ForkedMessenger
+        self,
+        installation: Installation,
+        queues: Sequence[str],
+        messenger: ForkedMessenger,
+        drainer: ForkedDrainer,
     ) -> None:
         self._installation = installation
         self._sweep_s = installation.settings.sweep_s
         self._presence = Presence(installation.redis)
         self._queues_named = tuple(queues)
         self._messenger = messenger
+        self._drainer = drainer
         self.was_stopped = False
         super().__init__(
             list(queues),
@@ -148,8 +158,8 @@ class _Worker(RqWorker):
         _log.error("a job that is none of ours was refused", job=str(job.id)[:80])
         job.delete()
 
-    def _warm_up(self, run_id: str) -> None:
-        """Have the data keys of a run's credential here, so that its work-horse inherits them.
+    def _warm_up(self, its_id: str) -> None:
+        """Have the data keys of a job's credential here, so that its work-horse inherits them.
 
         A work-horse ends with its job, and with it what it asked the key
         service for; with this, a worker bridges an outage from job to job.
@@ -158,11 +168,11 @@ class _Worker(RqWorker):
             return
         try:
             with self._installation.database.read() as connection:
-                run = runs.get_run(connection, run_id)
-            if run is not None:
-                self._installation.engine.opener.refresher.peek(run.connection_id)
+                run = runs.get_run(connection, its_id)
+            connection_id = run.connection_id if run is not None else its_id
+            self._installation.engine.opener.refresher.peek(connection_id)
         except TielineError as error:
-            _log.debug("no data keys to inherit", run=run_id, reason=error.message)
+            _log.debug("no data keys to inherit", job_of=its_id, reason=error.message)
 
     def run_maintenance_tasks(self) -> None:
         try:
@@ -175,6 +185,7 @@ class _Worker(RqWorker):
         try:
             super().maintain_heartbeats(job, execution)
             self.sweep()
+            self._drainer.drain()
         except (RedisError, OSError, DependencyError) as error:
             _log.warning("heartbeat failed", reason=type(error).__name__)
 
@@ -239,8 +250,9 @@ def _is_ours(job: Any) -> bool:
         name, given, named = job.func_name, job.args, job.kwargs
     except Exception:  # noqa: BLE001 - a payload that cannot be read is not ours
         return False
-    is_run = len(given) == 1 and isinstance(given[0], str) and bool(_RUN_ID.fullmatch(given[0]))
-    return name == HELP_RUN and is_run and not named
+    form = _IDS.get(name)
+    is_id = len(given) == 1 and isinstance(given[0], str)
+    return form is not None and is_id and bool(form.fullmatch(given[0])) and not named
 
 
 def _signal(pid: int, number: int) -> None:

@@ -8,12 +8,15 @@ from rq.job import JobStatus
 
 from tieline.coordination.away import redis_errors
 
-__all__ = ["HELP_RUN", "QUEUE", "Doorbell"]
+__all__ = ["DRAIN", "HELP_RUN", "QUEUE", "Doorbell"]
 
 QUEUE = "sync"
 HELP_RUN = "tieline.jobs.functions.help_run"
+DRAIN = "tieline.jobs.functions.drain"
 _JOB_TIMEOUT_S = 6 * 3600
 _FAILURE_TTL_S = 24 * 3600
+_RUNG = "tieline:drain-rung:"
+_UNHEARD_S = 30
 
 
 class Doorbell:
@@ -52,6 +55,39 @@ class Doorbell:
                 failure_ttl=_FAILURE_TTL_S,
                 job_timeout=_JOB_TIMEOUT_S,
             )
+
+    def ring_drain(self, connection_id: str) -> None:
+        """Ask for a connection's events to be handled, before any run that waits.
+
+        While a ring waits to be heard another adds nothing. Should a ring get
+        lost, the next one after half a minute is made all the same.
+
+        Args:
+            connection_id: The connection.
+
+        Raises:
+            DependencyError: Redis does not answer; the events stay pending in
+                the database, and the next sweep rings again.
+        """
+        with redis_errors():
+            if self._client.set(_RUNG + connection_id, b"1", nx=True, ex=_UNHEARD_S):
+                self._queue.enqueue(
+                    DRAIN,
+                    connection_id,
+                    at_front=True,
+                    result_ttl=0,
+                    failure_ttl=_FAILURE_TTL_S,
+                    job_timeout=_JOB_TIMEOUT_S,
+                )
+
+    def note_heard(self, connection_id: str) -> None:
+        """Say, before looking, that a ring for events was heard: who comes later rings anew.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            self._client.delete(_RUNG + connection_id)
 
     def _is_waiting(self, job_id: str) -> bool:
         job = self._queue.fetch_job(job_id)

@@ -65,6 +65,11 @@ class Draft:
                 return
         self.copies[copy.key] = (copy, record)
 
+    def forget(self, key: str) -> None:
+        """Take a record out of the page: what became of it cannot be found out now."""
+        self.doubtful.discard(key)
+        self.copies.pop(key, None)
+
     def has(self, key: str) -> bool:
         """Whether the page tells what became of a record, not only that something did."""
         copy, record = self.copies[key]

@@ -34,7 +34,7 @@ from tieline.errors import (
 )
 from tieline.services.installation import Installation
 from tieline.store import connections as store
-from tieline.store import grants, log, parking, schedules
+from tieline.store import drains, grants, log, parking, schedules
 from tieline.store.connections import ConnectionRow, EntityState
 from tieline.store.database import Connection as Transaction
 from tieline.store.grants import GrantRow
@@ -282,6 +282,7 @@ def remove_connection(
         store.drop_credential(transaction, row.id)
         grants.drop_grant(transaction, row.id)
         parking.cancel_all(transaction, row.id, now)
+        drains.cancel_all(transaction, row.id, now)
         schedules.delete_all(transaction, row.id)
         store.mark_disconnected(transaction, row.id, now)
         if keeps_records:

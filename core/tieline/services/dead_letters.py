@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from tieline.alerts import close_alert
+from tieline.engine import ring_drain
 from tieline.engine.ask import direction_of, plan_run, ring_for
 from tieline.errors import NotFoundError, RefusedError
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import dead_letters as store
-from tieline.store import log, runs
+from tieline.store import events, log, runs
 from tieline.store.database import Connection as Transaction
 from tieline.store.dead_letters import DeadLetter
+from tieline.store.events import EventsWanted
 from tieline.store.rows import RunRow
 
 __all__ = [
     "Retried",
+    "count_dead_events",
     "drop_dead_letter",
     "get_dead_letter",
     "list_dead_letters",
@@ -30,13 +34,16 @@ class Retried:
 
     Attributes:
         letter: The letter, settled.
-        run: The run, new or the one that was active already.
+        run: The run, new or the one that was active already; None for a letter
+            of events.
         is_new: Whether trying again made it.
+        events: How many events are handled once more.
     """
 
     letter: DeadLetter
-    run: RunRow
-    is_new: bool
+    run: RunRow | None = None
+    is_new: bool = False
+    events: int = 0
 
 
 def list_dead_letters(
@@ -67,11 +74,19 @@ def get_dead_letter(installation: Installation, letter_id: str) -> DeadLetter:
         return _find(transaction, letter_id)
 
 
+def count_dead_events(installation: Installation, letter: DeadLetter) -> int:
+    """Say how many events a letter stands for; 0 for that of a run."""
+    if not letter.is_of_events:
+        return 0
+    with installation.database.read() as transaction:
+        return events.count_events(transaction, _events_of(letter))
+
+
 def retry_dead_letter(installation: Installation, letter_id: str, *, actor: str) -> Retried:
-    """Ask for the same run once more, and settle the letter.
+    """Ask for the same run once more, or have the events handled again, and settle the letter.
 
     The run is of the dead one's mode; what that one committed stays, and is
-    not doubled.
+    not doubled. No more is what an event tells that is handled twice.
 
     Raises:
         NotFoundError: There is no such letter, or its entity is gone.
@@ -81,6 +96,8 @@ def retry_dead_letter(installation: Installation, letter_id: str, *, actor: str)
     """
     letter = get_dead_letter(installation, letter_id)
     _require_open(letter)
+    if letter.is_of_events:
+        return _retry_events(installation, letter, actor=actor)
     row = get_connection(installation, letter.connection_id)
     entity = installation.registry.get(row.provider).entity(letter.entity or "")
     _ = installation.redis
@@ -116,13 +133,38 @@ def retry_dead_letter(installation: Installation, letter_id: str, *, actor: str)
         return Retried(letter=_find(transaction, letter_id), run=run, is_new=run_id is not None)
 
     retried = installation.database.transact(work)
-    if retried.is_new:
+    if retried.is_new and retried.run is not None:
         ring_for(installation.engine, retried.run.id)
     return retried
 
 
+def _retry_events(installation: Installation, letter: DeadLetter, *, actor: str) -> Retried:
+    def work(transaction: Transaction) -> Retried:
+        now = installation.clock.now()
+        _settle(transaction, letter, "retried", now, actor)
+        close_alert(transaction, "events-dead", letter.id, now=now)
+        count = events.revive_dead(transaction, _events_of(letter), now=now)
+        return Retried(letter=_find(transaction, letter.id), events=count)
+
+    retried = installation.database.transact(work)
+    ring_drain(installation.engine, letter.connection_id)
+    return retried
+
+
+def _events_of(letter: DeadLetter) -> EventsWanted:
+    return EventsWanted(
+        connection_id=letter.connection_id,
+        entity=letter.entity,
+        states=["dead"],
+        error_code=letter.reason_code,
+        dead_kind=letter.dead_kind,
+    )
+
+
 def drop_dead_letter(installation: Installation, letter_id: str, *, actor: str) -> DeadLetter:
     """Settle a letter and do nothing more; the entity's schedule goes on.
+
+    Its events, if it is of events, are ignored from now on.
 
     Raises:
         NotFoundError: There is none of that id.
@@ -130,8 +172,11 @@ def drop_dead_letter(installation: Installation, letter_id: str, *, actor: str) 
     """
 
     def work(transaction: Transaction) -> DeadLetter:
-        letter = _find(transaction, letter_id)
-        _settle(transaction, letter, "dropped", installation.clock.now(), actor)
+        letter, now = _find(transaction, letter_id), installation.clock.now()
+        _settle(transaction, letter, "dropped", now, actor)
+        if letter.is_of_events:
+            close_alert(transaction, "events-dead", letter.id, now=now)
+            events.forget_dead(transaction, _events_of(letter), now=now)
         return _find(transaction, letter_id)
 
     return installation.database.transact(work)

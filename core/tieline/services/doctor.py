@@ -9,7 +9,7 @@ from typing import Literal
 from tieline.auth import reauth_hint
 from tieline.contract import TielineError
 from tieline.coordination import report
-from tieline.services import keys, setup
+from tieline.services import keys, setup, webhooks
 from tieline.services.installation import Installation
 from tieline.settings import unknown_names
 from tieline.store import connections as connection_store
@@ -189,6 +189,31 @@ def _connections(installation: Installation) -> Iterator[Finding]:
     yield Finding(subject="connections", level="ok", message=f"{good} of {len(rows)} ok")
 
 
+def _webhooks(installation: Installation) -> Iterator[Finding]:
+    found = webhooks.list_endpoints(installation, is_counted=False)
+    for each in found:
+        row = each.endpoint
+        of = row.connection_name or f"the application at {row.provider}"
+        if each.is_closed:
+            yield Finding(
+                subject="webhooks",
+                level="fail",
+                message=f"{row.id} of {of} has no secret: every delivery is refused",
+                fix=f"tieline webhooks secret rotate {row.id} --secret-stdin",
+            )
+        elif row.scheme_level == "path-secret":
+            yield Finding(
+                subject="webhooks",
+                level="warn",
+                message=f"{row.id} of {of} goes by its address alone: nothing is signed",
+                fix="make the webhook anew at the provider, signed if it can be, then: tieline"
+                f" webhooks secret rotate {row.id} --secret-stdin",
+            )
+    if found:
+        good = sum(not each.is_closed for each in found)
+        yield Finding(subject="webhooks", level="ok", message=f"{good} of {len(found)} are open")
+
+
 def _workers(installation: Installation) -> Iterator[Finding]:
     if installation.settings.is_embedded_redis and not installation.settings.home.is_dir():
         return
@@ -215,5 +240,6 @@ _LOOKS: dict[str, Callable[[Installation], Iterator[Finding] | Sequence[Finding]
     "redis": _redis,
     "plugins": _plugins,
     "connections": _connections,
+    "webhooks": _webhooks,
     "workers": _workers,
 }

@@ -22,6 +22,7 @@ from tieline.telemetry import remember
 if TYPE_CHECKING:
     from tieline.coordination import EmbeddedServer, Redis
     from tieline.engine import Engine
+    from tieline.inbox import Inbox
     from tieline.queue import Doorbell, Presence
     from tieline.throttle import Throttle
     from tieline.vault import LocalKeyRing, Vault
@@ -71,6 +72,8 @@ class Installation:
                 remember(part)
         for application in self.settings.applications.values():
             remember(application.client_secret.reveal())
+            for each in application.webhook_secrets:
+                remember(each.reveal())
         remember(self.settings.alert_webhook_secret.reveal())
         remember(self.settings.metrics_token.reveal())
         path = self.settings.alert_webhook_url.reveal().partition("?")[0]
@@ -211,6 +214,7 @@ class Installation:
             clock=self.clock,
             settings=self.settings,
             ring=self._ring,
+            ring_drain=self._ring_drain,
         )
 
     def _new_throttle(
@@ -231,6 +235,20 @@ class Installation:
         """Ring; the client is made at the first ring, not with the engine."""
         self.doorbell.ring(run_id, number)
 
+    @cached_property
+    def inbox(self) -> Inbox:
+        """Takes deliveries in, until it is closed with this installation."""
+        from tieline.inbox import Afterwards, Committer, Counts, Endpoints, Inbox
+
+        endpoints = Endpoints(self.database, self.registry, self.vault, self.settings, self.clock)
+        counts = Counts(lambda: self.redis)
+        after = Afterwards(self.database, counts, self._ring_drain, self.clock)
+        after.start()
+        return Inbox(endpoints, Committer(self.database, after), after, self.clock)
+
+    def _ring_drain(self, connection_id: str) -> None:
+        self.doorbell.ring_drain(connection_id)
+
     def make_key(self) -> bool:
         """Make a local key where there is none; False if there was one, or KMS has it."""
         from tieline.vault import create_key_file
@@ -241,6 +259,10 @@ class Installation:
 
     def close(self) -> None:
         """Give back sockets and files. The embedded server goes on."""
+        if "inbox" in self.__dict__:
+            self.inbox.endpoints.close()
+            self.inbox.committer.close()
+            self.inbox.after.close()
         if "raw_database" in self.__dict__:
             self.raw_database.close()
         if "redis" in self.__dict__:

@@ -27,5 +27,7 @@ def _application(plugin: Plugin) -> ApplicationExample | None:
                 environments=plugin.provider.environments,
                 scopes=tuple(auth.scopes),
                 needs_secret=auth.pkce != "public",
+                has_webhooks=plugin.webhooks is not None
+                and "application" in plugin.webhooks.owners,
             )
     return None

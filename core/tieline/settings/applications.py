@@ -17,7 +17,14 @@ __all__ = [
     "read_applications",
 ]
 
-_FIELDS = ("CLIENT_ID", "CLIENT_SECRET", "REDIRECT_URI", "ENVIRONMENT", "SCOPES")
+_FIELDS = (
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "REDIRECT_URI",
+    "ENVIRONMENT",
+    "SCOPES",
+    "WEBHOOK_SECRET",
+)
 _NAME = re.compile(f"TIELINE_([A-Z][A-Z0-9_]*?)_({'|'.join(_FIELDS)})(_FILE)?")
 _REDIRECT = re.compile(r"https?://[^\s?#@]+/[^\s?#@]*")
 
@@ -34,6 +41,8 @@ class Application:
         environment: Which of the provider's environments it belongs to; empty
             for the provider's first.
         scopes: Asked for in place of the plugin's; empty for those.
+        webhook_secrets: What the deliveries to the application's endpoints are
+            signed with, beside what the endpoints hold themselves.
     """
 
     client_id: str = ""
@@ -41,6 +50,7 @@ class Application:
     redirect_uri: str = ""
     environment: str = ""
     scopes: tuple[str, ...] = ()
+    webhook_secrets: tuple[Secret, ...] = ()
 
 
 def is_application_setting(name: str) -> bool:
@@ -92,6 +102,7 @@ def _application(provider: str, given: Mapping[str, str]) -> Application:
         redirect_uri=redirect_uri,
         environment=given.get("ENVIRONMENT", ""),
         scopes=tuple(_split(given.get("SCOPES", ""))),
+        webhook_secrets=tuple(map(Secret, _split(given.get("WEBHOOK_SECRET", "")))),
     )
 
 

@@ -37,6 +37,7 @@ class ApplicationExample:
         environments: Name to base address, the default one first.
         scopes: Asked for by default.
         needs_secret: An application without a secret is none.
+        has_webhooks: The provider delivers events of all accounts to one address.
     """
 
     provider: str
@@ -45,6 +46,7 @@ class ApplicationExample:
     environments: Mapping[str, str]
     scopes: Sequence[str]
     needs_secret: bool
+    has_webhooks: bool = False
 
 
 def env_example(applications: Sequence[ApplicationExample] = ()) -> str:
@@ -104,6 +106,13 @@ def _settings_of(of: ApplicationExample) -> Iterator[tuple[str, str, str]]:
     asked = f"Empty: {', '.join(of.scopes)}." if of.scopes else "Empty: none are asked for."
     scopes = f"Rights to ask for, separated by commas. {asked}"
     yield f"{name}_SCOPES", scopes, ",".join(of.scopes)
+    if of.has_webhooks:
+        signed = (
+            "What the provider signs deliveries to the application's address with, beside what"
+            " `tieline webhooks` keeps; several are separated by commas, as while one is"
+            " changed. Secret."
+        )
+        yield f"{name}_WEBHOOK_SECRET", signed, "secret-of-your-webhooks"
 
 
 def _setting(name: str, text: str, example: str) -> str:

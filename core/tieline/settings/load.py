@@ -53,6 +53,8 @@ class Settings:
     http_deadline_s: float
     token_deadline_s: float
     http_body_bytes: int
+    webhook_body_bytes: int
+    webhook_keep_days: float
     read_ahead: int
     hands: int
     rate_limits: Mapping[str, str]
@@ -104,7 +106,8 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
     except ValidationError as error:
         raise _wrong(error) from None
     loaded["rate_limits"] = _rate_limits(sources)
-    names = [name for source in sources for name in source]
+    ours = {f"{PREFIX}{name.upper()}" for name in _SCHEMA.fields}  # one of alerts looks like it
+    names = [n for source in sources for n in source if n.removesuffix("_FILE") not in ours]
     loaded["applications"] = read_applications(names, lambda name: _first_value(sources, name))
     return _settings(loaded, environ)
 
@@ -213,6 +216,7 @@ def _settings(loaded: dict[str, Any], environ: Mapping[str, str]) -> Settings:
         )
     loaded["home"] = _home(loaded["home"], environ)
     loaded["http_body_bytes"] = int(loaded.pop("http_body_mb") * 1_000_000)
+    loaded["webhook_body_bytes"] = int(loaded.pop("webhook_body_mb") * 1_000_000)
     loaded["allowed_base_urls"] = tuple(_words(loaded["allowed_base_urls"]))
     loaded["public_url"] = loaded["public_url"].rstrip("/")
     loaded["return_urls"] = tuple(_words(loaded["return_urls"]))

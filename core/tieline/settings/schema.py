@@ -169,6 +169,20 @@ class SettingsSchema(Schema):
         low=1,
         high=1024,
     )
+    webhook_body_mb = _number(
+        "Largest delivery of a provider to an endpoint of one connection, in megabytes as it"
+        " arrives. An application's endpoint takes at least 2.1: events of many accounts may come"
+        " in one.",
+        default=1,
+        low=0.01,
+        high=64,
+    )
+    webhook_keep_days = _number(
+        "Days for which an event stays in the inbox after it was handled, to be replayed.",
+        default=30,
+        low=1,
+        high=3650,
+    )
     read_ahead = fields.Integer(
         load_default=1,
         strict=False,

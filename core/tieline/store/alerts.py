@@ -17,7 +17,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
-from tieline.store.tables import alerts, connections, dead_letters, entity_states, grants
+from tieline.store.tables import (
+    alerts,
+    connections,
+    dead_letters,
+    entity_states,
+    grants,
+    webhook_endpoints,
+)
 
 __all__ = [
     "AlertRow",
@@ -176,6 +183,19 @@ def close_over(connection: Connection, now: datetime) -> list[str]:
             alerts.c.kind == "run-dead",
             exists().where(
                 dead_letters.c.run_id == alerts.c.subject, dead_letters.c.settled_at.is_not(None)
+            ),
+        ),
+        and_(
+            alerts.c.kind == "events-dead",
+            exists().where(
+                dead_letters.c.id == alerts.c.subject, dead_letters.c.settled_at.is_not(None)
+            ),
+        ),
+        and_(
+            alerts.c.kind == "webhooks-silent",
+            alerts.c.subject.startswith("whe_", autoescape=True),
+            ~exists().where(
+                webhook_endpoints.c.id == alerts.c.subject, webhook_endpoints.c.state == "active"
             ),
         ),
         and_(

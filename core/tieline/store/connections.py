@@ -11,7 +11,7 @@ from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
-from tieline.store.tables import connections, credentials, entity_states
+from tieline.store.tables import connections, credentials, entity_states, webhook_secrets
 
 __all__ = [
     "ConnectionRow",
@@ -197,7 +197,9 @@ def connection_names(connection: Connection) -> Sequence[str]:
 
 def has_credentials(connection: Connection) -> bool:
     """Say whether anything was sealed in this database."""
-    return bool(connection.execute(select(exists().select_from(credentials))).scalar())
+    of_endpoints = exists().where(webhook_secrets.c.sealed.is_not(None))
+    is_any = or_(exists().select_from(credentials), of_endpoints)
+    return bool(connection.execute(select(is_any)).scalar())
 
 
 def refuse_credential(

@@ -18,8 +18,11 @@ __all__ = [
     "add_dead_letter",
     "get_dead_letter",
     "list_dead_letters",
+    "note_dead_events",
     "settle_dead_letter",
 ]
+
+_EVENTS = "events-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +30,8 @@ class DeadLetter:
     """One thing that was given up.
 
     Attributes:
-        kind: ``run``: a run that killed worker after worker.
+        kind: ``run``: a run that killed worker after worker. ``events-theirs``,
+            ``events-ours``: events that could not be handled, by whose fault.
         facts: What helps to find out why; its keys depend on the kind.
         settled_at: When somebody decided about it; None while it waits.
         settled_how: ``retried`` or ``dropped``.
@@ -46,6 +50,16 @@ class DeadLetter:
     settled_how: str | None
     connection_name: str = ""
     provider: str = ""
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether it stands for events, all that died of its reason."""
+        return self.kind.startswith(_EVENTS)
+
+    @property
+    def dead_kind(self) -> str:
+        """By whose fault its events died: ``theirs`` or ``ours``."""
+        return self.kind.removeprefix(_EVENTS)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -96,6 +110,58 @@ def add_dead_letter(
         )
     )
     return letter_id
+
+
+def note_dead_events(
+    connection: Connection,
+    *,
+    connection_id: str,
+    entity: str | None,
+    dead_kind: str,
+    reason_code: str,
+    reason: str,
+    facts: Mapping[str, Any],
+    now: datetime,
+) -> tuple[str, bool]:
+    """Give events of an entity up; those that die of one reason share a letter.
+
+    Args:
+        connection: Open transaction that holds the connection's drain.
+        connection_id: The connection.
+        entity: What the events are about; None: nothing of ours.
+        dead_kind: ``theirs`` or ``ours``.
+        reason_code: What they died of.
+        reason: In words.
+        facts: About the first of them.
+        now: Aware UTC.
+
+    Returns:
+        The letter's id, and whether it is new.
+    """
+    kind = _EVENTS + dead_kind
+    present = connection.execute(
+        select(dead_letters.c.id).where(
+            dead_letters.c.kind == kind,
+            dead_letters.c.connection_id == connection_id,
+            dead_letters.c.entity.is_not_distinct_from(entity),
+            dead_letters.c.reason_code == reason_code,
+            dead_letters.c.settled_at.is_(None),
+        )
+    ).scalar()
+    if present is not None:
+        return str(present), False
+    letter_id = add_dead_letter(
+        connection,
+        kind=kind,
+        connection_id=connection_id,
+        entity=entity,
+        run_id=None,
+        reason_code=reason_code,
+        reason=reason,
+        facts=facts,
+        now=now,
+    )
+    return letter_id, True
 
 
 def get_dead_letter(connection: Connection, letter_id: str) -> DeadLetter | None:

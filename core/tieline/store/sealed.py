@@ -1,4 +1,4 @@
-"""Sealed fields of credentials, for sealing them again under another key.
+"""Sealed fields of credentials and secrets of endpoints, for sealing them under another key.
 
 A field is changed only from the sealed text that was read: whoever replaced
 the credential meanwhile keeps what he stored. Generations stay as they are,
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, func, or_, select, tuple_, union_all, update
 
 from tieline.store.database import Connection
-from tieline.store.tables import connections, credentials
+from tieline.store.tables import connections, credentials, webhook_endpoints, webhook_secrets
 
 __all__ = [
     "SealedField",
@@ -28,10 +28,13 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealedField:
-    """One field of a connection's credential, as it is stored.
+    """One field of a connection's credential, or one secret of an endpoint, as it is stored.
 
     Attributes:
-        connection_name: What people call the connection.
+        connection_id: The connection; of a secret its endpoint, ``whe_…``.
+        connection_name: What people call the connection; the provider of an
+            application's endpoint.
+        field: Name of the field; of a secret its id, ``whs_…``.
         sealed: The sealed text.
         key_id: What it says to be sealed under.
     """
@@ -48,44 +51,53 @@ class SealedField:
         return self.connection_id, self.field
 
 
-_FIELDS = select(
-    credentials.c.connection_id,
-    connections.c.name.label("connection_name"),
-    credentials.c.field,
-    credentials.c.sealed,
-    credentials.c.key_id,
-).join(connections, connections.c.id == credentials.c.connection_id)
-_PLACE = (credentials.c.connection_id, credentials.c.field)
+_ALL = union_all(
+    select(
+        credentials.c.connection_id,
+        connections.c.name.label("connection_name"),
+        credentials.c.field,
+        credentials.c.sealed,
+        credentials.c.key_id,
+    ).join(connections, connections.c.id == credentials.c.connection_id),
+    select(
+        webhook_secrets.c.endpoint_id,
+        func.coalesce(connections.c.name, webhook_endpoints.c.provider),
+        webhook_secrets.c.id,
+        webhook_secrets.c.sealed,
+        webhook_secrets.c.key_id,
+    )
+    .join(webhook_endpoints, webhook_endpoints.c.id == webhook_secrets.c.endpoint_id)
+    .outerjoin(connections, connections.c.id == webhook_endpoints.c.connection_id)
+    .where(webhook_secrets.c.sealed.is_not(None)),
+).subquery("sealed_fields")
+_FIELDS = select(_ALL)
+_PLACE = (_ALL.c.connection_id, _ALL.c.field)
 
 
 def _is_under(key_id: str) -> ColumnElement[bool]:
     """Trust neither the column nor the sealed text alone: a lost key is lost for good."""
-    return or_(
-        credentials.c.key_id == key_id, credentials.c.sealed.contains(key_id, autoescape=True)
-    )
+    return or_(_ALL.c.key_id == key_id, _ALL.c.sealed.contains(key_id, autoescape=True))
 
 
 def _is_not_under(key_id: str) -> ColumnElement[bool]:
-    return or_(
-        credentials.c.key_id != key_id, ~credentials.c.sealed.contains(key_id, autoescape=True)
-    )
+    return or_(_ALL.c.key_id != key_id, ~_ALL.c.sealed.contains(key_id, autoescape=True))
 
 
 def count_by_key(connection: Connection) -> dict[str, int]:
     """Count the fields that are sealed under each key id."""
-    statement = select(credentials.c.key_id, func.count()).group_by(credentials.c.key_id)
+    statement = select(_ALL.c.key_id, func.count()).group_by(_ALL.c.key_id)
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def count_under(connection: Connection, key_id: str) -> int:
     """Count the fields that a key may still be needed for."""
-    statement = select(func.count()).select_from(credentials).where(_is_under(key_id))
+    statement = select(func.count()).select_from(_ALL).where(_is_under(key_id))
     return connection.execute(statement).scalar_one()
 
 
 def count_not_under(connection: Connection, key_id: str) -> int:
     """Count the fields that are to be sealed again to be under a key."""
-    statement = select(func.count()).select_from(credentials).where(_is_not_under(key_id))
+    statement = select(func.count()).select_from(_ALL).where(_is_not_under(key_id))
     return connection.execute(statement).scalar_one()
 
 
@@ -137,13 +149,14 @@ def reseal(connection: Connection, read: SealedField, *, sealed: str, key_id: st
     Returns:
         False, changing nothing, if the field is another or gone by now.
     """
+    if read.connection_id.startswith("whe_"):
+        table, of_it = webhook_secrets, webhook_secrets.c.id == read.field
+    else:
+        table = credentials
+        of_it = tuple_(table.c.connection_id, table.c.field) == tuple_(*read.place)
     result = connection.execute(
-        update(credentials)
-        .where(
-            credentials.c.connection_id == read.connection_id,
-            credentials.c.field == read.field,
-            credentials.c.sealed.in_([read.sealed, sealed]),  # a commit may have gone unnoticed
-        )
+        update(table)
+        .where(of_it, table.c.sealed.in_([read.sealed, sealed]))  # a commit may go unnoticed
         .values(sealed=sealed, key_id=key_id)
     )
     return result.rowcount == 1

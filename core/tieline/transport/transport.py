@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Protocol
 from urllib.parse import SplitResult, quote, urlsplit
@@ -21,6 +22,7 @@ from tieline.contract import (
     ProviderUnavailableError,
     Reply,
     RequestRejectedError,
+    as_of,
 )
 from tieline.telemetry import get_logger, redact
 from tieline.transport.sockets import DeadlineBackend, deadline
@@ -162,6 +164,15 @@ class HttpTransport:
         return sent
 
     @property
+    def as_of_here(self) -> datetime | None:
+        """From when the last answer to this thread is, by the provider's clock; None: not told.
+
+        As :func:`tieline.contract.as_of` says it.
+        """
+        told: Reply | None = getattr(self._here, "told", None)
+        return None if told is None else as_of(told)
+
+    @property
     def is_full(self) -> bool:
         """Whether calls have to wait at one of the gates."""
         return any(gate.is_full for gate in self._gates)
@@ -210,7 +221,7 @@ class HttpTransport:
         self, call: Call, url: str, headers: dict[str, str], content: bytes | None
     ) -> Reply:
         began = time.monotonic()
-        self._here.calls, self._here.sent = self.calls_here + 1, began
+        self._here.calls, self._here.sent, self._here.told = self.calls_here + 1, began, None
         try:
             request = _request(call.method, url, headers, content)
             with deadline(self._limits.deadline_s):
@@ -231,6 +242,7 @@ class HttpTransport:
             ) from None
         seconds = time.monotonic() - began
         _log.debug("call", **_described(call), status=answer.status, seconds=seconds)
+        self._here.told = Reply(status=answer.status, headers=found, content=b"", seconds=seconds)
         return Reply(status=answer.status, headers=found, content=body, seconds=seconds)
 
 

@@ -2,5 +2,6 @@
 
 from tieline.web.app import SERVICE, create_app
 from tieline.web.serve import Listener, serve
+from tieline.web.served import ServedSign
 
-__all__ = ["SERVICE", "Listener", "create_app", "serve"]
+__all__ = ["SERVICE", "Listener", "ServedSign", "create_app", "serve"]

@@ -15,6 +15,7 @@ from tieline.services.installation import Installation
 from tieline.web.metrics import Metrics
 from tieline.web.oauth import OAuthPages, OnEnd
 from tieline.web.pages import HEADERS
+from tieline.web.webhooks import WebhookPages
 
 __all__ = ["SERVICE", "create_app"]
 
@@ -23,7 +24,10 @@ SERVICE = "tieline"
 
 
 def create_app(
-    installation: Installation, *, on_end: OnEnd = lambda _intent, _outcome: None
+    installation: Installation,
+    *,
+    on_end: OnEnd = lambda _intent, _outcome: None,
+    has_webhooks: bool = True,
 ) -> Starlette:
     """Make the application.
 
@@ -31,6 +35,7 @@ def create_app(
         installation: Where.
         on_end: Called with what was intended and what became of it, after each
             sign-in that came back with a good state.
+        has_webhooks: Whether providers may deliver here.
 
     Raises:
         SettingsError: The redirect address of a provider's application cannot
@@ -39,7 +44,8 @@ def create_app(
     pages = OAuthPages(installation, on_end)
     paths = {callback_path("{provider}"): ""} | dict(callback_paths(installation.settings))
     app = Starlette(
-        routes=[
+        routes=[  # the first that fits is taken, and deliveries are many
+            *(WebhookPages(installation).routes() if has_webhooks else ()),
             Route("/healthz", _healthy, methods=["GET"]),
             Route("/metrics", Metrics(installation).answer, methods=["GET"]),
             _only_get("/oauth/start/{link}", pages.start),

@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tieline.errors import DependencyError
+from tieline.inbox import read_counts
 from tieline.services.alerts import list_alerts
+from tieline.services.events import count_backlog
 from tieline.services.installation import Installation
 from tieline.services.limits import AccountLimits, show_limits
 from tieline.web.pages import HEADERS
@@ -60,9 +62,12 @@ class _Everything(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all families; what cannot be read is left out, and ``tieline_up`` says so."""
         up = GaugeMetricFamily("tieline_up", "1 if it answered this request.", labels=["part"])
-        for part, read in (("redis", self._limits), ("database", self._alerts)):
+        for part, reads in (
+            ("redis", (self._limits, self._deliveries)),
+            ("database", (self._alerts, self._events)),
+        ):
             try:
-                found = list(read())
+                found = [family for read in reads for family in read()]
             except DependencyError:
                 found = []
                 up.add_metric([part], 0)
@@ -78,12 +83,36 @@ class _Everything(Collector):
         yield from _counted(accounts)
         yield from _state(accounts, self._installation.clock.now())
 
+    def _deliveries(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "tieline_webhook_deliveries",
+            "Deliveries by what became of them: accepted, or why not; and events of theirs that"
+            " were there before (repeated) or of accounts that are not ours (account-unknown).",
+            labels=["endpoint", "outcome"],
+        )
+        for endpoint_id, what, count in read_counts(self._installation.redis):
+            family.add_metric([endpoint_id or "", what], count)
+        yield family
+
     def _alerts(self) -> Iterator[Metric]:
         family = GaugeMetricFamily("tieline_alerts_open", "Alerts that are open.", labels=["kind"])
         kinds = [alert.kind for alert in list_alerts(self._installation, limit=10_000)]
         for kind in sorted(set(kinds)):
             family.add_metric([kind], kinds.count(kind))
         yield family
+
+    def _events(self) -> Iterator[Metric]:
+        events = GaugeMetricFamily(
+            "tieline_webhook_events", "Events that are not handled.", labels=["state"]
+        )
+        age = GaugeMetricFamily(
+            "tieline_webhook_oldest_pending_seconds", "How long ago the oldest pending one came."
+        )
+        backlog = count_backlog(self._installation)
+        events.add_metric(["pending"], backlog.pending)
+        events.add_metric(["dead"], backlog.dead)
+        age.add_metric([], backlog.oldest_s)
+        yield from (events, age)
 
 
 def _windows(accounts: Iterable[AccountLimits]) -> Iterator[Metric]:

@@ -19,6 +19,7 @@ from tieline.contract import (
     RateLimitPolicy,
     Reply,
     Transport,
+    Webhooks,
     hookimpl,
 )
 from tieline_mailchimp.account import (
@@ -31,6 +32,7 @@ from tieline_mailchimp.client import API_VERSION, MailchimpApi
 from tieline_mailchimp.entities import CONTACTS, LISTS
 from tieline_mailchimp.errors import classify
 from tieline_mailchimp.limits import observe
+from tieline_mailchimp.webhooks import WEBHOOKS
 
 __all__: list[str] = []
 
@@ -89,6 +91,12 @@ def tieline_client(
 def tieline_entities() -> list[Entity]:
     """List what can be kept in step."""
     return [CONTACTS, LISTS]
+
+
+@hookimpl
+def tieline_webhooks() -> Webhooks:
+    """Declare the secret in the address, and the signature of newer ones."""
+    return WEBHOOKS
 
 
 @hookimpl

@@ -22,12 +22,14 @@ from tieline.contract import (
     Reply,
     Revocation,
     Transport,
+    Webhooks,
     hookimpl,
 )
 from tieline_quickbooks.client import MINOR_VERSION, QuickBooksApi, identify
 from tieline_quickbooks.entities import CUSTOMERS, INVOICES, SCOPE
 from tieline_quickbooks.errors import classify
 from tieline_quickbooks.limits import observe
+from tieline_quickbooks.webhooks import WEBHOOKS
 
 __all__: list[str] = []
 
@@ -101,6 +103,12 @@ def tieline_client(
 def tieline_entities() -> list[Entity]:
     """List what can be kept in step."""
     return [CUSTOMERS, INVOICES]
+
+
+@hookimpl
+def tieline_webhooks() -> Webhooks:
+    """Declare the Intuit-Signature scheme."""
+    return WEBHOOKS
 
 
 @hookimpl

@@ -23,6 +23,7 @@ from tieline.contract import (
     RateLimitPolicy,
     Revocation,
     Transport,
+    Webhooks,
     hookimpl,
 )
 from tieline_square.catalog import CATALOG
@@ -31,6 +32,7 @@ from tieline_square.customers import CUSTOMERS
 from tieline_square.errors import classify
 from tieline_square.orders import ORDERS
 from tieline_square.payments import PAYMENTS
+from tieline_square.webhooks import WEBHOOKS
 
 __all__: list[str] = []
 
@@ -72,6 +74,12 @@ def tieline_client(
 def tieline_entities() -> list[Entity]:
     """List what can be kept in step."""
     return [CUSTOMERS, ORDERS, CATALOG, PAYMENTS]
+
+
+@hookimpl
+def tieline_webhooks() -> Webhooks:
+    """Declare the signature over address and body."""
+    return WEBHOOKS
 
 
 @hookimpl

@@ -144,4 +144,5 @@ WEBHOOKS = Webhooks(
     ),
     parse=parse,
     types=tuple(name for types in EVENTS.values() for name in types),
+    owners=("connection", "application"),
 )

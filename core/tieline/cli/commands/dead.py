@@ -51,12 +51,13 @@ def show(letter_id: str, as_json: bool) -> None:
     with installation() as opened:
         letter = service.get_dead_letter(opened, letter_id)
         entries = syncs.run_log(opened, letter.run_id) if letter.run_id else []
+        count = service.count_dead_events(opened, letter)
     if as_json:
-        print_json({"dead_letter": _facts(letter), "log": entries})
+        print_json({"dead_letter": _facts(letter), "log": entries, "events": count})
         return
     for label, value in (
         (letter.id, f"{letter.provider} · {letter.connection_name} · {letter.entity or '-'}"),
-        ("what", f"{letter.kind} {letter.run_id or ''}"),
+        ("what", _what(letter, count)),
         ("why", f"[{letter.reason_code}] {letter.reason}"),
         ("since", when(letter.created_at)),
         ("state", f"{letter.settled_how} {when(letter.settled_at)}"
@@ -76,17 +77,26 @@ def show(letter_id: str, as_json: bool) -> None:
 @click.argument("letter_id")
 @json_option
 def retry(letter_id: str, as_json: bool) -> None:
-    """Ask for the run once more, and settle the letter. Nothing is doubled by it."""
+    """Ask for the run once more, or handle the events again, and settle the letter.
+
+    Nothing is doubled by it.
+    """
     with installation() as opened:
         retried = service.retry_dead_letter(opened, letter_id, actor=actor())
     if as_json:
         print_json(
             {
                 "dead_letter": _facts(retried.letter),
-                "run": run_facts(retried.run),
+                "run": run_facts(retried.run) if retried.run else None,
                 "is_new": retried.is_new,
+                "events": retried.events,
             }
         )
+        return
+    if retried.run is None:
+        note(f"  pending   {retried.events:,} events")
+        name = retried.letter.connection_name
+        note(f"  next      tieline webhooks events list --connection {name}")
         return
     said = "asked" if retried.is_new else "active"
     note(f"  {said:<10}{retried.run.mode} run of {retried.run.entity}   {retried.run.id}")
@@ -104,6 +114,13 @@ def drop(letter_id: str, as_json: bool) -> None:
         print_json({"dead_letter": _facts(letter)})
     else:
         note(f"  dropped   {letter.id}")
+
+
+def _what(letter: DeadLetter, count: int) -> str:
+    if not letter.is_of_events:
+        return f"{letter.kind} {letter.run_id or ''}"
+    fault = "the provider's or its data's" if letter.dead_kind == "theirs" else "ours"
+    return f"{count:,} events; the fault is {fault}"
 
 
 def _facts(letter: DeadLetter) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def serve(host: str, port: int) -> None:
     Any number may run. Behind a proxy that ends TLS, set TIELINE_PUBLIC_URL
     to the address that people and providers use.
     """
-    from tieline.web import create_app  # noqa: PLC0415 - help can spare it
+    from tieline.web import ServedSign, create_app  # noqa: PLC0415 - help can spare it
     from tieline.web import serve as serve_app  # noqa: PLC0415
 
     def ready(address: str) -> None:
@@ -33,4 +33,5 @@ def serve(host: str, port: int) -> None:
 
     with installation(is_service=True) as opened:
         _ = opened.engine, opened.redis  # what is not set up is said at the start
-        serve_app(create_app(opened), host=host, port=port, on_ready=ready)
+        with ServedSign(opened):
+            serve_app(create_app(opened), host=host, port=port, on_ready=ready)

@@ -1,0 +1,78 @@
+"""What came in and what was refused, counted in Redis over all processes."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from tieline.coordination import Redis
+from tieline.coordination.away import redis_errors
+
+__all__ = ["Counts", "read_counts"]
+
+_KEY = "tieline:webhooks:counts"
+_NOBODY = "-"
+_MOST_FIELDS = 10_000
+
+
+class Counts:
+    """Counts here, and writes at most once a second.
+
+    Args:
+        redis: Opens the client; called when there is something to write.
+    """
+
+    def __init__(self, redis: Callable[[], Redis]) -> None:
+        self._redis = redis
+        self._lock = threading.Lock()
+        self._new: Counter[tuple[str, str]] = Counter()
+
+    def add(self, endpoint_id: str | None, what: str, count: int = 1) -> None:
+        """Count something of an endpoint.
+
+        Args:
+            endpoint_id: Of one that there is; None: nobody's. Never as a stranger wrote it.
+            what: ``accepted``, ``repeated``, or why it was refused.
+            count: How many.
+        """
+        with self._lock:
+            self._new[endpoint_id or _NOBODY, what] += count
+
+    def flush(self) -> None:
+        """Write what was counted since; what Redis does not take is kept for later.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with self._lock:
+            new, self._new = self._new, Counter()
+        if not new:
+            return
+        try:
+            with redis_errors():
+                pipe = self._redis().pipeline(transaction=False)
+                for (endpoint_id, what), count in new.items():
+                    pipe.hincrby(_KEY, f"{endpoint_id}:{what}", count)
+                pipe.execute()
+        except BaseException:
+            with self._lock:
+                if len(self._new) < _MOST_FIELDS:
+                    self._new.update(new)
+            raise
+
+
+def read_counts(client: Redis) -> Iterator[tuple[str | None, str, int]]:
+    """Read what all processes counted.
+
+    Returns:
+        Endpoint (None: nobody's), what, and how many.
+
+    Raises:
+        DependencyError: Redis does not answer.
+    """
+    with redis_errors():
+        found: dict[bytes, bytes] = client.hgetall(_KEY)  # type: ignore[assignment]
+    for name, count in sorted(found.items()):
+        endpoint_id, _, what = str(name, "utf-8").partition(":")
+        yield None if endpoint_id == _NOBODY else endpoint_id, what, int(count)

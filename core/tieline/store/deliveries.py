@@ -1,0 +1,111 @@
+"""Deliveries that were accepted: many go in by one statement, each event once.
+
+The statements are plain SQL, as those of records are: a batch goes to
+PostgreSQL as one array a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+
+from tieline.store.database import Connection, run_plain
+from tieline.store.tables import connections, sqlite_time, webhook_endpoints
+
+__all__ = ["NewEvent", "insert_events", "live_connections", "live_generations"]
+
+
+class NewEvent(NamedTuple):
+    """An event as it goes into the inbox.
+
+    Attributes:
+        event_key: The provider's id of it, or a hash: unique per endpoint.
+        body: The delivery as it came; None if another event of it has that.
+        headers: Those that are kept, as JSON text; None where the body is None.
+        record: The snapshot as JSON text; None: it is read again.
+    """
+
+    id: str
+    endpoint_id: str
+    event_key: str
+    connection_id: str
+    type: str
+    entity: str | None
+    record_key: str | None
+    occurred_at: datetime | None
+    received_at: datetime
+    delivery_id: str
+    body: bytes | None
+    headers: str | None
+    record: bytes | None
+
+
+_COLUMNS = ", ".join(NewEvent._fields)
+_REST = "state, attempts, due_at, replays"
+# Numbers are drawn in the order of arrival, and rows go in in the order of the unique
+# key: two processes with the same events then wait for one another, never in a circle.
+_POSTGRESQL = f"""
+INSERT INTO webhook_events (seq, {_COLUMNS}, {_REST})
+SELECT n.*, 'pending', 0, n.received_at, 0 FROM (
+  SELECT nextval('webhook_events_seq_seq'), u.*
+  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+    %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bytea[], %s::jsonb[], %s::bytea[])
+    AS u({_COLUMNS})
+  OFFSET 0
+) AS n
+ORDER BY n.endpoint_id, n.event_key
+ON CONFLICT (endpoint_id, event_key) DO NOTHING
+"""  # noqa: S608 - names of columns
+_SQLITE = f"""
+INSERT INTO webhook_events ({_COLUMNS}, {_REST})
+VALUES ({", ".join("?" * len(NewEvent._fields))}, 'pending', 0, ?, 0)
+ON CONFLICT (endpoint_id, event_key) DO NOTHING
+"""  # noqa: S608 - names of columns
+
+
+def insert_events(connection: Connection, events: Sequence[NewEvent]) -> int:
+    """Put events in, in order; one that is there already changes nothing.
+
+    Args:
+        connection: Open transaction.
+        events: At least one.
+
+    Returns:
+        How many were new.
+
+    Raises:
+        IntegrityError: A connection is gone.
+    """
+    if connection.dialect.name == "postgresql":
+        columns: list[list[Any]] = [list(column) for column in zip(*events, strict=True)]
+        return int(run_plain(connection, _POSTGRESQL, columns).rowcount)
+    driver: Any = connection.connection.driver_connection
+    return int(driver.executemany(_SQLITE, [_sqlite_row(event) for event in events]).rowcount)
+
+
+def _sqlite_row(event: NewEvent) -> tuple[Any, ...]:
+    received_at = sqlite_time(event.received_at)
+    values: dict[str, Any] = event._asdict()
+    values["received_at"] = received_at
+    values["occurred_at"] = event.occurred_at and sqlite_time(event.occurred_at)
+    return (*values.values(), received_at)
+
+
+def live_generations(connection: Connection, endpoint_ids: Sequence[str]) -> dict[str, int]:
+    """Read the generations of endpoints that are active, and keep them so for this transaction."""
+    statement = (
+        select(webhook_endpoints.c.id, webhook_endpoints.c.generation)
+        .where(webhook_endpoints.c.id.in_(endpoint_ids), webhook_endpoints.c.state == "active")
+        .order_by(webhook_endpoints.c.id)
+        .with_for_update(read=True)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def live_connections(connection: Connection, connection_ids: Sequence[str]) -> set[str]:
+    """Say which connections there still are."""
+    statement = select(connections.c.id).where(connections.c.id.in_(connection_ids))
+    return set(connection.execute(statement).scalars())

@@ -1,0 +1,231 @@
+"""``/webhooks/…``: where providers deliver. An answer of 2xx means: committed.
+
+Of refusals nothing but the status differs, and of one status nothing at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from http import HTTPStatus
+
+import anyio.to_thread
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tieline.errors import DependencyError, VaultError
+from tieline.inbox import Arrival, Delivery, Inbox, Outcome, Told
+from tieline.services.installation import Installation
+from tieline.web.pages import HEADERS
+
+__all__ = ["WebhookPages"]
+
+_LEAST_OF_APPLICATIONS = 2_097_152
+_SLOWEST_BODY_S = 10.0
+_ROOM_BYTES = 64_000_000
+_RETRY_AFTER_S = "5"
+
+
+class WebhookPages:
+    """Answers providers.
+
+    Args:
+        installation: Where.
+    """
+
+    def __init__(self, installation: Installation) -> None:
+        self._inbox: Inbox = installation.inbox
+        listed = installation.registry.list()  # imported now, not when a stranger names one
+        self._declared = {each.found.name: each.plugin.webhooks for each in listed if each.plugin}
+        self._most = installation.settings.webhook_body_bytes
+        self._room = _Room()
+        self._told: tuple[asyncio.AbstractEventLoop, Told] | None = None
+
+    def routes(self) -> list[Route]:
+        """Return the paths that are answered at."""
+        methods = ["GET", "HEAD", "POST"]
+        return [
+            Route(f"/webhooks/{{provider}}/{{endpoint}}{end}", self.answer, methods=methods)
+            for end in ("", "/{path_secret}")
+        ]
+
+    async def answer(self, request: Request) -> Response:
+        """Take one delivery in, or answer a probe."""
+        if request.method != "POST":
+            return self._probed(request, b"")
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            return self._refused(415, "encoded")
+        given = request.path_params
+        body = _Body(request, self._limit_of(given["provider"]), self._room)
+        try:
+            arrival = Arrival(
+                provider=given["provider"],
+                endpoint_id=given["endpoint"],
+                path_secret=given.get("path_secret"),
+                headers=_headers(request),
+                body=await body.read(),
+            )
+            if not arrival.body:
+                probed = self._probed(request, b"")
+                if probed.status_code == HTTPStatus.OK:
+                    return probed
+            return _answer(await self._taken(arrival))
+        except _BodyRefused as refused:
+            return self._refused(refused.status, refused.reason)
+        except ClientDisconnect:
+            return _answer(400)  # nobody reads it
+        finally:
+            body.release()
+
+    def _limit_of(self, provider: str) -> int:
+        """Return the most bytes; by the provider alone, so that it tells nothing of endpoints."""
+        webhooks = self._declared.get(provider)
+        if webhooks is not None and "application" in webhooks.owners:
+            return max(self._most, _LEAST_OF_APPLICATIONS)
+        return self._most
+
+    def _probed(self, request: Request, body: bytes) -> Response:
+        """Answer whoever asks whether there is somebody; it changes nothing."""
+        webhooks = self._declared.get(request.path_params["provider"])
+        if webhooks is None:
+            return _answer(404)
+        answer = None
+        if webhooks.challenge is not None:
+            with suppress(Exception):  # a plugin's fault must not tell a stranger anything
+                answer = webhooks.challenge(request.method, dict(request.query_params), body)
+        if answer is None:
+            return _answer(405)
+        return Response(answer, headers=HEADERS, media_type="text/plain")
+
+    def _refused(self, status: int, reason: str) -> Response:
+        self._inbox.after.refused(None, reason)
+        return _answer(status)
+
+    async def _taken(self, arrival: Arrival) -> int:
+        """Drive the taking without blocking others."""
+        inbox = self._inbox
+        taking = inbox.take(arrival)
+        try:
+            step = next(taking)
+            while True:
+                if isinstance(step, Delivery):
+                    step = taking.send(await self._committed(step))
+                    continue
+                since = step.since
+                try:
+                    endpoint = await anyio.to_thread.run_sync(
+                        lambda since=since: inbox.endpoints.read(  # type: ignore[misc]
+                            arrival.provider, arrival.endpoint_id, since=since
+                        )
+                    )
+                except (DependencyError, VaultError) as error:
+                    step = taking.throw(error)
+                else:
+                    step = taking.send(endpoint)
+        except StopIteration as end:
+            return int(end.value)
+
+    async def _committed(self, delivery: Delivery) -> Outcome:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        if not self._inbox.committer.put(delivery, future, self._teller(loop)):
+            return "full"
+        return await future
+
+    def _teller(self, loop: asyncio.AbstractEventLoop) -> Told:
+        """Return the one function by which a loop is told: once a commit, not once a delivery."""
+        if self._told is None or self._told[0] is not loop:
+
+            def tell(pairs: Sequence[tuple[asyncio.Future[Outcome], Outcome]]) -> None:
+                loop.call_soon_threadsafe(_settle, pairs)
+
+            self._told = loop, tell
+        return self._told[1]
+
+
+def _settle(pairs: Sequence[tuple[asyncio.Future[Outcome], Outcome]]) -> None:
+    for future, outcome in pairs:
+        if not future.done():
+            future.set_result(outcome)
+
+
+class _BodyRefused(Exception):  # noqa: N818 - it is an answer
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class _Room:
+    """The memory that all bodies that are under way share."""
+
+    left = _ROOM_BYTES
+
+
+class _Body:
+    """A body that is read within a limit, a time, and the room."""
+
+    def __init__(self, request: Request, most: int, room: _Room) -> None:
+        self._request = request
+        self._most = most
+        self._room = room
+        self._taken = 0
+
+    async def read(self) -> bytes:
+        declared = self._request.headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._most:
+            raise _BodyRefused(413, "too-large")
+        try:
+            async with asyncio.timeout(_SLOWEST_BODY_S):
+                return await self._chunks()
+        except TimeoutError:
+            raise _BodyRefused(408, "too-slow") from None
+
+    async def _chunks(self) -> bytes:
+        parts: list[bytes] = []
+        async for chunk in self._request.stream():
+            self._taken += len(chunk)
+            self._room.left -= len(chunk)
+            if self._taken > self._most:
+                raise _BodyRefused(413, "too-large")
+            if self._room.left < 0:
+                raise _BodyRefused(503, "crowded")
+            if chunk:
+                parts.append(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def release(self) -> None:
+        self._room.left += self._taken
+        self._taken = 0
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """Return the headers, all values of one that comes several times: none hides another."""
+    found: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+@cache
+def _answer(status: int) -> Response:
+    """Return the one answer of a status; it is the same object each time."""
+    if status == HTTPStatus.OK:
+        return Response(status_code=200, headers=HEADERS)
+    extra = {"Connection": "close"} if status in {408, 413} else {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        extra["Retry-After"] = _RETRY_AFTER_S
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        extra["Allow"] = "POST"
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    return Response(
+        orjson.dumps(body),
+        status_code=status,
+        headers={**HEADERS, **extra},
+        media_type="application/problem+json",
+    )

@@ -1,0 +1,252 @@
+"""``/webhooks/…`` over real HTTP: limits, probes, and answers that tell nothing."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import statistics
+import time
+from collections import Counter
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from ingest_kit import forgeries, make_harbour
+from tieline.clock import SystemClock
+from tieline.store.endpoints import change_endpoint
+from tieline.web import Listener, create_app
+from tieline.web import webhooks as web
+
+
+@pytest.fixture
+def harbour(sqlite_url, tmp_path):
+    made = make_harbour(sqlite_url, tmp_path, clock=SystemClock(), webhook_body_mb="0.1")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def served(harbour):
+    with Listener(create_app(harbour.installation), host="127.0.0.1", port=0) as listener:
+        yield listener.address
+
+
+@pytest.fixture
+def client(served):
+    with httpx.Client(base_url=served, trust_env=False) as opened:
+        yield opened
+
+
+_UNSENT = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+def post(client, signed, **extra) -> httpx.Response:
+    # Whatever the client would not send, a control character say, becomes something it would.
+    headers = {
+        name: _UNSENT.sub(b"?", text.encode("latin-1")).strip()
+        for name, text in signed.headers.items()
+    }
+    return client.post(signed.path, content=signed.body, headers=headers, **extra)
+
+
+def test_every_scheme_is_accepted_over_http_and_each_status_has_one_body(harbour, client):
+    for sender in harbour.senders.values():
+        assert post(client, sender.signed()).status_code == 200
+    assert harbour.count() == len(harbour.senders)
+    answers: dict[int, set] = {}
+    statuses = Counter()
+    for _, _, forged in forgeries(harbour, 1_200):
+        path = forged.path.encode("ascii", "replace").decode()
+        reply = post(client, forged.changed(path=path))
+        statuses[reply.status_code] += 1
+        told = {name: text for name, text in reply.headers.items() if name != "date"}
+        answers.setdefault(reply.status_code, set()).add((reply.content, tuple(told.items())))
+    assert set(statuses) == {401, 404}
+    assert {status: len(found) for status, found in answers.items()} == {401: 1, 404: 1}
+    assert harbour.count() == len(harbour.senders)
+
+
+def test_a_wrong_secret_in_the_address_is_answered_as_an_address_that_is_not_there(harbour, client):
+    sender = harbour.senders["mailchimp-unsigned"]
+    right = sender.signed()
+    wrong = [
+        right.changed(path=right.path[:-1] + ("a" if right.path[-1] != "a" else "b")),
+        right.changed(path=right.path.rpartition("/")[0]),
+        right.changed(path=right.path + "/x"),
+        right.changed(path=right.path.replace(sender.endpoint_id, "whe_aaaaaaaaaaaaaaaa")),
+        right.changed(path=right.path.replace("mailchimp", "stripe")),
+    ]
+    replies = [post(client, each) for each in wrong]
+    assert [reply.status_code for reply in replies] == [404] * 5
+    assert len({reply.content for reply in replies if b"Not Found" in reply.content}) == 1
+    assert harbour.count() == 0
+
+
+def test_a_probe_of_a_stranger_is_answered_without_side_effect(harbour, client):
+    mailchimp = harbour.senders["mailchimp-unsigned"].path
+    elsewhere = "/webhooks/mailchimp/whe_aaaaaaaaaaaaaaaa/whatever"
+    for path in (mailchimp, elsewhere):
+        for method in ("GET", "HEAD", "POST"):
+            assert client.request(method, path).status_code == 200
+    stripe = harbour.senders["stripe"].path
+    for method in ("GET", "HEAD"):
+        reply = client.request(method, stripe)
+        assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+        assert client.request(method, "/webhooks/nobody/whe_aaaaaaaaaaaaaaaa").status_code == 404
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert client.request(method, stripe).status_code == 405
+    assert harbour.count() == 0
+
+
+def test_a_compressed_body_is_refused_before_it_is_read(harbour, client):
+    signed = harbour.senders["stripe"].signed()
+    for coding in ("gzip", "deflate", "br", "gzip, identity"):
+        assert post(client, signed.changed(content_encoding=coding)).status_code == 415
+    assert post(client, signed.changed(content_encoding="identity")).status_code == 200
+
+
+def test_a_body_beyond_the_limit_is_refused_however_it_comes(harbour, client):
+    sender = harbour.senders["stripe"]
+    small = sender.signed()
+    body = b" " * 2_200_000
+    headers = sender.sign(body)
+    reply = client.post(small.path, content=body, headers=headers)
+    assert reply.status_code == 413
+    reply = client.post(small.path, content=iter([body[:100_000]] * 30), headers=headers)
+    assert reply.status_code == 413
+    letters = harbour.senders["mailchimp-unsigned"].path
+    assert client.post(letters, content=b"x" * 100_001).status_code == 413
+    assert client.post(letters, content=b"x" * 100_000).status_code == 400
+    assert harbour.count() == 0
+
+
+def raw(served: str, head: str, body: bytes = b"") -> socket.socket:
+    parts = urlsplit(served)
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=10)
+    connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
+    return connection
+
+
+def status_of(connection: socket.socket) -> int:
+    with connection:
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.status
+
+
+def test_a_gigabyte_that_is_only_announced_is_refused_at_once(harbour, served):
+    path = harbour.senders["stripe"].path
+    began = time.monotonic()
+    for size in ("1000000000", "9" * 30):
+        head = f"POST {path} HTTP/1.1\nHost: x\nContent-Length: {size}"
+        assert status_of(raw(served, head)) in {413, 400}
+    assert time.monotonic() - began < 5
+
+
+def test_a_slow_upload_is_ended(harbour, served, monkeypatch):
+    monkeypatch.setattr(web, "_SLOWEST_BODY_S", 0.3)
+    head = f"POST {harbour.senders['stripe'].path} HTTP/1.1\nHost: x\nContent-Length: 1000"
+    connection = raw(served, head, b"a")
+    began = time.monotonic()
+    assert status_of(connection) == 408
+    assert time.monotonic() - began < 5
+
+
+def test_a_body_that_ends_early_makes_no_row(harbour, served, client):
+    sender = harbour.senders["stripe"]
+    signed = sender.signed()
+    lines = [f"POST {signed.path} HTTP/1.1", "Host: x", f"Content-Length: {len(signed.body) + 9}"]
+    lines += [f"{name}: {text}" for name, text in signed.headers.items()]
+    raw(served, "\n".join(lines), signed.body).close()
+    assert post(client, sender.signed("another")).status_code == 200
+    assert [event["event_key"] for event in harbour.events()] == ["another"]
+
+
+def test_two_lengths_in_one_request_smuggle_nothing(harbour, served):
+    signed = harbour.senders["stripe"].signed()
+    lines = [f"POST {signed.path} HTTP/1.1", "Host: x", "Content-Length: 5"]
+    lines += [f"{name}: {text}" for name, text in signed.headers.items()]
+    both = "\n".join([*lines, f"Content-Length: {len(signed.body)}"])
+    assert status_of(raw(served, both, signed.body)) == 400
+    assert harbour.count() == 0
+
+
+def test_many_bodies_at_once_share_one_room(harbour, client, monkeypatch):
+    monkeypatch.setattr(web, "_ROOM_BYTES", 0)
+    monkeypatch.setattr(web._Room, "left", 50)
+    with Listener(create_app(harbour.installation), host="127.0.0.1", port=0) as listener:
+        url = f"{listener.address}{harbour.senders['stripe'].path}"
+        signed = harbour.senders["stripe"].signed()
+        for _ in range(3):  # what was refused gave its room back
+            reply = httpx.post(url, content=signed.body, headers=signed.headers, trust_env=False)
+            assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+            small = httpx.post(url, content=b"x" * 50, headers=signed.headers, trust_env=False)
+            assert small.status_code == 401
+
+
+def test_a_header_that_comes_twice_hides_nothing(harbour, client):
+    signed = harbour.senders["stripe"].signed()
+    pairs = [(name, text) for name, text in signed.headers.items()]
+    forged = [*pairs, ("stripe-signature", "t=1,v1=00")]
+    reply = client.post(
+        signed.path, content=signed.body, headers=[("stripe-signature", "x"), *forged]
+    )
+    assert reply.status_code == 401
+
+
+def test_doors_that_stay_closed_take_the_same_time(harbour):
+    """A path secret that is wrong, no such endpoint, a disabled one, another tenant's event."""
+    letters, shop = harbour.senders["mailchimp-unsigned"], harbour.senders["stripe"]
+    disabled = harbour.add("stripe", "shop", secret=shop.secret)
+    with harbour.installation.database.write() as transaction:
+        change_endpoint(
+            transaction, disabled.endpoint_id, now=harbour.clock.now(), state="disabled"
+        )
+    right = letters.signed()
+    doors = {
+        "wrong path": right.changed(path=right.path + "x"),
+        "no endpoint": right.changed(
+            path=right.path.replace(letters.endpoint_id, "whe_aaaaaaaaaaaaaaaa")
+        ),
+        "disabled": disabled.signed(),
+        "other tenant": shop.signed(account="acct_other"),
+    }
+    took: dict[str, list[float]] = {name: [] for name in doors}
+    for _ in range(300):
+        for name, signed in doors.items():
+            began = time.perf_counter()
+            assert harbour.accept(signed) == 404
+            took[name].append(time.perf_counter() - began)
+    medians = [statistics.median(each) for each in took.values()]
+    assert max(medians) - min(medians) < 0.002, took.keys()
+
+
+def test_deliveries_are_measured_by_endpoint_and_by_what_became_of_them(
+    sqlite_url, redis_url, tmp_path
+):
+    token = "a-token-of-26-characters-x"
+    harbour = make_harbour(
+        sqlite_url, tmp_path, redis_url=redis_url, clock=SystemClock(), metrics_token=token
+    )
+    sender = harbour.senders["stripe"]
+    try:
+        with (
+            Listener(create_app(harbour.installation), host="127.0.0.1", port=0) as listener,
+            httpx.Client(base_url=listener.address, trust_env=False) as client,
+        ):
+            for secret in (None, None, "no"):
+                post(client, sender.signed(secret=secret))
+            post(client, sender.signed().changed(path="/webhooks/stripe/x"))
+            harbour.inbox.after.do()
+            said = client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).text
+        for endpoint, outcome, count in (
+            (sender.endpoint_id, "accepted", 2),
+            (sender.endpoint_id, "signature-wrong", 1),
+            ("", "endpoint-unknown", 1),
+        ):
+            labels = f'endpoint="{endpoint}",outcome="{outcome}"'
+            assert f"tieline_webhook_deliveries_total{{{labels}}} {count}.0" in said
+    finally:
+        harbour.close()
