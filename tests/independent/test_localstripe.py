@@ -83,7 +83,7 @@ def shop(request: Any) -> Iterator[Shop]:
 def stocked(shop: Shop) -> Shop:
     """More customers than a page holds; something of everything else."""
     keys = [
-        shop.make("customers", name=f"N{n}", email=f"{n}@example.com")["id"] for n in range(210)
+        shop.make("customers", name=f"N{n}", email=f"{n}@example.com")["id"] for n in range(110)
     ]
     shop.make("products", id="tea", name="Tea", active="false", description="Hot leaf juice")
     gold = shop.make("products", name="Gold")["id"]
@@ -116,7 +116,7 @@ def bench(shop: Shop, tmp_path: Path) -> Iterator[Bench]:
 def test_everything_that_was_made_there_is_here(stocked: Shop, bench: Bench, entity: str) -> None:
     run = bench.sync(entity)
     assert (run.state, run.counts.quarantined) == ("succeeded", 0)
-    assert len(bench.stored(entity)) >= {"customers": 210, "products": 2}.get(entity, 3)
+    assert len(bench.stored(entity)) >= {"customers": 110, "products": 2}.get(entity, 3)
     assert bench.stored(entity) == stocked.truth(entity)
     verified = bench.sync(entity, "verify")
     assert (verified.state, bench.found_by(verified)) == ("succeeded", {})
