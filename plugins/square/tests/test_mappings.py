@@ -161,6 +161,12 @@ def test_every_state_of_an_order_is_known(state):
     assert found.state == expected
 
 
+def test_an_order_that_changed_after_it_was_closed_keeps_the_time():
+    record = named("order", "completed sale") | {"closed_at": "2026-03-02T10:15:00+01:00"}
+    found = ORDERS.canonical(record)
+    assert found.closed_at == datetime(2026, 3, 2, 9, 15, tzinfo=UTC) != found.updated_at
+
+
 def test_a_payment_says_what_was_paid_and_refunded():
     assert PAYMENTS.canonical(named("payment", "seven weeks later")) == Payment(
         id="TIEPAYMENT00000000000000000004",
@@ -260,6 +266,12 @@ def test_an_item_with_several_variations_has_no_price_of_its_own():
     item = {"name": "Tea", "variations": [variation(), variation(sku="T-S")], "is_archived": True}
     found = CATALOG.canonical({"type": "ITEM", "id": "I1", "item_data": item})
     assert found == Product(id="I1", name="Tea", is_active=False)
+
+
+def test_a_description_is_kept_as_it_is_formatted():
+    item = {"description": "Black tea", "description_html": "<p>Black <b>tea</b></p>"}
+    found = CATALOG.canonical({"type": "ITEM", "id": "I1", "item_data": item})
+    assert found.description == "<p>Black <b>tea</b></p>"
 
 
 @pytest.mark.parametrize(
