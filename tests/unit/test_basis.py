@@ -125,6 +125,17 @@ def test_the_provider_s_way_of_writing_is_the_plugin_s_to_know():
     assert not says_already(write, {"a": "x"}, {"a": "x"})
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_delete_that_leaves_the_record_there_is_known_by_what_it_left(policy):
+    inactive = {"a": 1, "b": "off"}
+    how = {"is_deleted": lambda record: record["b"] == "off"}
+    assert judged(policy, {}, {"a": 1, "b": "on"}, inactive, **how) == "done"
+    assert judged(policy, {}, None, inactive, **how) == "done"
+    assert judged(policy, {}, inactive, inactive) == "send"
+    assert judged("hold", {}, {"a": 1, "b": "on"}, {"a": 2, "b": "on"}, **how) == "hold"
+    assert judged(policy, {"a": 2}, inactive, inactive, **how) == "send"
+
+
 def after(own, payload, then, record, *, was_unchanged=True):
     write = entity(token=lambda record: record["v"]).write
     basis = Basis.of(write, {"v": "1"} | then, payload)

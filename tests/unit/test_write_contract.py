@@ -55,6 +55,7 @@ DAY = timedelta(days=1)
         ({"create": "POST", "find": find}, "Write.create must be a function"),
         ({"schema": Loose(), "update": step}, "unknown = RAISE"),
         ({"schema": Name, "update": step}, "Schema instance"),
+        ({"delete": step, "is_deleted": "archived"}, "Write.is_deleted must be a function"),
         ({"update": step, "batch": step}, "go together"),
         ({"update": step, "batch_size": 5}, "go together"),
         ({"update": step, "batch_kinds": frozenset({"upsert"})}, "batch_kinds"),

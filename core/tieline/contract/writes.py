@@ -125,6 +125,9 @@ class Write:
             payload wants it. None: every field of the payload is in the record
             with the same value. For fields that are only ever written, or that
             the provider writes in another way.
+        is_deleted: ``(record) -> bool``: the record is as ``delete`` leaves it,
+            where that stays in the provider's lists, archived or inactive. None:
+            what was deleted is gone.
         scope: The right that writing needs, as the provider's pages name it.
     """
 
@@ -143,6 +146,7 @@ class Write:
     token: Callable[[Record], str] | None = None
     changed_at: Callable[[Record], datetime | None] | None = None
     matches: Callable[[Mapping[str, Any], Record], bool] | None = None
+    is_deleted: Callable[[Record], bool] | None = None
     scope: str = ""
 
     def __post_init__(self) -> None:
@@ -151,7 +155,8 @@ class Write:
         if self.schema.unknown != RAISE:
             raise ValueError("Write.schema must have unknown = RAISE")
         steps = ("create", "update", "delete", "batch")
-        for name in (*steps, "batch_by", "find", "token", "changed_at", "matches"):
+        rules = ("batch_by", "find", "token", "changed_at", "matches", "is_deleted")
+        for name in (*steps, *rules):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(f"Write.{name} must be a function, not {type(value).__name__}")

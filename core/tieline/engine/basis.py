@@ -115,6 +115,8 @@ def judge(
     is_delete = not payload
     if record is None:
         return "done" if is_delete else _at_odds(policy, newest="provider")
+    if is_delete and write.is_deleted is not None and write.is_deleted(record):
+        return "done"
     if not is_delete and says_already(write, payload, record):
         return "done"
     if basis is None:
