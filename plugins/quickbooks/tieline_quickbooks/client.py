@@ -68,7 +68,7 @@ class QuickBooksApi(QuickBooks):  # type: ignore[misc]  # its base has no type h
         return realm
 
     def reply_to(self, ask: Callable[[QuickBooks], object]) -> Reply:
-        """Send one read as the SDK builds it, past the SDK's own parsing.
+        """Send one call as the SDK builds it, past the SDK's own parsing.
 
         Args:
             ask: Makes one call of the SDK that it is handed; what that returns is nothing.

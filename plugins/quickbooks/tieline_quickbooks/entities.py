@@ -6,8 +6,10 @@ from datetime import timedelta
 
 from marshmallow import Schema, fields
 
-from tieline.contract import Entity, Feed, Number, RecordSchema
+from tieline.contract import Canonical, Entity, Feed, Number, RecordSchema, Write
 from tieline_quickbooks.lists import CREATED, changes_of, pages_of, reader_of, version_of
+from tieline_quickbooks.mappings import contact, invoice
+from tieline_quickbooks.writes import customer_write
 
 __all__ = ["CUSTOMERS", "INVOICES", "SCOPE"]
 
@@ -57,7 +59,15 @@ class InvoiceSchema(RecordSchema):
 
 
 def _entity(
-    name: str, kind: str, schema: Schema, *, where: str = "", hides: str = "", is_sure: bool = True
+    name: str,
+    kind: str,
+    schema: Schema,
+    canonical: Canonical,
+    *,
+    where: str = "",
+    hides: str = "",
+    is_sure: bool = True,
+    write: Write | None = None,
 ) -> Entity:
     return Entity(
         name=name,
@@ -75,6 +85,8 @@ def _entity(
         deletes="feed",
         scope=SCOPE,
         hides=hides,
+        canonical=canonical,
+        write=write,
     )
 
 
@@ -82,8 +94,10 @@ CUSTOMERS = _entity(
     "customers",
     "Customer",
     CustomerSchema(),
+    contact,
     where="Active IN (true, false)",
     hides="customers who were made inactive, unless a query names them",
     is_sure=False,
+    write=customer_write(SCOPE),
 )
-INVOICES = _entity("invoices", "Invoice", InvoiceSchema())
+INVOICES = _entity("invoices", "Invoice", InvoiceSchema(), invoice)

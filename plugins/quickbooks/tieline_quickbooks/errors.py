@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from quickbooks import exceptions  # type: ignore[import-untyped]  # 0.9.12 has no type hints
 
@@ -28,9 +29,9 @@ from tieline.contract import (
     RetryLaterError,
     retry_after,
 )
-from tieline_quickbooks.faults import Fault, may_hold_fault, read_fault
+from tieline_quickbooks.faults import Fault, fault_in, may_hold_fault, read_fault
 
-__all__ = ["classify", "refusal"]
+__all__ = ["classify", "refusal", "refusal_in"]
 
 THROTTLED_S = 60.0
 """How long Intuit asks to stay away; it sends no ``Retry-After``."""
@@ -99,6 +100,12 @@ def refusal(reply: Reply) -> ProviderError | None:
         asked = retry_after(reply.headers)
         error.retry_after = error.retry_after if asked is None else asked
     return error
+
+
+def refusal_in(part: Mapping[str, Any], reply: Reply) -> ProviderError | None:
+    """Say what one part of a batch's answer refuses; the answer itself comes with 200."""
+    fault = fault_in(part)
+    return None if fault is None else _meaning(reply.status, fault, _said(reply, fault))
 
 
 def classify(error: Exception) -> ProviderError | None:

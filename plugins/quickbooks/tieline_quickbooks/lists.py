@@ -32,7 +32,16 @@ from tieline.contract import (
 )
 from tieline_quickbooks.client import QuickBooksApi
 
-__all__ = ["CREATED", "changes_of", "pages_of", "reader_of", "version_of"]
+__all__ = [
+    "CREATED",
+    "changed_at",
+    "changes_of",
+    "pages_of",
+    "reader_of",
+    "rows_of",
+    "unexpected",
+    "version_of",
+]
 
 CREATED = Windows(field="MetaData.CreateTime", epoch=False, order="oldest first")
 _CHANGED = Windows(field="MetaData.LastUpdatedTime", epoch=False)
@@ -57,11 +66,7 @@ def pages_of(kind: str, where: str = "") -> PageStep:
         place = _Place.read(cursor) if cursor else _Place(since=_second(params.window.start))
         select = place.select(kind, where, params.window.end)
         reply = api.reply_to(lambda sdk: sdk.query(select))
-        body = _body(reply).get("QueryResponse")
-        rows = body.get(kind, []) if isinstance(body, Mapping) else None
-        if not isinstance(rows, list):
-            raise _unexpected(f"there is no list of {kind}")
-        records, following = place.turn(rows)
+        records, following = place.turn(rows_of(reply, kind))
         return Page(records=records, next=following and following.text(), as_of=as_of(reply))
 
     return step
@@ -109,10 +114,24 @@ def reader_of(kind: str) -> ReadRecord:
             return None
         found = _body(reply).get(kind)
         if not isinstance(found, Mapping):
-            raise _unexpected(f"there is no {kind}")
+            raise unexpected(f"there is no {kind}")
         return None if found.get("status") == "Deleted" else found
 
     return get
+
+
+def rows_of(reply: Reply, kind: str) -> list[Any]:
+    """Read what a query found."""
+    body = _body(reply).get("QueryResponse")
+    rows = body.get(kind, []) if isinstance(body, Mapping) else None
+    if not isinstance(rows, list):
+        raise unexpected(f"there is no list of {kind}")
+    return rows
+
+
+def changed_at(record: Record) -> datetime | None:
+    """Say when an object was last changed."""
+    return _CHANGED.time_of(record)
 
 
 def version_of(record: Record) -> int:
@@ -166,7 +185,7 @@ class _Place(NamedTuple):
         times = [_second(CREATED.time_of(row)) for row in rows]
         since = next(filter(None, reversed(times)), None)
         if since is None or (self.since and since < self.since):
-            raise _unexpected("the list is not in the order of MetaData.CreateTime")
+            raise unexpected("the list is not in the order of MetaData.CreateTime")
         first = times.index(since)
         if since == self.since or not first:
             return [], _Place(since, met=0)
@@ -196,7 +215,7 @@ def _changed(body: Mapping[str, Any], kind: str) -> list[Any]:
         parts = [part for each in body["CDCResponse"] for part in each.get("QueryResponse", [])]
         return [each for part in parts for each in part.get(kind, [])]
     except (KeyError, TypeError, AttributeError):
-        raise _unexpected("there is no list of changes") from None
+        raise unexpected("there is no list of changes") from None
 
 
 def _body(reply: Reply) -> Mapping[str, Any]:
@@ -217,7 +236,8 @@ def _text(time: datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _unexpected(what: str) -> ProviderUnavailableError:
+def unexpected(what: str) -> ProviderUnavailableError:
+    """Make the error of an answer that is not as it should be."""
     return ProviderUnavailableError(
         f"the answer of QuickBooks is not as it should be: {what}", code="answer-malformed"
     )

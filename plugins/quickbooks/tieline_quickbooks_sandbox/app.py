@@ -22,6 +22,7 @@ from tieline_quickbooks_sandbox.orders import Orders
 from tieline_quickbooks_sandbox.reads import Reads
 from tieline_quickbooks_sandbox.request import Request
 from tieline_quickbooks_sandbox.tokens import OAuth
+from tieline_quickbooks_sandbox.writes import Writes
 
 __all__ = ["Sandbox", "create_app"]
 
@@ -131,7 +132,7 @@ class Sandbox:
             own = f"{seed}:{company.index}"
             return Books(self._clock, seed=own, customers=customers, invoices=invoices)
 
-        reads = Reads(self._clock, books)
+        reads, writes = Reads(self._clock, books), Writes(self._clock, books)
         limits = Limits(rates, self._clock)
         asking = Consent(application, companies, grants, consent)
         self._api = Api(
@@ -142,6 +143,7 @@ class Sandbox:
             consent=asking,
             oauth=OAuth(application, grants),
             reads=reads,
+            writes=writes,
             limits=limits,
         )
         self._control = Control(
@@ -151,7 +153,7 @@ class Sandbox:
             consent=asking,
             faults=self._faults,
             journal=self._journal,
-            orders=Orders(companies, books, reads),
+            orders=Orders(companies, books, reads, writes),
             limits=limits,
             facts={"seed": seed, "client_id": application.client_id},
         )

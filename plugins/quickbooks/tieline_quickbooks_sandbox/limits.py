@@ -76,8 +76,12 @@ class Limits:
         finally:
             used.at_once -= 1
 
-    def take(self, realm: str) -> None:
+    def take(self, realm: str, *, is_metered: bool = True) -> None:
         """Count a call that is to be answered; a refused one costs nothing.
+
+        Args:
+            realm: The company.
+            is_metered: It counts against the month's reads, as writes do not.
 
         Raises:
             ApiError: There are too many.
@@ -95,7 +99,7 @@ class Limits:
             used.refused += 1
             raise self._refusal()
         used.calls.append(now)
-        used.reads += 1
+        used.reads += is_metered
         used.most |= {name: max(used.most[name], count) for name, count in counts.items()}
 
     def status(self) -> dict[str, Any]:
