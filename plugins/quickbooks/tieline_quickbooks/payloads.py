@@ -95,6 +95,11 @@ class AddressPayload(Schema):
             raise ValidationError(f"An address is written whole; null empties: {missing}.")
 
 
+def _part(schema: type[Schema]) -> fields.Nested:
+    """Make a part that holds its one field, in an update too, where none is required."""
+    return fields.Nested(schema, validate=validate.Length(min=1))
+
+
 class CustomerPayload(Schema):
     """A customer, or the fields of one that change; null empties a field."""
 
@@ -109,22 +114,22 @@ class CustomerPayload(Schema):
     CompanyName = _text(100)
     PrintOnCheckName = _text(110)
     Active = fields.Boolean(truthy={True}, falsy={False})
-    PrimaryPhone = fields.Nested(PhonePayload)
-    AlternatePhone = fields.Nested(PhonePayload)
-    Mobile = fields.Nested(PhonePayload)
-    Fax = fields.Nested(PhonePayload)
-    PrimaryEmailAddr = fields.Nested(EmailPayload)
-    WebAddr = fields.Nested(WebPayload)
+    PrimaryPhone = _part(PhonePayload)
+    AlternatePhone = _part(PhonePayload)
+    Mobile = _part(PhonePayload)
+    Fax = _part(PhonePayload)
+    PrimaryEmailAddr = _part(EmailPayload)
+    WebAddr = _part(WebPayload)
     BillAddr = fields.Nested(AddressPayload)
     ShipAddr = fields.Nested(AddressPayload)
     Notes = fields.String(allow_none=True, validate=validate.Length(max=2000))
     Taxable = fields.Boolean(truthy={True}, falsy={False})
     Job = fields.Boolean(truthy={True}, falsy={False})
     BillWithParent = fields.Boolean(truthy={True}, falsy={False})
-    ParentRef = fields.Nested(ReferencePayload)
-    CurrencyRef = fields.Nested(ReferencePayload)
-    SalesTermRef = fields.Nested(ReferencePayload)
-    PaymentMethodRef = fields.Nested(ReferencePayload)
+    ParentRef = _part(ReferencePayload)
+    CurrencyRef = _part(ReferencePayload)
+    SalesTermRef = _part(ReferencePayload)
+    PaymentMethodRef = _part(ReferencePayload)
     PreferredDeliveryMethod = fields.String(validate=validate.OneOf(("Print", "Email", "None")))
     ResaleNum = _text(16)
 
