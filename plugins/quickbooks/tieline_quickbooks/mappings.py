@@ -18,7 +18,7 @@ from tieline.contract import (
     money,
     utc,
 )
-from tieline_quickbooks.payloads import DELETED
+from tieline_quickbooks.payloads import without_suffix
 
 __all__ = ["contact", "invoice"]
 
@@ -28,20 +28,18 @@ def contact(record: Record) -> Contact:
 
     Several e-mail addresses may stand in the one field: the first is taken.
     """
-    is_active = record.get("Active") is not False
-    name = record.get("DisplayName") or record.get("CompanyName")
     email = _part(record, "PrimaryEmailAddr", "Address")
     lives = record.get("BillAddr")
     return Contact(
         id=record["Id"],
         email=email.partition(",")[0].strip() if email else None,
-        name=name.removesuffix(DELETED) if name and not is_active else name,
+        name=without_suffix(record) or record.get("CompanyName"),
         given_name=record.get("GivenName"),
         family_name=record.get("FamilyName"),
         company=record.get("CompanyName"),
         phone=_part(record, "PrimaryPhone", "FreeFormNumber"),
         address=_address(lives) if lives else None,
-        is_active=is_active,
+        is_active=record.get("Active") is not False,
         created_at=_time(record, "CreateTime"),
         updated_at=_time(record, "LastUpdatedTime"),
     )

@@ -9,25 +9,33 @@ Source:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-__all__ = ["DELETED", "NAMES", "CustomerPayload"]
+__all__ = ["DELETED", "NAMES", "CustomerPayload", "without_suffix"]
 
 DELETED = " (deleted)"
 """What QuickBooks adds to the names of those that are made inactive."""
 NAMES = ("Title", "GivenName", "MiddleName", "FamilyName", "Suffix")
 """Of these it makes the name to display where none is given."""
 
+_SUFFIX = re.compile(r" \(deleted(?: \d+)?\)$")
 _WHOLE = ("Line1", "Line2", "City", "CountrySubDivisionCode", "PostalCode", "Country")
 _PRINTABLE = validate.Regexp(r"[^\x00-\x1f\x7f]*\Z", error="No control characters, please.")
 _NO_COLON = validate.Regexp(r"[^:]*\Z", error="A colon parts customers from sub-customers.")
 
 
+def without_suffix(record: Mapping[str, Any]) -> str | None:
+    """Return the name of a customer as it was before it was made inactive."""
+    name: str | None = record.get("DisplayName")
+    return _SUFFIX.sub("", name) if name and record.get("Active") is False else name
+
+
 def _not_deleted(name: str) -> None:
-    if name.endswith(DELETED):
+    if _SUFFIX.search(name):
         raise ValidationError(f"QuickBooks adds {DELETED.strip()} by itself.")
 
 

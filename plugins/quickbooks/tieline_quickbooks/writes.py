@@ -18,7 +18,6 @@ Source:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -42,7 +41,7 @@ from tieline.contract import (
 from tieline_quickbooks.client import QuickBooksApi
 from tieline_quickbooks.errors import refusal_in
 from tieline_quickbooks.lists import changed_at, rows_of, unexpected
-from tieline_quickbooks.payloads import DELETED, NAMES, CustomerPayload
+from tieline_quickbooks.payloads import DELETED, NAMES, CustomerPayload, without_suffix
 
 __all__ = ["customer_write"]
 
@@ -50,7 +49,6 @@ _MOST = 30
 _LONGEST_CALL = timedelta(seconds=120)
 """So long Intuit may work on a call, which ends at our side before (limits page)."""
 _CUSTOMER = "Customer"
-_SUFFIX = re.compile(r" \(deleted(?: \d+)?\)$")
 _TAKEN = (
     "a customer, vendor or employee has this name, maybe an inactive one: update that one, or"
     " give this one another name"
@@ -185,10 +183,7 @@ def _quoted(text: str) -> str:
 
 def _matches(payload: Mapping[str, Any], record: Record) -> bool:
     """Compare as Intuit writes: what is empty is left out, and inactive names have a suffix."""
-    name = record.get("DisplayName")
-    if record.get("Active") is False and isinstance(name, str):
-        record = {**record, "DisplayName": _SUFFIX.sub("", name)}
-    return _is_in(payload, record)
+    return _is_in(payload, {**record, "DisplayName": without_suffix(record)})
 
 
 def _is_in(wanted: Any, found: Any) -> bool:
