@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tieline.contract import Address, Contact, Invoice, Line, Money, shapes_of
+from tieline.contract import Address, Contact, Invoice, Line, Money
+from tieline.contract.shapes import shapes_of
 from tieline_quickbooks.entities import CUSTOMERS, INVOICES
 from tieline_quickbooks.mappings import contact, invoice
 

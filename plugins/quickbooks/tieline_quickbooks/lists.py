@@ -32,19 +32,10 @@ from tieline.contract import (
 )
 from tieline_quickbooks.client import QuickBooksApi
 
-__all__ = [
-    "CREATED",
-    "changed_at",
-    "changes_of",
-    "pages_of",
-    "reader_of",
-    "rows_of",
-    "unexpected",
-    "version_of",
-]
+__all__ = ["CHANGED", "CREATED", "changes_of", "pages_of", "reader_of", "rows_of", "version_of"]
 
 CREATED = Windows(field="MetaData.CreateTime", epoch=False, order="oldest first")
-_CHANGED = Windows(field="MetaData.LastUpdatedTime", epoch=False)
+CHANGED = Windows(field="MetaData.LastUpdatedTime", epoch=False)
 _MOST = 1000
 _SECOND = timedelta(seconds=1)
 _TIME_BITS = 34
@@ -114,7 +105,7 @@ def reader_of(kind: str) -> ReadRecord:
             return None
         found = _body(reply).get(kind)
         if not isinstance(found, Mapping):
-            raise unexpected(f"there is no {kind}")
+            raise _unexpected(f"there is no {kind}")
         return None if found.get("status") == "Deleted" else found
 
     return get
@@ -125,13 +116,8 @@ def rows_of(reply: Reply, kind: str) -> list[Any]:
     body = _body(reply).get("QueryResponse")
     rows = body.get(kind, []) if isinstance(body, Mapping) else None
     if not isinstance(rows, list):
-        raise unexpected(f"there is no list of {kind}")
+        raise _unexpected(f"there is no list of {kind}")
     return rows
-
-
-def changed_at(record: Record) -> datetime | None:
-    """Say when an object was last changed."""
-    return _CHANGED.time_of(record)
 
 
 def version_of(record: Record) -> int:
@@ -185,7 +171,7 @@ class _Place(NamedTuple):
         times = [_second(CREATED.time_of(row)) for row in rows]
         since = next(filter(None, reversed(times)), None)
         if since is None or (self.since and since < self.since):
-            raise unexpected("the list is not in the order of MetaData.CreateTime")
+            raise _unexpected("the list is not in the order of MetaData.CreateTime")
         first = times.index(since)
         if since == self.since or not first:
             return [], _Place(since, met=0)
@@ -203,7 +189,7 @@ class _Place(NamedTuple):
 def _change(found: Any, since: datetime, *, is_sure: bool) -> Change:
     """Read one entry; what is no record goes on to be put into quarantine."""
     fields = found if isinstance(found, Mapping) else {}
-    key, at = fields.get("Id"), _CHANGED.time_of(fields) or since
+    key, at = fields.get("Id"), CHANGED.time_of(fields) or since
     if fields.get("status") != "Deleted" or not isinstance(key, str) or not key:
         return Change(key=str(key), at=at, record=found)
     return Change(key=key, at=at, is_deleted=is_sure)
@@ -215,7 +201,7 @@ def _changed(body: Mapping[str, Any], kind: str) -> list[Any]:
         parts = [part for each in body["CDCResponse"] for part in each.get("QueryResponse", [])]
         return [each for part in parts for each in part.get(kind, [])]
     except (KeyError, TypeError, AttributeError):
-        raise unexpected("there is no list of changes") from None
+        raise _unexpected("there is no list of changes") from None
 
 
 def _body(reply: Reply) -> Mapping[str, Any]:
@@ -236,8 +222,7 @@ def _text(time: datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def unexpected(what: str) -> ProviderUnavailableError:
-    """Make the error of an answer that is not as it should be."""
+def _unexpected(what: str) -> ProviderUnavailableError:
     return ProviderUnavailableError(
         f"the answer of QuickBooks is not as it should be: {what}", code="answer-malformed"
     )

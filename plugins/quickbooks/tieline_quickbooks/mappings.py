@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -40,8 +40,8 @@ def contact(record: Record) -> Contact:
         phone=_part(record, "PrimaryPhone", "FreeFormNumber"),
         address=_address(lives) if lives else None,
         is_active=record.get("Active") is not False,
-        created_at=_time(record, "CreateTime"),
-        updated_at=_time(record, "LastUpdatedTime"),
+        created_at=utc(_part(record, "MetaData", "CreateTime")),
+        updated_at=utc(_part(record, "MetaData", "LastUpdatedTime")),
     )
 
 
@@ -63,8 +63,8 @@ def invoice(record: Record) -> Invoice:
         issued_on=_date(record.get("TxnDate")),
         due_on=_date(record.get("DueDate")),
         lines=tuple(_lines(record.get("Line") or (), currency)),
-        created_at=_time(record, "CreateTime"),
-        updated_at=_time(record, "LastUpdatedTime"),
+        created_at=utc(_part(record, "MetaData", "CreateTime")),
+        updated_at=utc(_part(record, "MetaData", "LastUpdatedTime")),
     )
 
 
@@ -83,19 +83,20 @@ def _lines(given: Iterable[Mapping[str, Any]], currency: str | None) -> Iterator
         if kind == "GroupLineDetail":
             yield from _lines(detail.get("Line") or (), currency)
         elif kind != "SubTotalLineDetail":
-            total, quantity = line.get("Amount"), detail.get("Qty")
-            is_less = kind == "DiscountLineDetail" and total is not None
+            quantity, sign = detail.get("Qty"), -1 if kind == "DiscountLineDetail" else 1
             yield Line(
                 description=line.get("Description"),
                 product_id=_part(detail, "ItemRef", "value"),
                 quantity=None if quantity is None else Decimal(str(quantity)),
                 unit_price=_price(detail.get("UnitPrice"), currency),
-                total=_amount(-total if is_less and total else total, currency),
+                total=_amount(line.get("Amount"), currency, sign),
             )
 
 
-def _amount(amount: float | None, currency: str | None) -> Money | None:
-    return money(amount, currency, unit="major") if currency and amount is not None else None
+def _amount(amount: float | None, currency: str | None, sign: int = 1) -> Money | None:
+    if amount is None or not currency:
+        return None
+    return money(sign * amount, currency, unit="major")
 
 
 def _price(amount: float | None, currency: str | None) -> Money | None:
@@ -118,13 +119,8 @@ def _address(given: Mapping[str, Any]) -> Address:
     )
 
 
-def _part(record: Mapping[str, Any], name: str, inner: str) -> str | None:
-    found: str | None = (record.get(name) or {}).get(inner)
-    return found
-
-
-def _time(record: Record, name: str) -> datetime | None:
-    return utc((record.get("MetaData") or {}).get(name))
+def _part(record: Mapping[str, Any], name: str, inner: str) -> Any:
+    return (record.get(name) or {}).get(inner)
 
 
 def _date(text: str | None) -> date | None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, validate, validates, validates_schema
 
 __all__ = ["DELETED", "NAMES", "CustomerPayload", "without_suffix"]
 
@@ -23,20 +23,13 @@ NAMES = ("Title", "GivenName", "MiddleName", "FamilyName", "Suffix")
 """Of these it makes the name to display where none is given."""
 
 _SUFFIX = re.compile(r" \(deleted(?: \d+)?\)$")
-_WHOLE = ("Line1", "Line2", "City", "CountrySubDivisionCode", "PostalCode", "Country")
 _PRINTABLE = validate.Regexp(r"[^\x00-\x1f\x7f]*\Z", error="No control characters, please.")
-_NO_COLON = validate.Regexp(r"[^:]*\Z", error="A colon parts customers from sub-customers.")
 
 
 def without_suffix(record: Mapping[str, Any]) -> str | None:
     """Return the name of a customer as it was before it was made inactive."""
     name: str | None = record.get("DisplayName")
     return _SUFFIX.sub("", name) if name and record.get("Active") is False else name
-
-
-def _not_deleted(name: str) -> None:
-    if _SUFFIX.search(name):
-        raise ValidationError(f"QuickBooks adds {DELETED.strip()} by itself.")
 
 
 def _text(most: int) -> fields.String:
@@ -99,7 +92,8 @@ class AddressPayload(Schema):
     @validates_schema
     def check_is_whole(self, data: Mapping[str, Any], **_given: object) -> None:
         """Refuse a part of an address."""
-        if missing := [name for name in _WHOLE if name not in data]:
+        whole = ("Line1", "Line2", "City", "CountrySubDivisionCode", "PostalCode", "Country")
+        if missing := [name for name in whole if name not in data]:
             raise ValidationError(f"An address is written whole; null empties: {missing}.")
 
 
@@ -111,9 +105,7 @@ def _part(schema: type[Schema]) -> fields.Nested:
 class CustomerPayload(Schema):
     """A customer, or the fields of one that change; null empties a field."""
 
-    DisplayName = fields.String(
-        validate=[validate.Length(min=1, max=500), _PRINTABLE, _NO_COLON, _not_deleted]
-    )
+    DisplayName = fields.String(validate=[validate.Length(min=1, max=500), _PRINTABLE])
     Title = _text(16)
     GivenName = _text(100)
     MiddleName = _text(100)
@@ -140,6 +132,12 @@ class CustomerPayload(Schema):
     PaymentMethodRef = _part(ReferencePayload)
     PreferredDeliveryMethod = fields.String(validate=validate.OneOf(("Print", "Email", "None")))
     ResaleNum = _text(16)
+
+    @validates("DisplayName")
+    def check_name(self, name: str, **_given: object) -> None:
+        """Refuse what parts customers from sub-customers, and what QuickBooks adds by itself."""
+        if ":" in name or _SUFFIX.search(name):
+            raise ValidationError(f"Neither a colon nor{DELETED} at the end.")
 
     @validates_schema
     def check_kind(self, data: Mapping[str, Any], *, partial: object, **_given: object) -> None:

@@ -40,19 +40,15 @@ from tieline.contract import (
 )
 from tieline_quickbooks.client import QuickBooksApi
 from tieline_quickbooks.errors import refusal_in
-from tieline_quickbooks.lists import changed_at, rows_of, unexpected
+from tieline_quickbooks.lists import CHANGED, rows_of
 from tieline_quickbooks.payloads import DELETED, NAMES, CustomerPayload, without_suffix
 
 __all__ = ["customer_write"]
 
-_MOST = 30
 _LONGEST_CALL = timedelta(seconds=120)
 """So long Intuit may work on a call, which ends at our side before (limits page)."""
 _CUSTOMER = "Customer"
-_TAKEN = (
-    "a customer, vendor or employee has this name, maybe an inactive one: update that one, or"
-    " give this one another name"
-)
+_TAKEN = "maybe by an inactive one: update that one, or give this one another name"
 
 
 def customer_write(scope: str) -> Write:
@@ -63,11 +59,11 @@ def customer_write(scope: str) -> Write:
         update=_write,
         delete=_write,
         batch=_write_together,
-        batch_size=_MOST,
+        batch_size=30,
         find=_find,
         visible_after=_LONGEST_CALL,
         token=lambda record: record["SyncToken"],
-        changed_at=changed_at,
+        changed_at=CHANGED.time_of,
         matches=_matches,
         is_deleted=lambda record: record.get("Active") is False,
         scope=scope,
@@ -75,46 +71,44 @@ def customer_write(scope: str) -> Write:
 
 
 def _write(api: QuickBooksApi, operation: Operation) -> Outcome:
-    send = QuickBooks.create_object if operation.kind == "create" else QuickBooks.update_object
+    send = getattr(QuickBooks, f"{_method(operation)}_object")
     text, key = json.dumps(_body(operation)), operation.idempotency_key
     try:
         reply = api.reply_to(lambda sdk: send(sdk, _CUSTOMER, text, request_id=key))
     except RequestRejectedError as error:
         raise _meant(operation, error) from None
-    return _outcome(parse_json(reply.content), reply)
+    return _outcome(operation, parse_json(reply.content), reply)
 
 
 def _write_together(api: QuickBooksApi, operations: Sequence[Operation]) -> list[Outcome]:
     """Send a batch; its answers come in any order, each with the number of its operation."""
     items = [
-        {
-            "bId": str(place),
-            "operation": "create" if operation.kind == "create" else "update",
-            _CUSTOMER: _body(operation),
-        }
+        {"bId": str(place), "operation": _method(operation), _CUSTOMER: _body(operation)}
         for place, operation in enumerate(operations)
     ]
     text = json.dumps({"BatchItemRequest": items})
     reply = api.reply_to(lambda sdk: sdk.batch_operation(text))
     answered = parse_json(reply.content).get("BatchItemResponse")
-    if not isinstance(answered, list):
-        raise unexpected("there are no answers to a batch")
-    found = {each.get("bId"): each for each in answered if isinstance(each, Mapping)}
+    parts = answered if isinstance(answered, list) else []
+    found = {each.get("bId"): each for each in parts if isinstance(each, Mapping)}
     return [
-        _outcome_of(operation, found.get(str(place)), reply)
+        _outcome(operation, found.get(str(place)), reply)
         for place, operation in enumerate(operations)
     ]
 
 
+def _method(operation: Operation) -> str:
+    return "create" if operation.kind == "create" else "update"
+
+
 def _body(operation: Operation) -> dict[str, Any]:
     """Write a new customer, or a sparse update: a full one empties all that it does not name."""
-    if operation.kind == "create":
-        body: dict[str, Any] = _filled(operation.payload, empties=False)
-        return body
+    is_new = operation.kind == "create"
+    fields: dict[str, Any] = _filled(operation.payload, empties=not is_new)
+    if is_new:
+        return fields
     header = {"Id": operation.key, "SyncToken": operation.token or "", "sparse": True}
-    if operation.kind == "delete":
-        return header | {"Active": False}
-    return header | _filled(operation.payload, empties=True)
+    return header | ({"Active": False} if operation.kind == "delete" else fields)
 
 
 def _filled(given: Any, *, empties: bool) -> Any:
@@ -128,24 +122,15 @@ def _filled(given: Any, *, empties: bool) -> Any:
     }
 
 
-def _outcome_of(operation: Operation, answer: Mapping[str, Any] | None, reply: Reply) -> Outcome:
-    if answer is None:
-        words = "QuickBooks left out the answer to one operation of a batch"
-        return Outcome(error=OutcomeUnknownError(words, code="answer-malformed"))
-    error = refusal_in(answer, reply)
-    if error is not None:
-        return Outcome(error=_meant(operation, error))
-    try:
-        return _outcome(answer, reply)
-    except ProviderError as malformed:
-        return Outcome(error=malformed)
-
-
-def _outcome(answer: Any, reply: Reply) -> Outcome:
-    record = answer.get(_CUSTOMER)
-    if not isinstance(record, Mapping):
-        raise unexpected("there is no customer in what was written")
-    return Outcome(record=record, as_of=as_of(reply))
+def _outcome(operation: Operation, answer: Any, reply: Reply) -> Outcome:
+    """Read what became of one operation; what an answer leaves out is open."""
+    given = answer if isinstance(answer, Mapping) else {}
+    error = refusal_in(given, reply)
+    if error is None and isinstance(given.get(_CUSTOMER), Mapping):
+        return Outcome(record=given[_CUSTOMER], as_of=as_of(reply))
+    words = f"QuickBooks answered without what became of a customer's {operation.kind}"
+    left_open = OutcomeUnknownError(words, code="answer-malformed")
+    return Outcome(error=_meant(operation, error or left_open))
 
 
 def _meant(operation: Operation, error: ProviderError) -> ProviderError:
@@ -157,18 +142,16 @@ def _meant(operation: Operation, error: ProviderError) -> ProviderError:
     """
     is_taken = operation.kind == "create" and error.slug == "duplicate-name"
     if is_taken or (operation.kind == "delete" and isinstance(error, RecordNotFoundError)):
-        hint = _TAKEN if is_taken else error.hint
-        return ConflictError(error.message, code=error.slug, hint=hint)
+        return ConflictError(error.message, code=error.slug, hint=_TAKEN if is_taken else "")
     return error
 
 
 def _find(api: QuickBooksApi, operation: Operation) -> Outcome | None:
     """Look for a customer as a create wanted it; one that only has its name is not it."""
     payload = operation.payload
-    name = payload.get("DisplayName") or " ".join(
-        payload[part] for part in NAMES if payload.get(part)
-    )
-    names = ", ".join(_quoted(each) for each in (name, name + DELETED))
+    parts = [payload[part] for part in NAMES if payload.get(part)]
+    name = payload.get("DisplayName") or " ".join(parts)
+    names = f"{_quoted(name)}, {_quoted(name + DELETED)}"
     select = f"SELECT * FROM Customer WHERE Active IN (true, false) AND DisplayName IN ({names})"  # noqa: S608 - quoted
     reply = api.reply_to(lambda sdk: sdk.query(select))
     found = [row for row in rows_of(reply, _CUSTOMER) if _matches(payload, row)]
@@ -188,6 +171,6 @@ def _matches(payload: Mapping[str, Any], record: Record) -> bool:
 
 def _is_in(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, Mapping):
-        has = found.get if isinstance(found, Mapping) else {}.get
-        return all(_is_in(each, has(name)) for name, each in wanted.items())
+        given = found if isinstance(found, Mapping) else {}
+        return all(_is_in(each, given.get(name)) for name, each in wanted.items())
     return bool((None if wanted == "" else wanted) == (None if found == "" else found))

@@ -124,7 +124,8 @@ def emptied(given: Object) -> tuple[Object, list[str]]:
 
 def new_names(old: Object, fields: Object, is_taken: Callable[[str], bool]) -> Object:
     """Return how the name changes with being made inactive or active again."""
-    name, was = fields.get("DisplayName", old["DisplayName"]), old.get("Active") is not False
+    name: str = (fields if "DisplayName" in fields else old)["DisplayName"]
+    was = old.get("Active") is not False
     if fields.get("Active", was) == was:
         return {"DisplayName": name}
     if not was:

@@ -178,7 +178,8 @@ class Writes:
         if body.get("sparse") is not True:
             # All that is not named is emptied, and made up for where it has to be there.
             gone += WRITABLE - given.keys() - _NEW.keys()
-            fields = {name: _NEW[name] for name in WRITABLE & _NEW.keys()} | fields
+            usual = WRITABLE & _NEW.keys() - {"CurrencyRef"}  # which never changes
+            fields = {name: _NEW[name] for name in usual} | fields
             fields["DisplayName"] = display_name(fields, time)
         self._require_allowed(old, fields)
         taken = {each.name for each in shelf.live() if each.id != row.id}
@@ -191,7 +192,7 @@ class Writes:
 
     def _path(self, shelf: Shelf, old: Object, fields: Object, gone: list[str]) -> Object:
         """Say where a changed customer stands; a parent that it had may be inactive by now."""
-        name = fields.get("DisplayName", old["DisplayName"])
+        name: str = fields["DisplayName"]
         if "ParentRef" in fields:
             return _path(name, self._parent(shelf, fields, int(old["Id"])))
         above = {} if "ParentRef" in gone else old.get("ParentRef") or {}
@@ -199,8 +200,8 @@ class Writes:
 
     def _require_allowed(self, old: Object, fields: Object) -> None:
         time = self._clock.company_time()
-        currency = fields.get("CurrencyRef", old.get("CurrencyRef"))
-        if currency and currency["value"] != old.get("CurrencyRef", currency)["value"]:
+        now, before = fields.get("CurrencyRef"), old.get("CurrencyRef")
+        if now and before and now["value"] != before["value"]:
             words = "Business Validation Error: The currency of a customer cannot be changed."
             raise refused_value("6000", _BUSINESS, words, "CurrencyRef", time)
         if fields.get("Active") is False and self.holds_open and old.get("Balance"):
