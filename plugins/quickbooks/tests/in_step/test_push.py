@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import grants_kit
 from tieline import failpoints
 from tieline.engine import help_run, sweep
 from tieline.failpoints import Crash, set_failpoints
@@ -79,6 +80,11 @@ class Office:
         realm = self.site.row.account_id
         where = path.replace("*", f"/v3/company/{realm}")
         self.site.script({"kind": how, "path": where, "executed": True} | more)
+
+    def lost(self) -> int:
+        """Return how many answers were."""
+        [script] = grants_kit.told(self.site.base, "faults")
+        return min(1, script["matched"])
 
 
 @pytest.fixture
@@ -400,6 +406,7 @@ def test_a_lost_answer_makes_each_change_once(site, count, executed):
             office.lose(BATCH if count > 1 else CUSTOMER, executed=executed, **how)
             ids = office.ask(*changes)
             office.settle()
+            assert office.lost() == 1
             assert [row.state for row in office.rows(ids)] == ["done"] * count, (lost, changes)
         new = office.truth()
         assert [len(office.named(name)) for name in names] == [1] * count
@@ -423,6 +430,7 @@ def test_a_lost_create_is_one_object_whatever_is_remembered_or_shown(
     office.lose(path, executed=executed)
     ids = office.ask(*(create(f"Ada {place}") for place in range(1 if path == CUSTOMER else 2)))
     office.settle()
+    assert office.lost() == 1
     is_told = not executed or not lag_s or (path == CUSTOMER and remembers_s)
     for row in office.rows(ids):
         assert len(office.named(row.payload["DisplayName"])) == 1
