@@ -27,7 +27,8 @@ NAME_PARTS = ("Title", "GivenName", "MiddleName", "FamilyName", "Suffix")
 _TEXTS = {
     "DisplayName": 500, "Title": 16, "GivenName": 100, "MiddleName": 100, "FamilyName": 100,
     "Suffix": 16, "CompanyName": 100, "PrintOnCheckName": 110, "Notes": 2000, "ResaleNum": 16,
-    "PreferredDeliveryMethod": 20,
+    "PreferredDeliveryMethod": 20, "PrimaryTaxIdentifier": 20, "SecondaryTaxIdentifier": 20,
+    "BusinessNumber": 20, "GSTIN": 15, "GSTRegistrationType": 15, "OpenBalanceDate": 30,
 }  # fmt: skip
 _FLAGS = ("Active", "Taxable", "Job", "BillWithParent")
 _REFERENCES = (
@@ -55,6 +56,7 @@ _READ_ONLY = frozenset(
     {
         "Id", "SyncToken", "sparse", "domain", "MetaData", "Balance", "BalanceWithJobs", "Level",
         "FullyQualifiedName", "IsProject", "ClientEntityId", "V4IDPseudonym", "status",
+        "OverDueBalance", "ClientCompanyId", "CustomField", "TaxExemptionReasonId",
     }
 )  # fmt: skip
 _EMAIL = re.compile(r"[^@]+@[^@]+\.[^@]+(,[^@]+@[^@]+\.[^@]+)*")

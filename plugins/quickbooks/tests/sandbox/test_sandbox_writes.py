@@ -310,6 +310,13 @@ def test_writes_cost_no_reads(office):
     assert used["reads"] == 0
 
 
+@pytest.mark.parametrize("name", ["customer", "customerCreate", "customerSparseUpdate"])
+def test_no_documented_field_is_taken_for_an_unknown_one(office, name):
+    for field in SCHEMA["$defs"][name]["properties"]:
+        if field not in {"Id", "SyncToken"}:
+            office.write({field: None} | {"DisplayName": field})
+
+
 def test_a_documented_body_is_taken(office):
     office.write({"DisplayName": "First"})
     for each in EXAMPLES:
