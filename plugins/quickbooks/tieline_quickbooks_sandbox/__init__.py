@@ -93,8 +93,9 @@ Beside the API there is a control surface in plain JSON, without a key:
     inactive, how late queries and the log learn of a change, for how long a
     ``requestid`` is known, and whether an open balance keeps a customer active.
 ``GET /_sandbox/limits``
-    By realm ``{"most": {"per_second", "per_minute", "at_once"}, "reads",
-    "refused"}``: the most calls that there ever were, counted without limits too.
+    By realm ``{"most": {"per_second", "per_minute", "batches_per_minute",
+    "at_once"}, "reads", "refused"}``: the most calls that there ever were,
+    counted without limits too.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status", "intuit_tid"}]}``: what was answered, in order.

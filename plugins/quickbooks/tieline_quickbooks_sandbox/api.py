@@ -115,7 +115,7 @@ class Api:
     def _of_company(self, request: Request, realm: str, rest: str) -> Answer:
         company = self._admit(request, realm)
         is_write = request.method == "POST" and rest != "query"
-        self._limits.take(realm, is_metered=not is_write)
+        self._limits.take(realm, is_metered=not is_write, is_batch=rest == "batch")
         for method, pattern, resource in self._resources:
             matched = pattern.fullmatch(rest)
             if matched and method == request.method:

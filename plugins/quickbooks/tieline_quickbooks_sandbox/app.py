@@ -44,6 +44,7 @@ def create_app(
     grace_s: float = 60.0,
     per_second: int = 0,
     per_minute: int = 0,
+    batches_per_minute: int = 0,
     at_once: int = 0,
     log_size: int = 100_000,
 ) -> Sandbox:
@@ -68,6 +69,7 @@ def create_app(
         grace_s: Seconds for which ``grace`` takes an old refresh token.
         per_second: How many calls each company answers in a second; Intuit's are 10. 0: no limit.
         per_minute: The same in a minute; Intuit's are 500.
+        batches_per_minute: How many of these may be batches; Intuit's are 40.
         at_once: The same at once; Intuit's are 10.
         log_size: How many requests the log keeps.
 
@@ -97,7 +99,12 @@ def create_app(
         latency_s=latency_ms / 1000,
         consent=consent,
         rotation=Rotation(mode=rotation, grace_s=grace_s),
-        rates=Rates(per_second=per_second, per_minute=per_minute, at_once=at_once),
+        rates=Rates(
+            per_second=per_second,
+            per_minute=per_minute,
+            batches_per_minute=batches_per_minute,
+            at_once=at_once,
+        ),
         log_size=log_size,
     )
 
