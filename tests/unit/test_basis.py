@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -98,6 +99,15 @@ def test_a_delete_rests_on_the_whole_record():
     assert judged("hold", {}, {"a": 1, "b": 1}, {"a": 1, "b": 1}) == "send"
     assert judged("hold", {}, {"a": 1, "b": 1}, {"a": 1, "b": 2}) == "hold"
     assert judged("hold", {}, {"a": 1}, None) == "done"
+
+
+def test_what_changes_without_meaning_is_no_conflict_for_a_delete():
+    declared = replace(entity(), volatile=("score", "s.n"))
+    then, now = {"a": 1, "score": 1, "s": {"n": 1}}, {"a": 1, "score": 2, "s": {"n": 2}}
+    basis = Basis.of(declared.write, then, {}, declared.volatile)
+    given = {"entity": declared, "payload": {}, "basis": basis, "asked_at": NOW}
+    assert judge("hold", **given, record=now) == "send"
+    assert judge("hold", **given, record=now | {"a": 2}) == "hold"
 
 
 def test_without_a_basis_it_rests_on_whatever_there_is():

@@ -112,6 +112,8 @@ def test_an_outcome_says_one_thing():
         Outcome(record={"id": "1"}, is_gone=True)
     with pytest.raises(ValueError, match="one of"):
         Outcome(error=ConflictError("x"), is_gone=True)
+    with pytest.raises(ValueError, match="one of"):
+        Outcome(record={"id": "1"}, is_undone=True)
 
 
 @pytest.mark.parametrize(

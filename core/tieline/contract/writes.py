@@ -58,14 +58,16 @@ class Operation:
 class Outcome:
     """What became of one operation.
 
-    Without record, error and ``is_gone`` it was done and the answer holds no
-    record: the core reads it by its key where the entity has a ``get``.
+    Without record, error, ``is_gone`` and ``is_undone`` it was done and the
+    answer holds no record: the core reads it by its key where the entity has a ``get``.
 
     Attributes:
         record: The record as it is now, as the provider's list gives it.
         key: Its key, where ``record`` is None and the operation names none.
         is_gone: The record is no longer there.
         error: Why nothing was done, in the provider's own words.
+        is_undone: Of a batch only: nothing was done, and the operation has to
+            be sent by itself.
         as_of: As for :class:`~tieline.contract.Page`; ``as_of(reply)`` has it.
     """
 
@@ -73,11 +75,13 @@ class Outcome:
     key: str = ""
     is_gone: bool = False
     error: ProviderError | None = None
+    is_undone: bool = False
     as_of: datetime | None = None
 
     def __post_init__(self) -> None:
-        if (self.record is not None) + self.is_gone + (self.error is not None) > 1:
-            raise ValueError("Outcome: one of record, is_gone and error")
+        said = (self.record is not None, self.is_gone, self.error is not None, self.is_undone)
+        if sum(said) > 1:
+            raise ValueError("Outcome: one of record, is_gone, error and is_undone")
 
 
 SendOne = Callable[[Any, Operation], Outcome]
