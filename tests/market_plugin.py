@@ -159,7 +159,9 @@ def write_goods(name, client, operations):
     ]
     said = client.send("POST", f"/goods/{name}/batch", {"operations": given})["results"]
     return [
-        Outcome(error=raised(each["status"], each["body"]))
+        Outcome(is_undone=True)
+        if each["status"] == 421
+        else Outcome(error=raised(each["status"], each["body"]))
         if each["status"] >= 300
         else Outcome(is_gone=True)
         if each["status"] == 204

@@ -26,7 +26,10 @@ from tieline.store.rows import RunRow
 
 @dataclass
 class Bench:
-    """One connection; our clock and the sandbox's go together, and only when told to."""
+    """One connection; our clock and the sandbox's go together, and only when told to.
+
+    A server that is no sandbox of ours takes no orders.
+    """
 
     installation: Installation
     engine: Engine
@@ -34,6 +37,7 @@ class Bench:
     provider: str
     url: str
     connection_id: str
+    is_sandbox: bool = True
 
     def order(self, name: str, given: Any) -> Any:
         """Give the sandbox an order."""
@@ -58,7 +62,8 @@ class Bench:
 
     def pass_time(self, seconds: float) -> None:
         self.clock.move(seconds)
-        self.order("clock", {"now": (START + self._passed).timestamp(), "frozen": True})
+        if self.is_sandbox:
+            self.order("clock", {"now": (START + self._passed).timestamp(), "frozen": True})
 
     @property
     def _passed(self) -> timedelta:
@@ -99,7 +104,14 @@ class Bench:
 
 
 def make_bench(
-    provider: str, module: str, url: str, home: Path, key: str, **settings: str
+    provider: str,
+    module: str,
+    url: str,
+    home: Path,
+    key: str,
+    *,
+    is_sandbox: bool = True,
+    **settings: str,
 ) -> Bench:
     """Make an installation on an empty SQLite database, connected by a key."""
     environ = {
@@ -128,6 +140,6 @@ def make_bench(
     row = connect_api_key(
         installation, provider, name="shop", key=Secret(key), base_url=url, actor="test"
     )
-    bench = Bench(installation, engine, clock, provider, url, row.id)
+    bench = Bench(installation, engine, clock, provider, url, row.id, is_sandbox)
     bench.pass_time(60)
     return bench

@@ -220,6 +220,30 @@ def test_a_batch_that_is_refused_whole_is_sent_one_by_one(stall):
     assert stall.goods.names() == ["ada", "eve"]
 
 
+def test_what_a_batch_left_undone_is_sent_by_itself(stall):
+    stall.entity = "bulk"
+    names = ["ada", "solo", "bob", "solo!", "eve"]
+    rows = stall.push(*map(create, names))
+    assert [row.state for row in rows] == ["done", "done", "done", "dead", "done"]
+    assert stall.goods.batches == [5]
+    assert stall.goods.names() == ["ada", "bob", "eve", "solo"]
+    assert set(stall.goods.done.values()) == {1}
+    assert stall.stored() == stall.goods.records
+
+
+@pytest.mark.parametrize("point", ["push.send.before", "push.end.before_commit"])
+def test_a_death_before_the_second_sending_makes_nothing_twice(stall, point):
+    stall.entity = "bulk"
+    ids = stall.ask(create("ada"), create("solo"))
+    set_failpoints(f"{point}=raise@2")
+    with pytest.raises(Crash):
+        stall.work()
+    stall.made.clock.move(stall.made.settings.lease_s + 1)
+    stall.settle()
+    assert [stall.state(id_).state for id_ in ids] == ["done", "done"]
+    assert stall.goods.done == {("create", "ada"): 1, ("create", "solo"): 1}
+
+
 def test_a_limit_puts_off_and_loses_nothing(each):
     each.goods.refuse = [(429, {"error": "slow down"})] * 7
     rows = each.push(create("ada"), create("bob"))
@@ -323,6 +347,23 @@ def test_a_plugin_that_cannot_read_the_answer_makes_nothing_twice(each, monkeypa
     each.settle()
     assert each.state(row.id).state == "done"
     assert each.goods.done["create", "ada"] == 1
+
+
+def test_only_a_batch_may_leave_something_undone(each, monkeypatch):
+    """One that was sent alone cannot be sent by itself next: nobody knows what became of it."""
+    import market_plugin
+
+    real, broken = market_plugin.Outcome, [True]
+
+    def outcome(**given):
+        return real(is_undone=True) if broken and broken.pop() else real(**given)
+
+    monkeypatch.setattr(market_plugin, "Outcome", outcome)
+    [row] = each.push(create("ada"))
+    each.settle()
+    assert each.state(row.id).state == "done"
+    assert each.goods.done["create", "ada"] == 1
+    assert each.stored() == each.goods.records  # it was looked for
 
 
 def test_one_that_always_breaks_the_provider_is_held_in_the_end_and_holds_up_nobody(each):

@@ -95,6 +95,19 @@ def test_a_held_one_is_not_simply_tried_again_but_edited(stall):
     assert stall.goods.records["a"]["name"] == "both"
 
 
+@pytest.mark.parametrize("policy", ["hold", "local_wins", "provider_wins"])
+def test_a_refusal_that_is_about_no_version_is_not_tried_again(stall, policy):
+    """Where the provider compares nothing, it would say the same the next time."""
+    stall.goods.refuse = [(409, {"error": "she does not want that"})]
+    [row] = stall.push(update("a", name="Ada"), policy=policy)
+    if stall.entity == "keyed":
+        assert row.state == "done"  # a stale version is made up for
+        return
+    expected = "dropped" if policy == "provider_wins" else "held"
+    assert (row.state, row.reason) == (expected, "she does not want that")
+    assert stall.goods.records["a"]["name"] == "ada"
+
+
 def test_provider_wins_drops_the_change_and_takes_the_record(stall):
     ids = stall.ask(update("a", name="ours"), policy="provider_wins")
     change_there(stall, name="theirs")

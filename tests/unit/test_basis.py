@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -100,6 +101,15 @@ def test_a_delete_rests_on_the_whole_record():
     assert judged("hold", {}, {"a": 1}, None) == "done"
 
 
+def test_what_changes_without_meaning_is_no_conflict_for_a_delete():
+    declared = replace(entity(), volatile=("score", "s.n"))
+    then, now = {"a": 1, "score": 1, "s": {"n": 1}}, {"a": 1, "score": 2, "s": {"n": 2}}
+    basis = Basis.of(declared.write, then, {}, declared.volatile)
+    given = {"entity": declared, "payload": {}, "basis": basis, "asked_at": NOW}
+    assert judge("hold", **given, record=now) == "send"
+    assert judge("hold", **given, record=now | {"a": 2}) == "hold"
+
+
 def test_without_a_basis_it_rests_on_whatever_there_is():
     assert judged("hold", {"a": 1}, None, {"a": 2}) == "send"
 
@@ -123,6 +133,17 @@ def test_the_provider_s_way_of_writing_is_the_plugin_s_to_know():
     write = entity(matches=lambda payload, record: record["a"] == payload["a"].upper()).write
     assert says_already(write, {"a": "x"}, {"a": "X"})
     assert not says_already(write, {"a": "x"}, {"a": "x"})
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_delete_that_leaves_the_record_there_is_known_by_what_it_left(policy):
+    inactive = {"a": 1, "b": "off"}
+    how = {"is_deleted": lambda record: record["b"] == "off"}
+    assert judged(policy, {}, {"a": 1, "b": "on"}, inactive, **how) == "done"
+    assert judged(policy, {}, None, inactive, **how) == "done"
+    assert judged(policy, {}, inactive, inactive) == "send"
+    assert judged("hold", {}, {"a": 1, "b": "on"}, {"a": 2, "b": "on"}, **how) == "hold"
+    assert judged(policy, {"a": 2}, inactive, inactive, **how) == "send"
 
 
 def after(own, payload, then, record, *, was_unchanged=True):

@@ -55,6 +55,7 @@ DAY = timedelta(days=1)
         ({"create": "POST", "find": find}, "Write.create must be a function"),
         ({"schema": Loose(), "update": step}, "unknown = RAISE"),
         ({"schema": Name, "update": step}, "Schema instance"),
+        ({"delete": step, "is_deleted": "archived"}, "Write.is_deleted must be a function"),
         ({"update": step, "batch": step}, "go together"),
         ({"update": step, "batch_size": 5}, "go together"),
         ({"update": step, "batch_kinds": frozenset({"upsert"})}, "batch_kinds"),
@@ -111,6 +112,8 @@ def test_an_outcome_says_one_thing():
         Outcome(record={"id": "1"}, is_gone=True)
     with pytest.raises(ValueError, match="one of"):
         Outcome(error=ConflictError("x"), is_gone=True)
+    with pytest.raises(ValueError, match="one of"):
+        Outcome(record={"id": "1"}, is_undone=True)
 
 
 @pytest.mark.parametrize(

@@ -58,14 +58,16 @@ class Operation:
 class Outcome:
     """What became of one operation.
 
-    Without record, error and ``is_gone`` it was done and the answer holds no
-    record: the core reads it by its key where the entity has a ``get``.
+    Without record, error, ``is_gone`` and ``is_undone`` it was done and the
+    answer holds no record: the core reads it by its key where the entity has a ``get``.
 
     Attributes:
         record: The record as it is now, as the provider's list gives it.
         key: Its key, where ``record`` is None and the operation names none.
         is_gone: The record is no longer there.
         error: Why nothing was done, in the provider's own words.
+        is_undone: Of a batch only: nothing was done, and the operation has to
+            be sent by itself.
         as_of: As for :class:`~tieline.contract.Page`; ``as_of(reply)`` has it.
     """
 
@@ -73,11 +75,13 @@ class Outcome:
     key: str = ""
     is_gone: bool = False
     error: ProviderError | None = None
+    is_undone: bool = False
     as_of: datetime | None = None
 
     def __post_init__(self) -> None:
-        if (self.record is not None) + self.is_gone + (self.error is not None) > 1:
-            raise ValueError("Outcome: one of record, is_gone and error")
+        said = (self.record is not None, self.is_gone, self.error is not None, self.is_undone)
+        if sum(said) > 1:
+            raise ValueError("Outcome: one of record, is_gone, error and is_undone")
 
 
 SendOne = Callable[[Any, Operation], Outcome]
@@ -125,6 +129,9 @@ class Write:
             payload wants it. None: every field of the payload is in the record
             with the same value. For fields that are only ever written, or that
             the provider writes in another way.
+        is_deleted: ``(record) -> bool``: the record is as ``delete`` leaves it,
+            where that stays in the provider's lists, archived or inactive. None:
+            what was deleted is gone.
         scope: The right that writing needs, as the provider's pages name it.
     """
 
@@ -143,6 +150,7 @@ class Write:
     token: Callable[[Record], str] | None = None
     changed_at: Callable[[Record], datetime | None] | None = None
     matches: Callable[[Mapping[str, Any], Record], bool] | None = None
+    is_deleted: Callable[[Record], bool] | None = None
     scope: str = ""
 
     def __post_init__(self) -> None:
@@ -151,7 +159,8 @@ class Write:
         if self.schema.unknown != RAISE:
             raise ValueError("Write.schema must have unknown = RAISE")
         steps = ("create", "update", "delete", "batch")
-        for name in (*steps, "batch_by", "find", "token", "changed_at", "matches"):
+        rules = ("batch_by", "find", "token", "changed_at", "matches", "is_deleted")
+        for name in (*steps, *rules):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(f"Write.{name} must be a function, not {type(value).__name__}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -28,7 +28,7 @@ class Basis:
     """What was known of a record when a change of it was asked for.
 
     Attributes:
-        digest: Hash of the whole record.
+        digest: Hash of the whole record, but for what is volatile.
         token: The version that the provider compares; None if it has none.
         fields: The record's own values in the shape of the payload: what the
             change would overwrite.
@@ -39,10 +39,23 @@ class Basis:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, write: Write, record: Record, payload: Mapping[str, Any]) -> Basis:
-        """Note what of a record matters to a change."""
+    def of(
+        cls,
+        write: Write,
+        record: Record,
+        payload: Mapping[str, Any],
+        volatile: Sequence[str] = (),
+    ) -> Basis:
+        """Note what of a record matters to a change.
+
+        Args:
+            write: The declaration.
+            record: The record.
+            payload: What the change names.
+            volatile: Fields of the record that change without meaning.
+        """
         return cls(
-            digest=digest_of(record),
+            digest=digest_of(record, volatile),
             token=token_of(write, record),
             fields=in_shape_of(payload, record),
         )
@@ -68,6 +81,7 @@ class Basis:
         payload: Mapping[str, Any],
         record: Record,
         was_unchanged: bool,
+        volatile: Sequence[str] = (),
     ) -> Basis:
         """Rest on what our own earlier operation made of the record.
 
@@ -80,6 +94,7 @@ class Basis:
             payload: The payload of the operation that rests on this.
             record: The record as the earlier operation left it.
             was_unchanged: Before it, the record was as the core knew it.
+            volatile: As for :meth:`of`.
         """
         found = in_shape_of(payload, record)
         expected = _overlaid(self.fields, in_shape_of(own, record), payload)
@@ -88,7 +103,8 @@ class Basis:
             return moved
         if not payload and not was_unchanged:  # a delete rests on the whole record
             return moved
-        return Basis(digest=digest_of(record), token=token_of(write, record), fields=found)
+        digest = digest_of(record, volatile)
+        return Basis(digest=digest, token=token_of(write, record), fields=found)
 
 
 def judge(
@@ -115,12 +131,14 @@ def judge(
     is_delete = not payload
     if record is None:
         return "done" if is_delete else _at_odds(policy, newest="provider")
+    if is_delete and write.is_deleted is not None and write.is_deleted(record):
+        return "done"
     if not is_delete and says_already(write, payload, record):
         return "done"
     if basis is None:
         return "send"
     is_other = (
-        digest_of(record) != basis.digest
+        digest_of(record, entity.volatile) != basis.digest
         if is_delete
         else basis.is_overwritten_unseen(payload, record)
     )
@@ -150,10 +168,10 @@ def in_shape_of(payload: Mapping[str, Any], record: Mapping[str, Any]) -> dict[s
     return found
 
 
-def digest_of(record: Record) -> str:
-    """Hash a record as it is stored; empty for one that cannot be."""
+def digest_of(record: Record, volatile: Sequence[str] = ()) -> str:
+    """Hash a record as it is stored, but for what is volatile; empty for one that cannot be."""
     try:
-        return canonical(record).digest
+        return canonical(record, tuple(volatile)).digest
     except InvalidRecordError:
         return ""
 

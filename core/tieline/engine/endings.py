@@ -123,6 +123,7 @@ def _rebase(connection: Connection, entity: Entity, ended: Ended, key: str) -> N
                 payload=follower.payload,
                 record=outcome.record,
                 was_unchanged=ended.was_unchanged,
+                volatile=entity.volatile,
             )
             operations.set_basis(connection, follower.number, moved.write())
 

@@ -220,12 +220,16 @@ class Sender:
         words = because.words if because else ""
         if judgement == "done":
             return replace(ended, code="already-so")
+        if because is not None and because.fate == "conflict" and self.write.token is None:
+            # It compares no versions, so what it refuses it would refuse again.
+            judgement = "provider" if row.policy == "provider_wins" else "hold"
         if judgement == "send" and record is not None:
             token = token_of(self.write, record)
             is_other = token != (basis.token if basis else None)
             if because is not None or (row.sent_at is not None and is_other):
                 row = self.rekey(row)
-            is_same = basis is not None and digest_of(record) == basis.digest
+            digest = digest_of(record, self.steps.entity.volatile)
+            is_same = basis is not None and digest == basis.digest
             return _Ready(row=row, token=token, asked=seen.asked, was_unchanged=is_same)
         if record is None:
             words = words or "the provider no longer has the record"
@@ -274,8 +278,12 @@ class Sender:
             else:
                 yield [self._failed(each.row, failed) for each in group]
             return
-        together, again = [], []
+        together: list[Ended] = []
+        again: list[tuple[_Ready, FailedError | None]] = []
         for each, outcome in zip(group, answer.value, strict=True):
+            if outcome.is_undone:
+                again.append((each, None))
+                continue
             if outcome.error is None:
                 together.append(self._finished(each, outcome, answer.at))
                 continue
@@ -286,8 +294,8 @@ class Sender:
                 together.append(self._failed(each.row, said))
         if together:
             yield together
-        for each, said in again:
-            yield [self._send_alone(each, said)]
+        for each, refusal in again:
+            yield [self._send_alone(each, refusal)]
 
     def _send_alone(self, ready: _Ready, failed: FailedError | None = None) -> Ended:
         """Send one, again on top of a newer record if that overwrites nothing unseen.

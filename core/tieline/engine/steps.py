@@ -191,11 +191,12 @@ class Steps:
         Raises:
             DeclarationError: It is none.
         """
-        if isinstance(answer, Outcome):
+        if isinstance(answer, Outcome) and not answer.is_undone:
             return answer
+        what = "is_undone" if isinstance(answer, Outcome) else type(answer).__name__
         raise DeclarationError(
             f"{self.opened.plugin.found.distribution}: a step that writes {self.entity.name}"
-            f" returned {type(answer).__name__}, not Outcome"
+            f" returned {what}, not Outcome"
         )
 
     def require_outcomes(self, count: int) -> Callable[[Any], Sequence[Outcome]]:
@@ -203,7 +204,10 @@ class Steps:
 
         def check(answer: Any) -> Sequence[Outcome]:
             if isinstance(answer, Sequence) and len(answer) == count:
-                return [self.require_outcome(each) for each in answer]
+                return [
+                    each if isinstance(each, Outcome) else self.require_outcome(each)
+                    for each in answer
+                ]
             raise DeclarationError(
                 f"{self.opened.plugin.found.distribution}: the batch step of {self.entity.name}"
                 f" was given {count} operations and did not return as many outcomes"

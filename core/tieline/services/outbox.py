@@ -380,7 +380,8 @@ def _basis_of(
     if stored is None or stored.deleted_at is not None or entity.write is None:
         return None
     text = restore(stored.payload, is_escaped=stored.is_escaped)
-    return Basis.of(entity.write, parse_json(text.encode()), payload).write()
+    record = parse_json(text.encode())
+    return Basis.of(entity.write, record, payload, entity.volatile).write()
 
 
 def _find(transaction: Transaction, operation_id: str) -> OperationRow:

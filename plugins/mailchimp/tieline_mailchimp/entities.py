@@ -12,11 +12,8 @@ are read each time.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
-from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import fields
 
 from tieline.contract import (
     Change,
@@ -26,38 +23,59 @@ from tieline.contract import (
     Page,
     PageParams,
     Record,
-    RecordNotFoundError,
     RecordSchema,
     Whole,
-    parse_json,
 )
+from tieline_mailchimp import meanings
 from tieline_mailchimp.client import MailchimpApi
-from tieline_mailchimp.pages import Place, Sorted, read_after
+from tieline_mailchimp.keys import key_of
+from tieline_mailchimp.pages import Place, Sorted, read_after, read_one
 from tieline_mailchimp.walk import OVERLAP, take_step
+from tieline_mailchimp.writes import WRITE
 
 __all__ = ["CONTACTS", "LISTS", "key_of"]
 
-_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
+_EVENTS = ("subscribe", "unsubscribe", "profile", "upemail", "cleaned")
 _LISTS = Sorted("lists", "date_created", 250)
 
 
-def _promise(must: str, *, texts: str, objects: str, wholes: str, booleans: str) -> Schema:
-    """Say what may be relied on: these types, or null. Times that never were are empty texts."""
-    kinds = {fields.String: texts, fields.Dict: objects, Whole: wholes, fields.Boolean: booleans}
-    found: dict[str, fields.Field[Any]] = {
-        name: fields.String(required=True) for name in must.split()
-    }
-    for kind, names in kinds.items():
-        found |= {name: kind(allow_none=True) for name in names.split()}
-    return RecordSchema.from_dict(found)()
+class Contact(RecordSchema):
+    """What may be relied on of a contact; times that never were are empty texts."""
+
+    id = fields.String(required=True)
+    list_id = fields.String(required=True)
+    contact_id = fields.String(allow_none=True)
+    email_address = fields.String(allow_none=True)
+    status = fields.String(allow_none=True)
+    full_name = fields.String(allow_none=True)
+    unique_email_id = fields.String(allow_none=True)
+    email_type = fields.String(allow_none=True)
+    language = fields.String(allow_none=True)
+    source = fields.String(allow_none=True)
+    last_changed = fields.String(allow_none=True)
+    timestamp_signup = fields.String(allow_none=True)
+    timestamp_opt = fields.String(allow_none=True)
+    merge_fields = fields.Dict(allow_none=True)
+    interests = fields.Dict(allow_none=True)
+    web_id = Whole(allow_none=True)
+    tags_count = Whole(allow_none=True)
+    vip = fields.Boolean(allow_none=True)
 
 
-def key_of(record: Any) -> str | None:
-    """Tell a contact's key; one without a contact id gets a new key with a new address."""
-    known = record if isinstance(record, dict) else {}
-    audience, name = known.get("list_id"), known.get("contact_id") or known.get("id")
-    is_good = all(isinstance(each, str) and _ID.fullmatch(each) for each in (audience, name))
-    return f"{audience}:{name}" if is_good else None
+class List(RecordSchema):
+    """What may be relied on of a list."""
+
+    id = fields.String(required=True)
+    name = fields.String(allow_none=True)
+    date_created = fields.String(allow_none=True)
+    visibility = fields.String(allow_none=True)
+    permission_reminder = fields.String(allow_none=True)
+    contact = fields.Dict(allow_none=True)
+    campaign_defaults = fields.Dict(allow_none=True)
+    stats = fields.Dict(allow_none=True)
+    web_id = Whole(allow_none=True)
+    double_optin = fields.Boolean(allow_none=True)
+    marketing_permissions = fields.Boolean(allow_none=True)
 
 
 def contacts(api: MailchimpApi, params: PageParams, cursor: str | None) -> Page:
@@ -90,51 +108,32 @@ def lists(api: MailchimpApi, _params: PageParams, cursor: str | None) -> Page:
 
 def contact(api: MailchimpApi, key: str) -> Record | None:
     """Read one contact; one that was deleted for good is not there."""
-    audience, _, name = key.partition(":")
-    return _one(api, api.lists.get_list_member, audience, name)
+    return read_one(api, api.lists.get_list_member, key)
 
 
 def one_list(api: MailchimpApi, key: str) -> Record | None:
     """Read one list."""
-    return _one(api, api.lists.get_list, key)
-
-
-def _one(api: MailchimpApi, call: Callable[..., Any], *names: str) -> Record | None:
-    try:
-        found: Record = parse_json(api.ask(call, *names, exclude_fields=["_links"]).content)
-    except RecordNotFoundError:
-        return None
-    return found
+    return read_one(api, api.lists.get_list, key, parts=1)
 
 
 CONTACTS = Entity(
     name="contacts",
-    schema=_promise(
-        "id list_id",
-        texts="contact_id email_address status full_name unique_email_id email_type language"
-        " source last_changed timestamp_signup timestamp_opt",
-        objects="merge_fields interests",
-        wholes="web_id tags_count",
-        booleans="vip",
-    ),
+    schema=Contact(),
     page=contacts,
     get=contact,
     key=key_of,
     feed=Feed(page=changed, retention=None, overlap=OVERLAP),
+    events=dict.fromkeys(_EVENTS, "re-read"),
     # Archived ones stay, with that status; what was deleted for good is only missing.
     deletes="sweep",
+    write=WRITE,
     hides="archived contacts, which are asked for beside the others",
+    canonical=meanings.contact,
     volatile=("stats", "member_rating", "last_note"),
 )
 LISTS = Entity(
     name="lists",
-    schema=_promise(
-        "id",
-        texts="name date_created visibility permission_reminder",
-        objects="contact campaign_defaults stats",
-        wholes="web_id",
-        booleans="double_optin marketing_permissions",
-    ),
+    schema=List(),
     page=lists,
     get=one_list,
     deletes="sweep",

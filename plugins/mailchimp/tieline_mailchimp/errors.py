@@ -12,6 +12,7 @@ from typing import Any
 
 from tieline.contract import (
     ANSWER_TOO_SLOW,
+    ConflictError,
     NeedsReauthError,
     PermissionDeniedError,
     ProviderError,
@@ -24,13 +25,20 @@ from tieline.contract import (
     retry_after,
 )
 
-__all__ = ["AGAIN", "classify", "refusal"]
+__all__ = ["AGAIN", "classify", "refusal", "rejection"]
 
 AGAIN = "connect the account again; so too if it was moved to another data centre"
 
 # 403 with one of these is not a missing right: access itself is gone.
 _ACCESS_GONE = {"user disabled", "wrong datacenter"}
 _LONGEST = 300
+# Mailchimp's error glossary, and replies that others have met.
+_REJECTIONS: Mapping[str, tuple[type[RequestRejectedError], str]] = {
+    "in a compliance state": (ConflictError, "consent-conflict"),
+    "already a list member": (ConflictError, "contact-exists"),
+    "permanently deleted": (RequestRejectedError, "contact-forgotten"),
+    "signed up to a lot of lists": (RequestRejectedError, "address-throttled"),
+}
 
 
 def refusal(reply: Reply, *, secret: str = "") -> ProviderError:
@@ -85,7 +93,22 @@ def _meaning(
         return RecordNotFoundError(said)
     if status == 426:
         return RequestRejectedError(said, hint="Mailchimp wants TLS 1.2 or newer")
-    return RequestRejectedError(said)
+    return rejection(said)
+
+
+def rejection(said: str) -> RequestRejectedError:
+    """Say what a refusal means for a contact that was to be written.
+
+    Args:
+        said: Mailchimp's words; a row of many has no title beside them.
+
+    Returns:
+        A conflict where the contact's own will, or another contact, is in the way.
+    """
+    words = said.lower()
+    found = (meaning for phrase, meaning in _REJECTIONS.items() if phrase in words)
+    kind, code = next(found, (RequestRejectedError, "request-rejected"))
+    return kind(said, code=code)
 
 
 def _problem(said: object) -> Mapping[str, Any] | None:
@@ -103,7 +126,13 @@ def _words(problem: Mapping[str, Any] | None, secret: str) -> str:
     """Return Mailchimp's own words; a body that is not its own is not quoted."""
     if problem is None:
         return "no problem document of Mailchimp's"
-    parts = [problem["title"], problem.get("detail")]
+    parts = [problem["title"], problem.get("detail"), *_fields(problem.get("errors"))]
     words = ": ".join(part.strip() for part in parts if isinstance(part, str) and part.strip())
     shown = words.replace(secret, "…") if secret else words
     return shown[:_LONGEST]
+
+
+def _fields(errors: Any) -> list[str]:
+    """Name each field that was wrong, and what was."""
+    known = errors if isinstance(errors, list) else []
+    return [f"{one.get('field')} ({one.get('message')})" for one in known if isinstance(one, dict)]

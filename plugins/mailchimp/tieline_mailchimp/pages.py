@@ -15,10 +15,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from tieline.contract import CursorExpiredError, ProviderUnavailableError, Record, as_of, page_of
+from tieline.contract import (
+    CursorExpiredError,
+    ProviderUnavailableError,
+    Record,
+    RecordNotFoundError,
+    Reply,
+    as_of,
+    page_of,
+    parse_json,
+)
 from tieline_mailchimp.client import MailchimpApi
+from tieline_mailchimp.keys import names_of
 
-__all__ = ["Place", "Read", "Sorted", "earlier", "read_after"]
+__all__ = ["Place", "Read", "Sorted", "earlier", "read_after", "read_one", "record_of"]
 
 _STEP = timedelta(seconds=1)
 _MOST_MOVES = 10
@@ -89,6 +99,28 @@ def read_after(
         raise ProviderUnavailableError("a page has no total_items", code="answer-malformed")
     when = as_of(reply) or datetime.now(UTC) - timedelta(seconds=reply.seconds)
     return Read(rows, _following(at, rows, total, of), when)
+
+
+def read_one(
+    api: MailchimpApi, call: Callable[..., Any], key: str, parts: int = 2
+) -> Record | None:
+    """Read one record by its key, which has so many parts; None: there is none."""
+    try:
+        return record_of(api.ask(call, *names_of(key, parts), exclude_fields=["_links"]))
+    except RecordNotFoundError:
+        return None
+
+
+def record_of(reply: Reply) -> dict[str, Any]:
+    """Return the record in an answer.
+
+    Raises:
+        ProviderUnavailableError: There is none in it.
+    """
+    found = parse_json(reply.content)
+    if not isinstance(found, dict):
+        raise ProviderUnavailableError("Mailchimp's answer is no object", code="answer-malformed")
+    return found
 
 
 def _following(at: Place, rows: list[Record], total: int, of: Sorted) -> Place | None:

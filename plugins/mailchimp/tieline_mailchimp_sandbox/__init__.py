@@ -3,8 +3,12 @@
 :func:`create_app` makes an ASGI application that answers as login.mailchimp.com
 and ``<dc>.api.mailchimp.com`` do for connecting accounts, both at one address:
 ``/oauth2/authorize``, ``/oauth2/token``, ``/oauth2/metadata``, ``/3.0/`` and
-``/3.0/ping``; and for reading what an account holds: ``/3.0/lists``, one list,
-its members, one member by id, address or contact id. The metadata name the
+``/3.0/ping``; for reading what an account holds: ``/3.0/lists``, one list,
+its members, one member by id, address or contact id, its tags, merge fields;
+and for writing members: POST, PUT, PATCH, DELETE, delete-permanent, tags, and up
+to 500 by ``POST /3.0/lists/{id}``. Consent is kept as Mailchimp keeps it: who left
+by itself cannot be subscribed, who was deleted for good does not come back, and
+an archived contact stays so unless a status is sent. The metadata name the
 address at which they were asked as ``api_endpoint``. It imports neither
 Tieline, nor its plugin, nor Mailchimp's SDK, so that a mistake has to be made
 twice to stay unseen.
@@ -32,11 +36,13 @@ Beside the API there is a control surface in plain JSON, without a key:
     answers whom it changed.
 ``POST /_sandbox/contacts``
     ``{"account", "audience", "add": {fields} | "find": id, address or contact id,
-    "set": {fields}, "remove": bool, "quiet": bool}``: plants, alters or removes
-    one contact and answers it; ``quiet`` leaves ``last_changed`` alone.
+    "set": {fields}, "leave": "unsubscribe" | "bounce", "remove": bool, "quiet":
+    bool}``: plants, alters or removes one contact and answers it; ``leave`` lets
+    it go by itself, ``quiet`` leaves ``last_changed`` alone.
 ``POST /_sandbox/lists``
-    ``{"account", "add": {fields} | "audience": id, "set": {fields}, "remove":
-    bool}``: the same with a list, and answers it.
+    ``{"account", "add": {fields} | "audience": id, "set": {fields}, "require":
+    [tags], "remove": bool}``: the same with a list, and answers it; ``require``
+    says which merge fields must not be blank.
 ``GET /_sandbox/truth?account=0&entity=contacts|lists``
     Everything as it is now, archived contacts too, without links.
 ``POST /_sandbox/clock``, ``GET /_sandbox/clock``

@@ -21,6 +21,7 @@ __all__ = [
     "Problem",
     "Refusal",
     "html",
+    "invalid",
     "json_answer",
     "redirect",
 ]
@@ -73,6 +74,8 @@ class Problem(Refusal):
         super().__init__(title)
         self.status = status
         self.headers = headers
+        self.detail = detail
+        self.errors = errors or []
         self._said: dict[str, Any] = {"title": title, "status": status, "detail": detail}
         self._errors = {"errors": errors} if errors else {}
 
@@ -87,6 +90,17 @@ class Problem(Refusal):
             headers=(described, *self.headers),
             content_type=PROBLEM,
         )
+
+
+def invalid(*wrong: tuple[str, str]) -> Problem:
+    """Make the refusal of fields, each with what is wrong with it."""
+    return Problem(
+        400,
+        "Invalid Resource",
+        "The resource submitted could not be validated. For field-specific details, see the "
+        "'errors' array.",
+        errors=[{"field": field, "message": message} for field, message in wrong],
+    )
 
 
 class OAuthError(Refusal):

@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable
 
 from tieline_mailchimp_sandbox.answers import Answer, Problem, json_answer
+from tieline_mailchimp_sandbox.bulk import Bulk
 from tieline_mailchimp_sandbox.fields import select
 from tieline_mailchimp_sandbox.grants import Grants
 from tieline_mailchimp_sandbox.listing import Listing, missing
 from tieline_mailchimp_sandbox.request import Request
 from tieline_mailchimp_sandbox.root import root_of
 from tieline_mailchimp_sandbox.world import Account, World
+from tieline_mailchimp_sandbox.writing import Writing
 
 __all__ = ["PREFIX", "Api"]
 
@@ -22,16 +24,26 @@ _Endpoint = Callable[..., Answer]
 class Api:
     """Answers what is asked under ``/3.0``."""
 
-    def __init__(self, world: World, grants: Grants, listing: Listing) -> None:
+    def __init__(self, world: World, grants: Grants, listing: Listing, bulk: Bulk) -> None:
         self._world = world
         self._grants = grants
+        writing = Writing(listing)
+        member = "lists/([^/]+)/members/([^/]+)"
         self._routes: dict[str, dict[str, _Endpoint]] = {
             "": {"GET": _root},
             "ping": {"GET": _ping},
             "lists": {"GET": listing.lists},
-            "lists/([^/]+)": {"GET": listing.one_list},
-            "lists/([^/]+)/members": {"GET": listing.members},
-            "lists/([^/]+)/members/([^/]+)": {"GET": listing.one_member},
+            "lists/([^/]+)": {"GET": listing.one_list, "POST": bulk},
+            "lists/([^/]+)/merge-fields": {"GET": listing.merge_fields},
+            "lists/([^/]+)/members": {"GET": listing.members, "POST": writing.create},
+            member: {
+                "GET": listing.one_member,
+                "PUT": writing.upsert,
+                "PATCH": writing.update,
+                "DELETE": writing.archive,
+            },
+            f"{member}/tags": {"GET": listing.tags, "POST": writing.tag},
+            f"{member}/actions/delete-permanent": {"POST": writing.erase},
         }
 
     def caller(self, request: Request) -> Account:

@@ -10,6 +10,7 @@ from tieline_mailchimp_sandbox.answers import Answer, Refusal, html
 from tieline_mailchimp_sandbox.api import PREFIX as API
 from tieline_mailchimp_sandbox.api import Api
 from tieline_mailchimp_sandbox.audiences import Audiences
+from tieline_mailchimp_sandbox.bulk import Bulk
 from tieline_mailchimp_sandbox.clock import Clock
 from tieline_mailchimp_sandbox.control import PREFIX as CONTROL
 from tieline_mailchimp_sandbox.control import Control
@@ -41,6 +42,7 @@ def create_app(
     lists_archived: bool = False,
     contact_ids: bool = True,
     lag_s: float = 0.0,
+    short_rows: bool = False,
 ) -> Sandbox:
     """Make a Mailchimp that lives in this process.
 
@@ -64,6 +66,8 @@ def create_app(
         lists_archived: Whether archived contacts are listed unless asked for.
         contact_ids: Whether contacts have a ``contact_id``; those of old did not.
         lag_s: How many seconds a change takes to show in lists.
+        short_rows: Whether the rows that many members in one call are answered with lack
+            what the official swagger does not have in them, such as ``contact_id``.
 
     Returns:
         An ASGI application. Applications share nothing.
@@ -96,6 +100,7 @@ def create_app(
         grants=grants,
         oauth=oauth,
         listing=listing,
+        bulk=Bulk(listing, short_rows=short_rows),
         clock=clock,
         seed=seed,
         latency_s=latency_ms / 1000,
@@ -113,6 +118,7 @@ class Sandbox:
         grants: Grants,
         oauth: OAuth,
         listing: Listing,
+        bulk: Bulk,
         clock: Clock,
         seed: int,
         latency_s: float,
@@ -120,7 +126,7 @@ class Sandbox:
     ) -> None:
         self._grants = grants
         self._oauth = oauth
-        self._api = Api(world, grants, listing)
+        self._api = Api(world, grants, listing, bulk)
         self._world = world
         self._clock = clock
         self._seed = seed

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from tieline_mailchimp_sandbox.contacts import Member, iso, make_member, renamed, subscriber_hash
+from tieline_mailchimp_sandbox.contacts import (
+    INTERESTS,
+    Member,
+    iso,
+    make_member,
+    renamed,
+    subscriber_hash,
+)
+from tieline_mailchimp_sandbox.merge_fields import BLANK
+from tieline_mailchimp_sandbox.standing import Standing
 
 __all__ = ["Audience", "Audiences"]
 
@@ -25,10 +34,12 @@ class Audience:
 
     Attributes:
         document: What the API says of it, but for statistics and links.
+        standing: What it remembers of addresses.
     """
 
     def __init__(self, document: dict[str, Any], now: Callable[[], float], lag_s: float) -> None:
         self.document = document
+        self.standing = Standing()
         self._now = now
         self._lag_s = lag_s
         self._versions: dict[str, list[_Version]] = {}
@@ -60,10 +71,15 @@ class Audience:
         self._listed = found
         return found
 
-    def find(self, name: str) -> Member | None:
+    @property
+    def time(self) -> str:
+        """The present time, as members have it."""
+        return iso(self._now())
+
+    def find(self, name: str, *, by_contact_id: bool = True) -> Member | None:
         """Return whoever has an id, an address or a contact id, as it is now."""
-        by_address = self._by_hash.get(subscriber_hash(name), "")
-        for contact in (name, self._by_hash.get(name, ""), by_address):
+        found = [self._by_hash.get(name, ""), self._by_hash.get(subscriber_hash(name), "")]
+        for contact in ([name] if by_contact_id else []) + found:
             if contact in self._versions:
                 return self._versions[contact][-1][1]
         return None
@@ -80,7 +96,20 @@ class Audience:
     def remove(self, member: Member) -> None:
         """Delete a contact for good."""
         self._by_hash.pop(member["id"], None)
+        self.standing.forgotten.add(member["id"])
         self._add(member["contact_id"], None, None)
+
+    def let_go(self, member: Member, *, is_bounce: bool = False) -> Member:
+        """Let a contact leave by itself, or its post come back; the API cannot undo that."""
+        self.standing.left.add(member["id"])
+        if is_bounce:
+            return self.touched(member, status="cleaned")
+        reason = "N/A (Unsubscribed by the contact)"
+        return self.touched(member, status="unsubscribed", unsubscribe_reason=reason)
+
+    def is_taken(self, contact_id: str) -> bool:
+        """Whether a contact has or had this id."""
+        return contact_id in self._versions
 
     def touched(self, member: Member, **changed: Any) -> Member:
         """Change a contact and its time of change; return it."""
@@ -104,7 +133,7 @@ class Audience:
             "cleaned_count_since_send": 0,
             "campaign_count": 0,
             "campaign_last_sent": "",
-            "merge_field_count": 5,
+            "merge_field_count": len(BLANK),
             "avg_sub_rate": 0,
             "avg_unsub_rate": 0,
             "target_sub_rate": 0,
@@ -177,15 +206,45 @@ class Audiences:
         self._made += 1
         person = given.pop("person", self._made)
         address = given.pop("email_address", f"Person.{person}@Example.com")
-        # Nobody says that it differs between lists, so here it does not.
-        contact_id = subscriber_hash(f"contact of {address}")
+        contact_id = _contact_id(audience, address)
         at = self._now() if changed is None else changed
         made = make_member(
             self._chance, list_id=audience.id, address=address, contact_id=contact_id, changed=at
         )
         made |= given
+        if made["status"] == "cleaned":
+            audience.standing.left.add(made["id"])
         audience.put(made, at=0.0 if changed is not None else None)
         return made
+
+    def blank_member(self, audience: Audience, address: str) -> Member:
+        """Make a contact of whom nothing is known but the address; it is not in the list yet."""
+        contact_id = _contact_id(audience, address)
+        made = make_member(
+            self._chance,
+            list_id=audience.id,
+            address=address,
+            contact_id=contact_id,
+            changed=self._now(),
+        )
+        made.pop("unsubscribe_reason", None)
+        nothing = {"avg_open_rate": 0, "avg_click_rate": 0}
+        return made | {
+            "full_name": "",
+            "email_type": "html",
+            "status": "",
+            "merge_fields": dict(BLANK),
+            "interests": dict.fromkeys(INTERESTS, False),
+            "stats": made["stats"] | nothing,
+            "ip_opt": "",
+            "timestamp_opt": "",
+            "member_rating": 2,
+            "language": "",
+            "vip": False,
+            "source": "API - Generic",
+            "tags_count": 0,
+            "tags": [],
+        }
 
     def _fill(self, audiences: int, contacts: int) -> None:
         # The second and third were made in the same second.
@@ -197,6 +256,18 @@ class Audiences:
             changed = _END if number % 4 == 0 else _BEGIN + 100_000 + number * 7_000 % 200_000_000
             person = number // len(lists)
             self.add_member(lists[number % len(lists)], changed=changed, person=person)
+
+
+def _contact_id(audience: Audience, address: str) -> str:
+    """Make an id; nobody says that it differs between lists, so here it does not.
+
+    Unless somebody of this list had the address before, and the id with it.
+    """
+    number, found = 0, subscriber_hash(f"contact of {address}")
+    while audience.is_taken(found):
+        number += 1
+        found = subscriber_hash(f"contact {number} of {address}")
+    return found
 
 
 def _as_of(versions: list[_Version], until: float) -> Member | None:

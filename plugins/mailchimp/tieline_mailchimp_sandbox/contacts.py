@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-__all__ = ["STATUSES", "Member", "iso", "make_member", "renamed", "subscriber_hash", "with_links"]
+__all__ = [
+    "INTERESTS",
+    "STATUSES",
+    "Member",
+    "iso",
+    "make_member",
+    "renamed",
+    "subscriber_hash",
+    "with_links",
+]
 
 Member = dict[str, Any]
 
@@ -22,7 +31,7 @@ _WEIGHTS = (60, 12, 8, 5, 5, 10)
 _FIRST = ("Ada", "Grace", "Žofie", "李", "ليلى", "Renée", "O'Neill", '"Bob"', "Ng", "🌸")
 _LAST = ("Lovelace", "Hopper", "Nováková", "小龍", "حداد", "Müller-Lüdenscheidt", "Null", "<b>")
 _SOURCES = ("API - Generic", "Import", "Hosted Signup Form", "Admin Add")
-_INTERESTS = ("9143cf3bd1", "3a2a927344")
+INTERESTS = ("9143cf3bd1", "3a2a927344")
 _LINKS = (
     ("self", ""),
     ("update", ""),
@@ -68,7 +77,7 @@ def make_member(
         "sms_subscription_status": "",
         "sms_subscription_last_updated": "",
         "merge_fields": None if is_bare else _merge_fields(chance, first, last),
-        "interests": None if is_bare else {name: chance.random() < 0.5 for name in _INTERESTS},
+        "interests": None if is_bare else {name: chance.random() < 0.5 for name in INTERESTS},
         "stats": {
             "avg_open_rate": opened,
             "avg_click_rate": clicked,

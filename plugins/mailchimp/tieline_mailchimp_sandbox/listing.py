@@ -13,14 +13,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from tieline_mailchimp_sandbox.answers import Answer, Problem, json_answer
+from tieline_mailchimp_sandbox.answers import Answer, Problem, invalid, json_answer
 from tieline_mailchimp_sandbox.audiences import Audience
 from tieline_mailchimp_sandbox.contacts import STATUSES, Member, iso, with_links
 from tieline_mailchimp_sandbox.fields import select
+from tieline_mailchimp_sandbox.merge_fields import definitions
 from tieline_mailchimp_sandbox.request import Params, Request
 from tieline_mailchimp_sandbox.world import Account
 
-__all__ = ["Listing", "missing"]
+__all__ = ["Listing", "missing", "require_audience"]
 
 _SCHEMA = "https://us1.api.mailchimp.com/schema/3.0/Definitions/Lists"
 _MEMBER_SORTS = ("timestamp_opt", "timestamp_signup", "last_changed")
@@ -62,13 +63,13 @@ class Listing:
 
     def one_list(self, request: Request, account: Account, list_id: str) -> Answer:
         """Answer ``GET /lists/{id}``."""
-        document = _audience(account, list_id).document
+        document = require_audience(account, list_id).document
         return json_answer(select(_shown(account, document, request), request.params()))
 
     def members(self, request: Request, account: Account, list_id: str) -> Answer:
         """Answer ``GET /lists/{id}/members``."""
         params = request.params()
-        found = _audience(account, list_id).listed()
+        found = require_audience(account, list_id).listed()
         status = _one_of(params, "status", STATUSES)
         if status:
             found = [member for member in found if member["status"] == status]
@@ -80,15 +81,34 @@ class Listing:
         if params.get("vip_only", "false") == "true":
             found = [member for member in found if member["vip"]]
         found = _sorted(_timed(found, params, tuple(_TIMES)[:4]), params, _MEMBER_SORTS)
-        show = lambda member: self._member(member, request)  # noqa: E731 - one line, used once
+        show = lambda member: self.member(member, request)  # noqa: E731 - one line, used once
         return _page("members", found, show, request, {"list_id": list_id})
 
     def one_member(self, request: Request, account: Account, list_id: str, name: str) -> Answer:
         """Answer ``GET /lists/{id}/members/{id, address or contact id}``."""
-        member = _audience(account, list_id).find(name)
+        member = require_audience(account, list_id).find(name)
         if member is None:
             raise missing()
-        return json_answer(select(self._member(member, request), request.params()))
+        return json_answer(select(self.member(member, request), request.params()))
+
+    def tags(self, request: Request, account: Account, list_id: str, name: str) -> Answer:
+        """Answer ``GET /lists/{id}/members/{id}/tags``: by id or address alone."""
+        member = require_audience(account, list_id).find(name, by_contact_id=False)
+        if member is None:
+            raise missing()
+        shown = [tag | {"date_added": member["last_changed"]} for tag in member["tags"]]
+        links = [_link("self", f"{request.origin}{request.path}", "")]
+        return json_answer({"tags": shown, "total_items": len(shown), "_links": links})
+
+    def merge_fields(self, request: Request, account: Account, list_id: str) -> Answer:
+        """Answer ``GET /lists/{id}/merge-fields``."""
+        audience = require_audience(account, list_id)
+        found = definitions(audience.id, audience.standing.required)
+        return _page("merge_fields", found, dict, request, {"list_id": list_id})
+
+    def shown(self, member: Member, request: Request) -> Answer:
+        """Answer with one contact, as it is after a change."""
+        return json_answer(self.member(member, request))
 
     def truth(self, account: Account, entity: str) -> list[dict[str, Any]]:
         """Return everything as it is now, without links and counts."""
@@ -103,7 +123,8 @@ class Listing:
         left_out = () if self._contact_ids else ("contact_id",)
         return {name: value for name, value in member.items() if name not in left_out}
 
-    def _member(self, member: Member, request: Request) -> Member:
+    def member(self, member: Member, request: Request) -> Member:
+        """Return a contact as the API shows it."""
         return with_links(self._whole(member), request.origin)
 
 
@@ -112,7 +133,8 @@ def missing() -> Problem:
     return Problem(404, "Resource Not Found", "The requested resource could not be found.")
 
 
-def _audience(account: Account, list_id: str) -> Audience:
+def require_audience(account: Account, list_id: str) -> Audience:
+    """Return an account's list; Problem, 404, if it has none of that id."""
     found = account.audiences.all().get(list_id)
     if found is None:
         raise missing()
@@ -176,34 +198,24 @@ def _time(text: str, name: str) -> str:
     except ValueError:
         at = datetime.min  # noqa: DTZ901 - refused in the next line
     if at.tzinfo is None:
-        raise _invalid(name, "This value should be a valid ISO 8601 date with an offset.")
+        raise invalid((name, "This value should be a valid ISO 8601 date with an offset."))
     return iso(at.astimezone(UTC).timestamp())
 
 
 def _number(params: Params, name: str, *, default: int, most: int | None = None) -> int:
     text = params.get(name, str(default))
     if not text.isdecimal():
-        raise _invalid(name, "This value should be of type integer.")
+        raise invalid((name, "This value should be of type integer."))
     if most is not None and int(text) > most:
-        raise _invalid(name, f"This value should be less than or equal to {most}.")
+        raise invalid((name, f"This value should be less than or equal to {most}."))
     return int(text)
 
 
 def _one_of(params: Params, name: str, allowed: tuple[str, ...]) -> str:
     value = params.get(name, "")
     if value and value not in allowed:
-        raise _invalid(name, f"Value must be one of {', '.join(allowed)}.")
+        raise invalid((name, f"Value must be one of {', '.join(allowed)}."))
     return value
-
-
-def _invalid(field: str, message: str) -> Problem:
-    return Problem(
-        400,
-        "Invalid Resource",
-        "The resource submitted could not be validated. For field-specific details, see the "
-        "'errors' array.",
-        errors=[{"field": field, "message": message}],
-    )
 
 
 def _link(rel: str, href: str, kind: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ class Mutation:
         unarchive: Give archived ones another status.
         rename: Change the address.
         delete: Delete for good.
+        unsubscribe: Let subscribed ones leave by themselves.
         tag: Add a tag; ``last_changed`` stays, for nobody says that it moves.
         count: Change statistics and rating; ``last_changed`` stays.
         drop: 1: delete the audience itself, which has to be named.
@@ -40,6 +41,7 @@ class Mutation:
     unarchive: int = 0
     rename: int = 0
     delete: int = 0
+    unsubscribe: int = 0
     tag: int = 0
     count: int = 0
     drop: int = 0
@@ -131,6 +133,19 @@ def _delete(_audiences: Audiences, among: list[Audience], chance: Random) -> Mem
     return member
 
 
+def _unsubscribe(_audiences: Audiences, among: list[Audience], chance: Random) -> Member | None:
+    found = [
+        (audience, member)
+        for audience in among
+        for member in audience.members()
+        if member["status"] == "subscribed"
+    ]
+    if not found:
+        return None
+    audience, member = chance.choice(found)
+    return audience.let_go(member)
+
+
 def _tagged(member: Member, chance: Random) -> dict[str, object]:
     number = chance.randrange(1, 1 << 20)
     tags = [*member["tags"][:49], {"id": number, "name": f"tag {number}"}]
@@ -153,6 +168,7 @@ _ACTS: dict[str, Callable[[Audiences, list[Audience], Random], Member | None]] =
         lambda _member, chance: {"email_address": f"Moved.{chance.getrandbits(48):x}@Example.com"}
     ),
     "delete": _delete,
+    "unsubscribe": _unsubscribe,
     "tag": _changing(_tagged, is_quiet=True),
     "count": _changing(_counted, is_quiet=True),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tieline_mailchimp_sandbox.contacts import Member, renamed
+from tieline_mailchimp_sandbox.merge_fields import BLANK
 from tieline_mailchimp_sandbox.world import World
 
 __all__ = ["order_contact", "order_list"]
@@ -12,7 +13,7 @@ __all__ = ["order_contact", "order_list"]
 
 def order_contact(world: World, given: object) -> Member:
     """Carry out one order about a contact; ValueError says what is wrong with it."""
-    order = _read(given, {"account", "audience", "add", "find", "set", "remove", "quiet"})
+    order = _read(given, {"account", "audience", "add", "find", "set", "leave", "remove", "quiet"})
     audiences = world.at(order.get("account", 0)).audiences
     audience = audiences.all().get(str(order.get("audience")))
     if audience is None:
@@ -25,6 +26,8 @@ def order_contact(world: World, given: object) -> Member:
     if order.get("remove"):
         audience.remove(member)
         return member
+    if "leave" in order:
+        return audience.let_go(member, is_bounce=order["leave"] == "bounce")
     if order.get("quiet"):
         member = member | _fields(order.get("set"))
         audience.put(member := renamed(member, member["email_address"]))
@@ -34,7 +37,7 @@ def order_contact(world: World, given: object) -> Member:
 
 def order_list(world: World, given: object) -> dict[str, Any]:
     """Carry out one order about a list; ValueError says what is wrong with it."""
-    order = _read(given, {"account", "audience", "add", "set", "remove"})
+    order = _read(given, {"account", "audience", "add", "set", "require", "remove"})
     audiences = world.at(order.get("account", 0)).audiences
     if "add" in order:
         return audiences.add(**_fields(order["add"])).document
@@ -43,6 +46,8 @@ def order_list(world: World, given: object) -> dict[str, Any]:
         raise ValueError(f"there is no audience {order.get('audience')!r}")
     if order.get("remove"):
         del audiences.all()[audience.id]
+    if "require" in order:
+        audience.standing.required = set(order["require"]) & set(BLANK)
     audience.document |= _fields(order.get("set"))
     return audience.document
 

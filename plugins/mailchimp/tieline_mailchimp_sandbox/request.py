@@ -5,7 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl
+
+import orjson
+
+from tieline_mailchimp_sandbox.answers import Problem
 
 __all__ = ["Params", "Request"]
 
@@ -46,6 +51,22 @@ class Request:
         if not self.headers.get(b"content-type", b"").startswith(_FORM):
             return {}
         return dict(parse_qsl(self.body.decode("latin-1"), keep_blank_values=True))
+
+    def json(self) -> dict[str, Any]:
+        """Read the body.
+
+        Raises:
+            Problem: 400: it is no JSON object.
+        """
+        try:
+            found = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            found = None
+        if not isinstance(found, dict):
+            raise Problem(
+                400, "JSON Parse Error", "We encountered an unspecified JSON parsing error."
+            )
+        return found
 
     def token(self, *schemes: str) -> str:
         """Return what ``Authorization`` holds under one of the schemes; empty: none."""

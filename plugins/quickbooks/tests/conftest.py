@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -18,6 +19,10 @@ import orjson
 import pytest
 import uvicorn
 
+import tieline_quickbooks as plugin
+from tieline.contract import Connection, Credential, PageParams, Window, parse_json
+from tieline.transport import HttpTransport
+from tieline_quickbooks.entities import CUSTOMERS, INVOICES
 from tieline_quickbooks_sandbox import create_app
 
 CLIENT_ID = "ABtielinesandboxclientid0000000000000000000000001a"
@@ -27,6 +32,9 @@ ACCOUNTING = "com.intuit.quickbooks.accounting"
 AUTHORIZE = "/connect/oauth2"
 TOKENS = "/oauth2/v1/tokens/bearer"
 REVOKE = "/v2/oauth2/tokens/revoke"
+KINDS = {"customers": "Customer", "invoices": "Invoice"}
+ENTITIES = {"customers": CUSTOMERS, "invoices": INVOICES}
+FIRST_DAY = datetime(2026, 11, 1, tzinfo=UTC)
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -214,3 +222,77 @@ def _served(app: Any) -> Iterator[str]:
             running.should_exit = True
             thread.join(10)
             assert not thread.is_alive()
+
+
+class Desk:
+    """A sandbox's first company, and the plugin's way to it."""
+
+    def __init__(self, base: str, http: httpx.Client, stack: ExitStack) -> None:
+        self.base, self._http = base, http
+        tokens = self.order("oauth", grant={"account": 0})
+        self.realm = self.look("")["accounts"][0]["id"]
+        transport = HttpTransport(connection_id="con_x", origins=[base], allows_private=True)
+        stack.callback(transport.close)
+        here = Connection(
+            id="con_x", name="x", provider="quickbooks", environment="sandbox", base_url=base
+        )
+        fields = {"access_token": tokens["access_token"], "realm_id": self.realm}
+        self.api = plugin.tieline_client(here, Credential(fields), transport)
+
+    def order(self, name: str, entity: str = "", **given: Any) -> Any:
+        about = {"entity": KINDS[entity]} if entity else {}
+        return self._send(name, about | given)
+
+    def script(self, *faults: dict[str, Any]) -> None:
+        self._send("faults", list(faults))
+
+    def answer(self, body: Any, where: str = "*") -> None:
+        """Answer the next request with a body."""
+        path = f"/v3/company/{self.realm}/{where.removeprefix('*/')}" if "/" in where else "*"
+        self.script({"kind": "status", "status": 200, "body": body, "path": path})
+
+    def _send(self, name: str, given: Any) -> Any:
+        reply = self._http.post(f"{self.base}/_sandbox/{name}", json=given)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    def look(self, name: str) -> Any:
+        return self._http.get(f"{self.base}/_sandbox/{name}").json()
+
+    def truth(self, entity: str) -> dict[str, Any]:
+        text = self._http.get(f"{self.base}/_sandbox/truth?entity={KINDS[entity]}").text
+        return {each["Id"]: each for each in map(parse_json, text.encode().splitlines())}
+
+    def page(self, entity: str, cursor: str | None = None, **window: Any) -> Any:
+        return ENTITIES[entity].page(self.api, PageParams(window=Window(**window)), cursor)
+
+    def pages(self, entity: str, **window: Any) -> Iterator[Any]:
+        """Read page by page; what happens between two is the caller's."""
+        cursor = None
+        while True:
+            page = self.page(entity, cursor, **window)
+            yield page
+            if page.next is None:
+                return
+            cursor = page.next
+
+    def ids(self, entity: str, **window: Any) -> list[str]:
+        return [each["Id"] for page in self.pages(entity, **window) for each in page.records]
+
+    def changes(self, entity: str, since: datetime = FIRST_DAY) -> Any:
+        feed = ENTITIES[entity].feed
+        assert feed is not None
+        return feed.page(self.api, PageParams(window=Window(start=since)), None)
+
+
+@pytest.fixture
+def desk(server, http):
+    """Make desks: ``desk(customers=5)``; their clock stands still on the first day."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Desk:
+            made = Desk(server(accounts=1, **options), http, stack)
+            made.order("clock", frozen=True)
+            return made
+
+        yield make

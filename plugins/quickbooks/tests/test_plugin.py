@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import logging
 import threading
+import tokenize
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -454,3 +458,45 @@ def test_a_refusal_in_any_shape_keeps_everybody_away_for_a_minute(status, conten
     reply = Reply(status=status, headers={}, content=content, seconds=0.1)
     seen = plugin.tieline_observe(reply)
     assert (seen.retry_after_s if seen else None) == expected
+
+
+NO_CODE = {
+    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}  # fmt: skip
+
+
+def lines_of_code(path):
+    """Count the lines that hold code: no blanks, comments or docstrings, imports or schemas."""
+    text = path.read_text()
+    held = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            held.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if is_text(node) or is_schema(node) or isinstance(node, ast.Import | ast.ImportFrom):
+            held.difference_update(range(node.lineno, node.end_lineno + 1))
+    return len(held)
+
+
+def is_text(node):
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def is_schema(node):
+    bases = getattr(node, "bases", []) if isinstance(node, ast.ClassDef) else []
+    return any(isinstance(base, ast.Name) and base.id.endswith("Schema") for base in bases)
+
+
+def test_lines_of_code_are_those_that_hold_some(tmp_path):
+    path = tmp_path / "some.py"
+    text = (
+        '"""Says\nwhat."""\n\n# why\nimport os\na = 1  # one\nb = (\n    """not\n    said"""\n)\n'
+    )
+    path.write_text(f"{text}class C(Schema):\n    c = 1\n\n\nclass D(Other):\n    d = 1\n")
+    assert lines_of_code(path) == 7
+
+
+def test_what_must_exist_of_the_plugin_beside_its_schemas_is_small():
+    folder = Path(plugin.__file__).parent
+    assert sum(lines_of_code(path) for path in folder.glob("*.py")) <= 600

@@ -18,6 +18,7 @@ from tieline.contract import (
     Provider,
     ProviderError,
     Rate,
+    RateLimitedError,
     RateLimitPolicy,
     Reply,
     Revocation,
@@ -27,8 +28,7 @@ from tieline.contract import (
 )
 from tieline_quickbooks.client import MINOR_VERSION, QuickBooksApi, identify
 from tieline_quickbooks.entities import CUSTOMERS, INVOICES, SCOPE
-from tieline_quickbooks.errors import classify
-from tieline_quickbooks.limits import observe
+from tieline_quickbooks.errors import classify, refusal
 from tieline_quickbooks.webhooks import WEBHOOKS
 
 __all__: list[str] = []
@@ -134,8 +134,15 @@ def tieline_rate_limits(connection: Connection) -> RateLimitPolicy:
 
 @hookimpl
 def tieline_observe(reply: Reply) -> Observation | None:
-    """Read which limit a refusal is about."""
-    return observe(reply)
+    """Find refusals in all their shapes; each asks to stay away for a minute.
+
+    Source:
+        Intuit, "API call limits and throttles"; older servers answer 403.
+    """
+    meant = refusal(reply) if reply.status >= 400 else None
+    if not isinstance(meant, RateLimitedError):
+        return None
+    return Observation(retry_after_s=meant.retry_after, is_refusal=True)
 
 
 @hookimpl

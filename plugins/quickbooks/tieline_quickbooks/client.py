@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -68,7 +68,7 @@ class QuickBooksApi(QuickBooks):  # type: ignore[misc]  # its base has no type h
         return realm
 
     def reply_to(self, ask: Callable[[QuickBooks], object]) -> Reply:
-        """Send one read as the SDK builds it, past the SDK's own parsing.
+        """Send one call as the SDK builds it, past the SDK's own parsing.
 
         Args:
             ask: Makes one call of the SDK that it is handed; what that returns is nothing.
@@ -99,19 +99,6 @@ def identify(api: QuickBooksApi) -> Account:
     return Account(id=realm, name=name if isinstance(name, str) else "")
 
 
-class _Answer:
-    """What the SDK looks at of an answer that refuses nothing."""
-
-    def __init__(self, reply: Reply) -> None:
-        self._content = reply.content
-        self.status_code = reply.status
-
-    @property
-    def text(self) -> str:
-        """The body; the SDK parses it itself."""
-        return self._content.decode("utf-8", "surrogateescape")
-
-
 class _Session:
     """Sends what the SDK built, and judges the answer first.
 
@@ -140,7 +127,7 @@ class _Session:
         headers: Mapping[str, str],
         params: Mapping[str, Any] | str | None = None,
         data: str | bytes | Mapping[str, Any] | None = None,
-    ) -> _Answer:
+    ) -> SimpleNamespace:
         """Send one request that the SDK built.
 
         Raises:
@@ -157,7 +144,6 @@ class _Session:
         error = refusal(reply)
         if error is not None:
             raise error
-        if not self.is_aside:
-            return _Answer(reply)
         self.reply = reply
-        return _Answer(replace(reply, content=b"{}"))
+        text = "{}" if self.is_aside else reply.content.decode("utf-8", "surrogateescape")
+        return SimpleNamespace(status_code=reply.status, text=text)  # all that the SDK looks at

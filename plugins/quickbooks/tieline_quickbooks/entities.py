@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from marshmallow import Schema, fields
 
 from tieline.contract import Entity, Feed, Number, RecordSchema
 from tieline_quickbooks.lists import CREATED, changes_of, pages_of, reader_of, version_of
+from tieline_quickbooks.mappings import contact, invoice
+from tieline_quickbooks.writes import customer_write
 
 __all__ = ["CUSTOMERS", "INVOICES", "SCOPE"]
 
@@ -57,8 +60,13 @@ class InvoiceSchema(RecordSchema):
 
 
 def _entity(
-    name: str, kind: str, schema: Schema, *, where: str = "", hides: str = "", is_sure: bool = True
+    name: str, kind: str, schema: Schema, *, where: str = "", is_sure: bool = True, **more: Any
 ) -> Entity:
+    feed = Feed(
+        page=changes_of(kind, is_sure=is_sure),
+        retention=timedelta(days=30),
+        overlap=timedelta(minutes=5),
+    )
     return Entity(
         name=name,
         key="Id",
@@ -67,14 +75,10 @@ def _entity(
         get=reader_of(kind),
         version=version_of,
         windows=CREATED,
-        feed=Feed(
-            page=changes_of(kind, is_sure=is_sure),
-            retention=timedelta(days=30),
-            overlap=timedelta(minutes=5),
-        ),
+        feed=feed,
         deletes="feed",
         scope=SCOPE,
-        hides=hides,
+        **more,
     )
 
 
@@ -82,8 +86,10 @@ CUSTOMERS = _entity(
     "customers",
     "Customer",
     CustomerSchema(),
+    canonical=contact,
     where="Active IN (true, false)",
     hides="customers who were made inactive, unless a query names them",
     is_sure=False,
+    write=customer_write(SCOPE),
 )
-INVOICES = _entity("invoices", "Invoice", InvoiceSchema())
+INVOICES = _entity("invoices", "Invoice", InvoiceSchema(), canonical=invoice)

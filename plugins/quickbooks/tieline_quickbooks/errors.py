@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from quickbooks import exceptions  # type: ignore[import-untyped]  # 0.9.12 has no type hints
 
@@ -28,55 +29,45 @@ from tieline.contract import (
     RetryLaterError,
     retry_after,
 )
-from tieline_quickbooks.faults import Fault, may_hold_fault, read_fault
+from tieline_quickbooks.faults import Fault, fault_in, may_hold_fault, read_fault
 
-__all__ = ["classify", "refusal"]
+__all__ = ["classify", "refusal", "refusal_in"]
 
 THROTTLED_S = 60.0
 """How long Intuit asks to stay away; it sends no ``Retry-After``."""
 
 _TID = re.compile(r"[\w-]{1,64}", re.ASCII)
-_TOO_EARLY = frozenset({408, 425})
 _THROTTLED = 3001
 _SEVERE = 10_000
 
-_NOT_CONNECTED = (
-    "connect the company again; check too that the application's keys and the"
-    " connection's environment belong together"
-)
+_NOT_CONNECTED = "connect again; keys and environment of the application have to belong together"
 _LOST_RIGHTS = "the user who connected has lost the right; let an administrator connect again"
 _BILLING = "the company's owner has to renew its QuickBooks subscription"
 
 
-def _hinted(kind: type[ProviderError], hint: str) -> Callable[[str], ProviderError]:
-    return lambda said: kind(said, hint=hint)
-
-
-def _duplicate(said: str) -> ProviderError:
-    return RequestRejectedError(said, code="duplicate-name")
+def _as(kind: type[ProviderError], **more: str) -> Callable[[str], ProviderError]:
+    return lambda said: kind(said, **more)
 
 
 _BY_CODE: dict[int, Callable[[str], ProviderError]] = {
-    100: _hinted(NeedsReauthError, _LOST_RIGHTS),
-    120: _hinted(NeedsReauthError, _LOST_RIGHTS),
+    100: _as(NeedsReauthError, hint=_LOST_RIGHTS),
+    120: _as(NeedsReauthError, hint=_LOST_RIGHTS),
     130: RetryLaterError,  # the company is at another cluster
     500: RequestRejectedError,  # such an operation does not exist
     610: RecordNotFoundError,
-    3100: _hinted(NeedsReauthError, _NOT_CONNECTED),
+    3100: _as(NeedsReauthError, hint=_NOT_CONNECTED),
     3200: NeedsReauthError,
     5010: ConflictError,
-    6190: _hinted(PermissionDeniedError, _BILLING),
-    6240: _duplicate,
+    6190: _as(PermissionDeniedError, hint=_BILLING),
+    6240: _as(RequestRejectedError, code="duplicate-name"),
 }
 _BY_KIND: dict[str, Callable[[str], ProviderError]] = {
     "authentication": NeedsReauthError,
-    "authenticationfault": NeedsReauthError,
     "authorization": PermissionDeniedError,
-    "authorizationfault": PermissionDeniedError,
     "service": ProviderUnavailableError,
-    "servicefault": ProviderUnavailableError,
-    "systemfault": ProviderUnavailableError,
+    "system": ProviderUnavailableError,
 }
+"""The gateway's words; a company's service adds ``Fault``."""
 
 
 def refusal(reply: Reply) -> ProviderError | None:
@@ -101,6 +92,12 @@ def refusal(reply: Reply) -> ProviderError | None:
     return error
 
 
+def refusal_in(part: Mapping[str, Any], reply: Reply) -> ProviderError | None:
+    """Say what one part of a batch's answer refuses; the answer itself comes with 200."""
+    fault = fault_in(part)
+    return None if fault is None else _meaning(reply.status, fault, _said(reply, fault))
+
+
 def classify(error: Exception) -> ProviderError | None:
     """Translate an error of the SDK; None if it is none.
 
@@ -110,30 +107,15 @@ def classify(error: Exception) -> ProviderError | None:
     if not isinstance(error, exceptions.QuickbooksException):
         return None
     code = error.error_code if isinstance(error.error_code, int) else 0
+    # The SDK's text would quote the whole body. Its code may be the HTTP status.
     said = f"the QuickBooks SDK refused: {type(error).__name__}, code {code}"
-    if code == _THROTTLED:
-        return RateLimitedError(said, retry_after=THROTTLED_S)
-    if code in _BY_CODE:
-        return _BY_CODE[code](said)
-    for kind, meant in _OF_SDK.items():
-        if isinstance(error, kind):
-            return meant(said)
-    # The SDK's text would quote the whole body.
-    return ProviderUnavailableError(said) if code >= _SEVERE else RequestRejectedError(said)
-
-
-_OF_SDK: Mapping[type[Exception], Callable[[str], ProviderError]] = {
-    exceptions.AuthorizationException: NeedsReauthError,
-    exceptions.ObjectNotFoundException: RecordNotFoundError,
-    exceptions.SevereException: ProviderUnavailableError,
-    exceptions.GeneralException: RequestRejectedError,
-    exceptions.UnsupportedException: RequestRejectedError,
-    exceptions.ValidationException: RequestRejectedError,
-}
+    kind = "authentication" if isinstance(error, exceptions.AuthorizationException) else ""
+    return _meaning(400, Fault(code=code, kind=kind, words=""), said)
 
 
 def _meaning(status: int, fault: Fault | None, said: str) -> ProviderError:
     code, kind = (fault.code, fault.kind.lower()) if fault else (0, "")
+    kind = kind.removesuffix("fault")
     if status == 429 or code == _THROTTLED:
         return RateLimitedError(said, retry_after=THROTTLED_S)
     if status >= 500 or code >= _SEVERE:
@@ -146,7 +128,7 @@ def _meaning(status: int, fault: Fault | None, said: str) -> ProviderError:
         return _BY_KIND[kind](said)
     if status == 403:
         return PermissionDeniedError(said)
-    if status in _TOO_EARLY or (status < 400 and not code):
+    if status in {408, 425} or (status < 400 and not code):
         return ProviderUnavailableError(said)
     return RequestRejectedError(said)
 

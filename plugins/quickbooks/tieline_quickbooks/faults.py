@@ -16,7 +16,7 @@ from typing import Any
 
 from tieline.contract import ProviderUnavailableError, parse_json
 
-__all__ = ["Fault", "may_hold_fault", "read_fault"]
+__all__ = ["Fault", "fault_in", "may_hold_fault", "read_fault"]
 
 _LONGEST = 500
 _XML_BYTES = 20_000
@@ -58,6 +58,11 @@ def read_fault(content: bytes) -> Fault | None:
         body = parse_json(content)
     except ProviderUnavailableError:
         return None
+    return fault_in(body)
+
+
+def fault_in(body: Any) -> Fault | None:
+    """Read the fault of an answer, or of one part of a batch's; None if it has none."""
     named = _in_lower_case(body)
     if not isinstance(named.get("fault"), Mapping):
         return None

@@ -32,10 +32,10 @@ from tieline.contract import (
 )
 from tieline_quickbooks.client import QuickBooksApi
 
-__all__ = ["CREATED", "changes_of", "pages_of", "reader_of", "version_of"]
+__all__ = ["CHANGED", "CREATED", "changes_of", "pages_of", "reader_of", "rows_of", "version_of"]
 
 CREATED = Windows(field="MetaData.CreateTime", epoch=False, order="oldest first")
-_CHANGED = Windows(field="MetaData.LastUpdatedTime", epoch=False)
+CHANGED = Windows(field="MetaData.LastUpdatedTime", epoch=False)
 _MOST = 1000
 _SECOND = timedelta(seconds=1)
 _TIME_BITS = 34
@@ -57,11 +57,7 @@ def pages_of(kind: str, where: str = "") -> PageStep:
         place = _Place.read(cursor) if cursor else _Place(since=_second(params.window.start))
         select = place.select(kind, where, params.window.end)
         reply = api.reply_to(lambda sdk: sdk.query(select))
-        body = _body(reply).get("QueryResponse")
-        rows = body.get(kind, []) if isinstance(body, Mapping) else None
-        if not isinstance(rows, list):
-            raise _unexpected(f"there is no list of {kind}")
-        records, following = place.turn(rows)
+        records, following = place.turn(rows_of(reply, kind))
         return Page(records=records, next=following and following.text(), as_of=as_of(reply))
 
     return step
@@ -113,6 +109,15 @@ def reader_of(kind: str) -> ReadRecord:
         return None if found.get("status") == "Deleted" else found
 
     return get
+
+
+def rows_of(reply: Reply, kind: str) -> list[Any]:
+    """Read what a query found."""
+    body = _body(reply).get("QueryResponse")
+    rows = body.get(kind, []) if isinstance(body, Mapping) else None
+    if not isinstance(rows, list):
+        raise _unexpected(f"there is no list of {kind}")
+    return rows
 
 
 def version_of(record: Record) -> int:
@@ -184,7 +189,7 @@ class _Place(NamedTuple):
 def _change(found: Any, since: datetime, *, is_sure: bool) -> Change:
     """Read one entry; what is no record goes on to be put into quarantine."""
     fields = found if isinstance(found, Mapping) else {}
-    key, at = fields.get("Id"), _CHANGED.time_of(fields) or since
+    key, at = fields.get("Id"), CHANGED.time_of(fields) or since
     if fields.get("status") != "Deleted" or not isinstance(key, str) or not key:
         return Change(key=str(key), at=at, record=found)
     return Change(key=key, at=at, is_deleted=is_sure)

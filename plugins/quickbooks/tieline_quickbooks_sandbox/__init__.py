@@ -1,10 +1,10 @@
 """QuickBooks companies on this machine, for development, tests and benchmarks.
 
 :func:`create_app` makes an ASGI application that answers as Intuit's hosts do:
-consent, tokens, revocation, discovery, and what a company's customers and
-invoices are. All of Intuit's addresses are at the one base address, each at
-its own path. It imports neither Tieline, nor its plugin, nor an SDK, so that a
-mistake has to be made twice to stay unseen.
+consent, tokens, revocation, discovery, what a company's customers and invoices
+are, and writes of customers. All of Intuit's addresses are at the one base
+address, each at its own path. It imports neither Tieline, nor its plugin, nor an
+SDK, so that a mistake has to be made twice to stay unseen.
 
 ``GET /connect/oauth2``
     Consent. ``scope``, ``client_id``, ``redirect_uri`` and ``response_type``
@@ -24,6 +24,15 @@ mistake has to be made twice to stay unseen.
     objects in all.
 ``GET /v3/company/{realm}/customer/{id}`` and ``…/invoice/{id}``
     One object as it is now.
+``POST /v3/company/{realm}/customer?requestid=ID``
+    A new customer, or with ``Id`` and ``SyncToken`` a change of one: sparse, or
+    whole, which empties what it does not name. A name is one customer's,
+    vendor's or employee's alone, inactive or not, in any case. None is deleted:
+    ``Active`` false makes it inactive, and adds `` (deleted)`` to its names. A
+    ``requestid`` that was answered is answered so again, whatever the body is.
+``POST /v3/company/{realm}/batch``
+    Up to 30 such writes, each for itself; the answers come in any order. There
+    are no queries in it.
 ``GET /.well-known/openid_configuration`` (and ``openid_sandbox_configuration``)
     The addresses above.
 
@@ -79,12 +88,14 @@ Beside the API there is a control surface in plain JSON, without a key:
     [numbers]}``, each optional: ``put`` makes objects, or changes those whose
     ``Id`` it names; ``plant`` keeps objects as they are given, right or wrong.
 ``POST /_sandbox/habits``
-    ``{"inactive_as": "record" | "deleted", "lag_s": seconds}``: how the log
-    tells that a customer was made inactive, and how late queries and the log
-    learn of a change.
+    ``{"inactive_as": "record" | "deleted", "lag_s": seconds, "remembers_s":
+    seconds, "holds_open": bool}``: how the log tells that a customer was made
+    inactive, how late queries and the log learn of a change, for how long a
+    ``requestid`` is known, and whether an open balance keeps a customer active.
 ``GET /_sandbox/limits``
-    By realm ``{"most": {"per_second", "per_minute", "at_once"}, "reads",
-    "refused"}``: the most calls that there ever were, counted without limits too.
+    By realm ``{"most": {"per_second", "per_minute", "batches_per_minute",
+    "at_once"}, "reads", "refused"}``: the most calls that there ever were,
+    counted without limits too.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status", "intuit_tid"}]}``: what was answered, in order.

@@ -21,7 +21,9 @@ __all__ = [
     "ApiError",
     "Headers",
     "bad_argument",
+    "bad_property",
     "bad_query",
+    "duplicate_name",
     "gateway_fault",
     "json_answer",
     "missing_argument",
@@ -32,7 +34,9 @@ __all__ = [
     "oauth_error",
     "page",
     "redirect",
+    "refused_value",
     "service_fault",
+    "stale_object",
     "subscription_ended",
     "throttled",
     "throttled_service",
@@ -89,10 +93,10 @@ def oauth_error(status: int, error: str, description: str = "") -> ApiError:
 
 
 def service_fault(
-    status: int, kind: str, code: str, message: str, detail: str, time: str
+    status: int, kind: str, code: str, message: str, detail: str, time: str, element: str = ""
 ) -> ApiError:
     """Refuse as a company's service does."""
-    error = {"Message": message, "Detail": detail, "code": code, "element": ""}
+    error = {"Message": message, "Detail": detail, "code": code, "element": element}
     return ApiError(
         json_answer({"Fault": {"Error": [error], "type": kind}, "time": time}, status=status)
     )
@@ -210,3 +214,36 @@ def unsupported(what: str, time: str) -> ApiError:
     """Say that there is no such resource, or not with this method."""
     detail = f"Operation {what} is not supported."
     return service_fault(400, "ValidationFault", "500", "Unsupported Operation", detail, time)
+
+
+def bad_property(name: str, time: str) -> ApiError:
+    """Say that there is no such property, or not with such a value."""
+    message = "Request has invalid or unsupported property"
+    detail = f"Property Name:{name} specified is unsupported or invalid"
+    return service_fault(400, "ValidationFault", "2010", message, detail, time)
+
+
+def refused_value(code: str, message: str, detail: str, element: str, time: str) -> ApiError:
+    """Say that a value breaks a rule of its field, or of the company's."""
+    detail = f"{message} : {detail}"
+    return service_fault(400, "ValidationFault", code, message, detail, time, element)
+
+
+def stale_object(time: str) -> ApiError:
+    """Say that somebody changed it meanwhile."""
+    message = "Stale Object Error"
+    detail = (
+        "Stale Object Error : You and root were working on this at the same time. root"
+        " finished before you did, so your work was not saved."
+    )
+    return service_fault(400, "ValidationFault", "5010", message, detail, time)
+
+
+def duplicate_name(time: str) -> ApiError:
+    """Say that a customer, vendor or employee has the name."""
+    message = "Duplicate Name Exists Error"
+    detail = (
+        "The name supplied already exists. : Another customer, vendor or employee is already"
+        " using this name. Please use a different name."
+    )
+    return service_fault(400, "ValidationFault", "6240", message, detail, time)

@@ -27,6 +27,7 @@ from tieline_quickbooks_sandbox.reads import Reads
 from tieline_quickbooks_sandbox.request import Request
 from tieline_quickbooks_sandbox.seeds import CUSTOMER, INVOICE
 from tieline_quickbooks_sandbox.tokens import REVOKE_PATH, TOKEN_PATH, OAuth
+from tieline_quickbooks_sandbox.writes import Writes
 
 __all__ = ["Api"]
 
@@ -48,6 +49,7 @@ class Api:
         consent: Answers browsers.
         oauth: Answers applications.
         reads: Answers from the companies' books.
+        writes: Writes into them.
         limits: How often each company may be called.
     """
 
@@ -61,6 +63,7 @@ class Api:
         consent: Consent,
         oauth: OAuth,
         reads: Reads,
+        writes: Writes,
         limits: Limits,
     ) -> None:
         self._clock = clock
@@ -81,6 +84,8 @@ class Api:
             ("GET", re.compile("query"), reads.query),
             ("POST", re.compile("query"), reads.query),
             ("GET", re.compile("cdc"), reads.changes),
+            ("POST", re.compile("customer"), writes.customer),
+            ("POST", re.compile("batch"), writes.batch),
             ("GET", re.compile(r"customer/(.+)"), partial(reads.one, CUSTOMER)),
             ("GET", re.compile(r"invoice/(.+)"), partial(reads.one, INVOICE)),
         ]
@@ -109,7 +114,8 @@ class Api:
 
     def _of_company(self, request: Request, realm: str, rest: str) -> Answer:
         company = self._admit(request, realm)
-        self._limits.take(realm)
+        is_write = request.method == "POST" and rest != "query"
+        self._limits.take(realm, is_metered=not is_write, is_batch=rest == "batch")
         for method, pattern, resource in self._resources:
             matched = pattern.fullmatch(rest)
             if matched and method == request.method:

@@ -22,6 +22,7 @@ from tieline_quickbooks_sandbox.orders import Orders
 from tieline_quickbooks_sandbox.reads import Reads
 from tieline_quickbooks_sandbox.request import Request
 from tieline_quickbooks_sandbox.tokens import OAuth
+from tieline_quickbooks_sandbox.writes import Writes
 
 __all__ = ["Sandbox", "create_app"]
 
@@ -43,6 +44,7 @@ def create_app(
     grace_s: float = 60.0,
     per_second: int = 0,
     per_minute: int = 0,
+    batches_per_minute: int = 0,
     at_once: int = 0,
     log_size: int = 100_000,
 ) -> Sandbox:
@@ -67,6 +69,7 @@ def create_app(
         grace_s: Seconds for which ``grace`` takes an old refresh token.
         per_second: How many calls each company answers in a second; Intuit's are 10. 0: no limit.
         per_minute: The same in a minute; Intuit's are 500.
+        batches_per_minute: How many of these may be batches; Intuit's are 40.
         at_once: The same at once; Intuit's are 10.
         log_size: How many requests the log keeps.
 
@@ -96,7 +99,12 @@ def create_app(
         latency_s=latency_ms / 1000,
         consent=consent,
         rotation=Rotation(mode=rotation, grace_s=grace_s),
-        rates=Rates(per_second=per_second, per_minute=per_minute, at_once=at_once),
+        rates=Rates(
+            per_second=per_second,
+            per_minute=per_minute,
+            batches_per_minute=batches_per_minute,
+            at_once=at_once,
+        ),
         log_size=log_size,
     )
 
@@ -131,7 +139,7 @@ class Sandbox:
             own = f"{seed}:{company.index}"
             return Books(self._clock, seed=own, customers=customers, invoices=invoices)
 
-        reads = Reads(self._clock, books)
+        reads, writes = Reads(self._clock, books), Writes(self._clock, books)
         limits = Limits(rates, self._clock)
         asking = Consent(application, companies, grants, consent)
         self._api = Api(
@@ -142,6 +150,7 @@ class Sandbox:
             consent=asking,
             oauth=OAuth(application, grants),
             reads=reads,
+            writes=writes,
             limits=limits,
         )
         self._control = Control(
@@ -151,7 +160,7 @@ class Sandbox:
             consent=asking,
             faults=self._faults,
             journal=self._journal,
-            orders=Orders(companies, books, reads),
+            orders=Orders(companies, books, reads, writes),
             limits=limits,
             facts={"seed": seed, "client_id": application.client_id},
         )

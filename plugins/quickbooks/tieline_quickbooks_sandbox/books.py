@@ -7,7 +7,7 @@ ask for. What was deleted stays, for the log of changes tells of it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -35,6 +35,7 @@ class Row:
         updated: The same.
         is_active: False for a customer who was made inactive.
         is_deleted: It is gone.
+        name: To be told from others by, in any case; empty for what has none.
         text: It, as JSON.
         before: What it was before; None if it is new, or if nobody can ask.
     """
@@ -44,6 +45,7 @@ class Row:
     updated: int
     is_active: bool
     is_deleted: bool = False
+    name: str = ""
     text: bytes
     before: Row | None = None
 
@@ -129,17 +131,26 @@ class Shelf:
                 created=self._seconds(times, "CreateTime"),
                 updated=self._seconds(times, "LastUpdatedTime"),
                 is_active=value.get("Active") is not False,
+                name=str(value.get("DisplayName", "")).casefold(),
                 text=orjson.dumps(value),
             )
         )
 
-    def put(self, value: Object, *, has_token: bool = True, has_time: bool = True) -> str:
+    def put(
+        self,
+        value: Object,
+        *,
+        has_token: bool = True,
+        has_time: bool = True,
+        without: Iterable[str] = (),
+    ) -> str:
         """Make an object, or change fields of one; return its number.
 
         Args:
             value: The fields; an ``Id`` names the object that is changed.
             has_token: Whether the change brings a new ``SyncToken``.
             has_time: Whether it shows in ``LastUpdatedTime``.
+            without: Names of fields that are emptied.
         """
         row = self.find(str(value.get("Id", "")))
         number = str(value.get("Id") or self.next_id())
@@ -147,7 +158,9 @@ class Shelf:
         fresh: Object = {"domain": "QBO", "sparse": False, "Id": number, "SyncToken": "0"}
         fresh["MetaData"] = {"CreateTime": now}
         old = row.value() if row else fresh
-        new = old | value | {"Id": number}
+        emptied = set(without) - value.keys()
+        kept = {name: each for name, each in old.items() if name not in emptied}
+        new = kept | value | {"Id": number}
         if row and has_token:
             new["SyncToken"] = str(int(old["SyncToken"]) + 1)
         if has_time:

@@ -1,8 +1,8 @@
-"""Limits of each company: calls a second, calls a minute, calls at once.
+"""Limits of each company: calls a second, calls and batches a minute, calls at once.
 
 Source:
-    Intuit, "API call limits and throttles": 10 a second and 500 a minute; ten
-    at once: developer blog of 2016-08-08. The three forms of a refusal are
+    Intuit, "API call limits and throttles": 10 a second, 500 a minute, and 40
+    batches of these; ten at once: developer blog of 2016-08-08. The three forms of a refusal are
     those that integrators have quoted (python-quickbooks, #43 and #83).
 """
 
@@ -28,6 +28,7 @@ class Rates:
 
     per_second: int = 0
     per_minute: int = 0
+    batches_per_minute: int = 0
     at_once: int = 0
 
 
@@ -36,9 +37,12 @@ class _Usage:
     """Calls of one company, by the monotonic clock, and the most that there ever were."""
 
     calls: deque[float] = field(default_factory=deque)
+    batches: deque[float] = field(default_factory=deque)
     at_once: int = 0
     most: dict[str, int] = field(
-        default_factory=lambda: {"per_second": 0, "per_minute": 0, "at_once": 0}
+        default_factory=lambda: dict.fromkeys(
+            ("per_second", "per_minute", "batches_per_minute", "at_once"), 0
+        )
     )
     reads: int = 0
     refused: int = 0
@@ -76,18 +80,25 @@ class Limits:
         finally:
             used.at_once -= 1
 
-    def take(self, realm: str) -> None:
+    def take(self, realm: str, *, is_metered: bool = True, is_batch: bool = False) -> None:
         """Count a call that is to be answered; a refused one costs nothing.
+
+        Args:
+            realm: The company.
+            is_metered: It counts against the month's reads, as writes do not.
+            is_batch: It counts as one of the batches, too.
 
         Raises:
             ApiError: There are too many.
         """
         used, now = self._used.setdefault(realm, _Usage()), self._monotonic()
-        while used.calls and used.calls[0] <= now - 60:
-            used.calls.popleft()
+        for calls in (used.calls, used.batches):
+            while calls and calls[0] <= now - 60:
+                calls.popleft()
         counts = {
             "per_second": used.within(now, 1) + 1,
             "per_minute": len(used.calls) + 1,
+            "batches_per_minute": len(used.batches) + is_batch,
             "at_once": used.at_once,
         }
         limits = {name: getattr(self._rates, name) for name in counts}
@@ -95,7 +106,9 @@ class Limits:
             used.refused += 1
             raise self._refusal()
         used.calls.append(now)
-        used.reads += 1
+        if is_batch:
+            used.batches.append(now)
+        used.reads += is_metered
         used.most |= {name: max(used.most[name], count) for name, count in counts.items()}
 
     def status(self) -> dict[str, Any]:

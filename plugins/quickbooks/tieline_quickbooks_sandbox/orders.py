@@ -18,6 +18,7 @@ from tieline_quickbooks_sandbox.seeds import (
     new_invoice,
     voided,
 )
+from tieline_quickbooks_sandbox.writes import Writes
 
 __all__ = ["Orders"]
 
@@ -36,14 +37,20 @@ class Orders:
         companies: In the order of their indices.
         books: Opens the books of one.
         reads: Whose habits can be ordered.
+        writes: The same.
     """
 
     def __init__(
-        self, companies: Sequence[Company], books: Callable[[Company], Books], reads: Reads
+        self,
+        companies: Sequence[Company],
+        books: Callable[[Company], Books],
+        reads: Reads,
+        writes: Writes,
     ) -> None:
         self._companies = companies
         self._books = books
         self._reads = reads
+        self._writes = writes
         self._chance = Random(7)  # noqa: S311 - no secret
 
     def mutate(self, given: Any) -> dict[str, list[str]]:
@@ -69,14 +76,16 @@ class Orders:
         return {"put": put}
 
     def habits(self, given: Any) -> dict[str, Any]:
-        """Set how reads behave where Intuit says nothing."""
-        _expect(given, {"inactive_as", "lag_s"})
+        """Set how reads and writes behave where Intuit says nothing."""
+        _expect(given, {"inactive_as", "lag_s", "remembers_s", "holds_open"})
         if given.get("inactive_as", "record") not in _WAYS:
             raise ValueError(f"inactive_as is one of {', '.join(_WAYS)}")
         self._reads.inactive_as = given.get("inactive_as", self._reads.inactive_as)
         for company in self._companies if "lag_s" in given else ():
             for shelf in self._books(company).shelves.values():
                 shelf.lag_s = int(given["lag_s"])
+        self._writes.remembers_s = float(given.get("remembers_s", self._writes.remembers_s))
+        self._writes.holds_open = bool(given.get("holds_open", self._writes.holds_open))
         return {"inactive_as": self._reads.inactive_as}
 
     def truth(self, query: dict[str, str]) -> Answer:

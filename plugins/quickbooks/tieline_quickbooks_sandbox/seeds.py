@@ -18,6 +18,7 @@ __all__ = [
     "DELETED_SUFFIX",
     "INVOICE",
     "SAME_SECOND",
+    "Object",
     "new_customer",
     "new_invoice",
     "seeded_customers",

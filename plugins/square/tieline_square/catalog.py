@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tieline.contract import Entity, Feed
 from tieline_square.client import Answer, SquareApi
+from tieline_square.mappings import product
 from tieline_square.schema import promise
 from tieline_square.walk import Query, Walk, reader, rfc3339
 
@@ -50,6 +51,7 @@ CATALOG = Entity(
     # No list can be bounded by time on both sides, so there are no windows.
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=5)),
     deletes="feed",
+    canonical=product,
     scope="ITEMS_READ",
     hides="types that are not named, and deleted objects",
 )

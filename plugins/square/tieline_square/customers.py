@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tieline.contract import Entity, Feed, Record
 from tieline_square.client import Answer, SquareApi
+from tieline_square.mappings import contact
 from tieline_square.schema import BEGINNING, created_windows, promise
 from tieline_square.walk import Query, Walk, changed_at, reader
 
@@ -55,6 +56,7 @@ CUSTOMERS = Entity(
     # The index lags by a minute or more at times ("SearchCustomers").
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=5)),
     deletes="sweep",
+    canonical=contact,
     scope="CUSTOMERS_READ",
     hides="profiles without any name, company, e-mail address or phone number, which no list shows",
 )

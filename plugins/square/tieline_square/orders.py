@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tieline.contract import Entity, Feed
 from tieline_square.client import Answer, SquareApi
+from tieline_square.mappings import order
 from tieline_square.schema import created_windows, promise
 from tieline_square.walk import Query, Walk, changed_at, read_locations, reader
 
@@ -43,5 +44,6 @@ ORDERS = Entity(
     windows=created_windows(),
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=5)),
     deletes="none",
+    canonical=order,
     scope="ORDERS_READ, MERCHANT_PROFILE_READ",
 )

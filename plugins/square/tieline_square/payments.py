@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tieline.contract import Entity, Feed
 from tieline_square.client import Answer, SquareApi
+from tieline_square.mappings import payment
 from tieline_square.schema import BEGINNING, created_windows, promise
 from tieline_square.walk import Query, Walk, changed_at, read_locations, reader, rfc3339
 
@@ -53,6 +54,7 @@ PAYMENTS = Entity(
     # New and changed payments show up some seconds late ("ListPayments").
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=2)),
     deletes="none",
+    canonical=payment,
     scope="PAYMENTS_READ, MERCHANT_PROFILE_READ",
     hides="payments of other locations than the main one, and those of more than a year ago",
 )

@@ -18,14 +18,17 @@ from kit import START
 from tieline.auth import Opener
 from tieline.clock import ManualClock
 from tieline.contract import Secret
-from tieline.engine import Engine, ask_run, help_run
+from tieline.engine import Engine, ask_run, help_run, sweep
 from tieline.registry import Registry
+from tieline.services import outbox, syncs
+from tieline.services.changes import Change
 from tieline.services.connect import connect_api_key
 from tieline.services.installation import Installation
 from tieline.settings import load_settings
 from tieline.store import connections as connection_store
 from tieline.store import findings, quarantined, records, runs, schema
 from tieline.store.database import open_database
+from tieline.store.operations import OperationRow
 
 KEY = "0123456789abcdef0123456789abcdef-us6"
 
@@ -106,6 +109,72 @@ class Bench:
     def quarantine(self) -> list[Any]:
         with self.engine.database.read() as transaction:
             return quarantined.list_quarantined(transaction, self.connection_id)
+
+    # --- writes -----------------------------------------------------------------------------------
+
+    def want(self, *changes: Change, policy: Any = "hold") -> list[str]:
+        """Put changes into the outbox."""
+        asked = outbox.ask_changes(
+            self.installation, "news", "contacts", changes, policy=policy, actor="test"
+        )
+        return list(asked.ids)
+
+    def push(self, *changes: Change, policy: Any = "hold") -> list[OperationRow]:
+        """Put changes into the outbox, and send what can be sent."""
+        ids = self.want(*changes, policy=policy)
+        self.work()
+        return outbox.get_operations(self.installation, ids)
+
+    def work(self) -> None:
+        """Do what a worker does once."""
+        sweep(self.engine)
+        for run in syncs.list_runs(self.installation, limit=5):
+            if run.direction == "outbound" and not run.is_over:
+                help_run(self.engine, run.id, threading.Event())
+
+    def settle(self, *, most: int = 50) -> None:
+        """Let workers and time go on until nothing is left that can be sent."""
+        for _ in range(most):
+            self.work()
+            left = outbox.list_outbox(self.installation, states=("queued", "sending", "unknown"))
+            if all(entry.blocker for entry in left):
+                return
+            self.move(self.engine.settings.lease_s + 1)
+        raise AssertionError("the outbox does not get empty")
+
+    def operation(self, operation_id: str) -> OperationRow:
+        return outbox.show_operation(self.installation, operation_id).row
+
+    def lose(self, method: str, path: str = "/3.0/lists/*", **more: Any) -> None:
+        """Let the answer to the next such request get lost: what it asked for is done."""
+        fault = {"kind": "drop", "executed": True, "method": method, "path": path}
+        self.order("faults", [fault | more])
+
+    def plant(self, audience: str, address: str, **fields: Any) -> Any:
+        """Put a contact there."""
+        given = {"status": "subscribed", "email_address": address} | fields
+        return self.order("contacts", {"audience": audience, "add": given})
+
+    def there(self, audience: str, address: str) -> Any:
+        """Return the contact of an address as it is there; None: there is none."""
+        found = self.facts("truth", entity="contacts")
+        return next(
+            (
+                one
+                for one in found
+                if one["list_id"] == audience and one["email_address"].lower() == address.lower()
+            ),
+            None,
+        )
+
+    def written(self, after: int = 0) -> list[tuple[str, str, int]]:
+        """Return method, path and status of every request that was to change something."""
+        log = self.facts("log", after=after)["requests"]
+        return [
+            (each["method"], each["path"].removeprefix("/3.0"), each["status"])
+            for each in log
+            if each["method"] != "GET"
+        ]
 
     def beside(self, account: int) -> Bench:
         """Connect another of the sandbox's accounts to the same installation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 FORMS = [b'{"warnings"', b'{"Fault"', b"<?xml"]
@@ -49,3 +50,17 @@ def test_a_company_s_calls_are_nobody_else_s(sandbox):
     caller.order("oauth", {"login_as": 1})
     other = caller.connected()
     assert caller.company(other["realm"], other["access_token"]).status == 200
+
+
+def test_batches_have_a_rate_of_their_own(sandbox):
+    caller, tokens, ask = opened(sandbox, batches_per_minute=3)
+    path = f"/v3/company/{tokens['realm']}/batch"
+    headers = {"authorization": f"Bearer {tokens['access_token']}"}
+    statuses = []
+    for place in range(5):
+        item = {"bId": "a", "operation": "create", "Customer": {"DisplayName": f"n{place}"}}
+        body = orjson.dumps({"BatchItemRequest": [item]})
+        statuses.append(caller.ask("POST", path, body=body, headers=headers).status)
+    assert statuses == [200] * 3 + [429] * 2
+    assert caller.together(ask())[0].status == 200
+    assert caller.get("/_sandbox/limits").json[tokens["realm"]]["most"]["batches_per_minute"] == 3

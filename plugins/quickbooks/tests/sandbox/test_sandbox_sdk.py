@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import closing
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +14,10 @@ from intuitlib.client import AuthClient
 from intuitlib.enums import Scopes
 from intuitlib.exceptions import AuthClientError
 from quickbooks import QuickBooks, exceptions
+from quickbooks.batch import batch_create
+from quickbooks.objects.base import EmailAddress
 from quickbooks.objects.company_info import CompanyInfo
+from quickbooks.objects.customer import Customer
 
 CLIENT_ID = "ABtielinesandboxclientid0000000000000000000000001a"
 CLIENT_SECRET = "tielinesandboxclientsecret00000000000001"
@@ -126,3 +130,42 @@ def test_a_slow_answer_and_a_late_one(server, http):
     order(http, base, "faults", [{"kind": "delay", "seconds": 1}])
     with pytest.raises(httpx.ReadTimeout):
         http.get(f"{base}/v3/company/1/companyinfo/1", timeout=0.1)
+
+
+def test_python_quickbooks_writes_customers_and_empties_them_as_it_does_at_intuit(server, http):
+    """Its objects send every field that is not set as a blank, in a sparse update too."""
+    base = server(customers=0)
+    with auth_client(base) as auth, requests.Session() as session:
+        client = client_of(base, connected(http, auth), auth.access_token, session)
+        ada = Customer()
+        ada.DisplayName = "Ada"
+        ada.PrimaryEmailAddr = EmailAddress()
+        ada.PrimaryEmailAddr.Address = "ada@example.com"
+        assert ada.save(qb=client, request_id="r1").Id == "1"
+        assert json.loads(ada.to_json())["Notes"] == ""
+        change = {"Id": "1", "SyncToken": "0", "sparse": True, "Notes": "kept", "GivenName": "A"}
+        client.update_object("Customer", json.dumps(change))
+        stale = Customer.get(1, qb=client)
+        again = Customer()
+        again.Id, again.SyncToken, again.sparse, again.DisplayName = "1", "1", True, "Ada"
+        again.save(qb=client)
+        [there] = client.query("SELECT * FROM Customer")["QueryResponse"]["Customer"]
+        assert not {"Notes", "GivenName"} & there.keys()
+        with pytest.raises(exceptions.QuickbooksException) as caught:
+            stale.save(qb=client)
+        assert caught.value.error_code == 5010
+
+
+def test_python_quickbooks_sends_batches_and_reads_their_faults(server, http):
+    base = server(customers=0)
+    with auth_client(base) as auth, requests.Session() as session:
+        client = client_of(base, connected(http, auth), auth.access_token, session)
+        given = []
+        for name in ("Ada", "Bob", "ada"):
+            customer = Customer()
+            customer.DisplayName = name
+            given.append(customer)
+        made = batch_create(given, qb=client)
+        assert sorted(each.DisplayName for each in made.successes) == ["Ada", "Bob"]
+        [fault] = made.faults
+        assert [error.code for error in fault.Error] == ["6240"]
