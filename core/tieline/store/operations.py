@@ -24,7 +24,8 @@ from sqlalchemy import (
 
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
-from tieline.store.tables import ACTIVE_STATES, UtcTime, connections, operations, runs
+from tieline.store.tables import ACTIVE_STATES, connections, operations, runs
+from tieline.store.types import UtcTime
 
 __all__ = [
     "FINISHED_STATES",

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Float,
     ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+
+from tieline.store.types import Entity, Id, JsonValue, Serial, UtcTime, metadata, sqlite_time
+from tieline.store.webhook_tables import (
+    webhook_drains,
+    webhook_endpoints,
+    webhook_events,
+    webhook_secrets,
+)
 
 __all__ = [
     "ACTIVE_STATES",
@@ -63,52 +62,6 @@ SCHEMA_REVISION = "0006"
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")
 """States of a run that is not over."""
-
-
-def sqlite_time(time: datetime) -> str:
-    """Write a time as SQLite's columns have it."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """Aware UTC: ``timestamptz`` on PostgreSQL, sortable ISO 8601 text on SQLite."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Choose text on SQLite, whose own dates lose their zone."""
-        return dialect.type_descriptor(
-            String(32) if dialect.name == "sqlite" else DateTime(timezone=True)
-        )
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Refuse naive times and write the rest in one width."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without zone was to be stored")
-        return sqlite_time(value) if dialect.name == "sqlite" else value.astimezone(UTC)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return aware UTC."""
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        return None if value is None else value.astimezone(UTC)
-
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-JsonValue = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-Id = String(32)
-Serial = BigInteger().with_variant(Integer, "sqlite")
-Entity = String(40)
 
 
 def _counts() -> list[Column[int]]:
@@ -543,109 +496,3 @@ Index(
 _is_due = text("due_at IS NOT NULL")
 Index("ix_alerts_due", alerts.c.due_at, sqlite_where=_is_due, postgresql_where=_is_due)
 Index(None, alerts.c.connection_id)
-
-webhook_endpoints = Table(
-    "webhook_endpoints",
-    metadata,
-    Column("id", Id, nullable=False),
-    Column("provider", String(40), nullable=False),
-    Column("environment", String(40), nullable=False),
-    Column("connection_id", Id),  # None: the application's, whose events name their account
-    Column("address", Text, nullable=False),  # as the provider was told it, less a path secret
-    Column("state", String(10), nullable=False),
-    Column("scheme_level", String(20), nullable=False),
-    Column("generation", Integer, nullable=False),
-    Column("remote_id", Text),
-    Column("expects_every_s", BigInteger),
-    Column("last_received_at", UtcTime),
-    Column("served_at", UtcTime),
-    Column("caught_up_at", UtcTime),
-    Column("created_at", UtcTime, nullable=False),
-    Column("updated_at", UtcTime, nullable=False),
-    PrimaryKeyConstraint("id"),
-    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
-)
-Index(None, webhook_endpoints.c.connection_id)
-
-# A row each, so that a rotation of keys can seal one anew from what it read.
-webhook_secrets = Table(
-    "webhook_secrets",
-    metadata,
-    Column("id", Id, nullable=False),
-    Column("endpoint_id", Id, nullable=False),
-    Column("kind", String(10), nullable=False),
-    Column("sealed", Text),
-    Column("key_id", String(80)),
-    Column("digest", String(64)),
-    Column("made_at", UtcTime, nullable=False),
-    Column("retires_at", UtcTime),
-    PrimaryKeyConstraint("id"),
-    ForeignKeyConstraint(["endpoint_id"], ["webhook_endpoints.id"], ondelete="CASCADE"),
-)
-Index(None, webhook_secrets.c.endpoint_id)
-
-# Endpoints come and go, what was acknowledged stays: hence no foreign key to them.
-webhook_events = Table(
-    "webhook_events",
-    metadata,
-    Column("seq", Serial, nullable=False, autoincrement=True),
-    Column("id", Id, nullable=False),
-    Column("endpoint_id", Id, nullable=False),
-    Column("event_key", String(255), nullable=False),
-    Column("connection_id", Id, nullable=False),
-    Column("type", String(255), nullable=False),
-    Column("entity", Entity),
-    Column("record_key", String(255)),
-    Column("occurred_at", UtcTime),
-    Column("received_at", UtcTime, nullable=False),
-    Column("delivery_id", Id, nullable=False),
-    Column("body", LargeBinary),
-    Column("headers", JsonValue),
-    Column("record", LargeBinary),  # JSON text: JSONB would refuse a NUL, and cost its parsing
-    Column("state", String(10), nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("due_at", UtcTime, nullable=False),
-    Column("error_code", String(60)),
-    Column("error_message", Text),
-    Column("dead_kind", String(10)),
-    Column("handled_at", UtcTime),
-    Column("replays", Integer, nullable=False),
-    PrimaryKeyConstraint("seq"),
-    UniqueConstraint("id"),
-    UniqueConstraint("endpoint_id", "event_key"),
-    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
-)
-_is_pending = text("state = 'pending'")
-Index(
-    "ix_webhook_events_pending",
-    webhook_events.c.connection_id,
-    webhook_events.c.seq,
-    sqlite_where=_is_pending,
-    postgresql_where=_is_pending,
-)
-_is_handled = text("handled_at IS NOT NULL")
-Index(
-    "ix_webhook_events_handled",
-    webhook_events.c.handled_at,
-    sqlite_where=_is_handled,
-    postgresql_where=_is_handled,
-)
-_is_dead = text("state = 'dead'")
-Index(
-    "ix_webhook_events_dead",
-    webhook_events.c.seq,
-    sqlite_where=_is_dead,
-    postgresql_where=_is_dead,
-)
-
-webhook_drains = Table(
-    "webhook_drains",
-    metadata,
-    Column("connection_id", Id, nullable=False),
-    Column("lease_until", UtcTime),
-    Column("fence", BigInteger, nullable=False),
-    Column("holder", String(120)),
-    Column("rescues", Integer, nullable=False),
-    PrimaryKeyConstraint("connection_id"),
-    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
-)

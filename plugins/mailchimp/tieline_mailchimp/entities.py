@@ -31,11 +31,11 @@ from tieline_mailchimp.client import MailchimpApi
 from tieline_mailchimp.keys import key_of
 from tieline_mailchimp.pages import Place, Sorted, read_after, read_one
 from tieline_mailchimp.walk import OVERLAP, take_step
+from tieline_mailchimp.webhooks import EVENTS
 from tieline_mailchimp.writes import WRITE
 
 __all__ = ["CONTACTS", "LISTS", "key_of"]
 
-_EVENTS = ("subscribe", "unsubscribe", "profile", "upemail", "cleaned")
 _LISTS = Sorted("lists", "date_created", 250)
 
 
@@ -123,7 +123,7 @@ CONTACTS = Entity(
     get=contact,
     key=key_of,
     feed=Feed(page=changed, retention=None, overlap=OVERLAP),
-    events=dict.fromkeys(_EVENTS, "re-read"),
+    events=EVENTS["contacts"],
     # Archived ones stay, with that status; what was deleted for good is only missing.
     deletes="sweep",
     write=WRITE,

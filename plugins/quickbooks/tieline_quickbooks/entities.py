@@ -10,6 +10,7 @@ from marshmallow import Schema, fields
 from tieline.contract import Entity, Feed, Number, RecordSchema
 from tieline_quickbooks.lists import CREATED, changes_of, pages_of, reader_of, version_of
 from tieline_quickbooks.mappings import contact, invoice
+from tieline_quickbooks.webhooks import EVENTS
 from tieline_quickbooks.writes import customer_write
 
 __all__ = ["CUSTOMERS", "INVOICES", "SCOPE"]
@@ -76,6 +77,7 @@ def _entity(
         version=version_of,
         windows=CREATED,
         feed=feed,
+        events=EVENTS[name],
         deletes="feed",
         scope=SCOPE,
         **more,

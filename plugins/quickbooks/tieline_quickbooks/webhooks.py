@@ -26,14 +26,13 @@ __all__ = ["EVENTS", "WEBHOOKS"]
 
 
 def _types(kind: str, operations: str) -> dict[str, EventAction]:
-    again: dict[str, EventAction] = {f"{kind}.{each}": "re-read" for each in operations.split()}
-    return again | {f"{kind}.delete": "delete"}
+    return {f"{kind}.{each}": "re-read" for each in operations.split()}
 
 
 EVENTS: Mapping[str, Mapping[str, EventAction]] = {
-    # A customer that was merged into another is gone, which reading it tells.
-    "customers": _types("customer", "create update merge"),
-    "invoices": _types("invoice", "create update void emailed"),
+    # One that was merged away is gone, a "deleted" one may only be inactive: reading it tells.
+    "customers": _types("customer", "create update merge delete"),
+    "invoices": _types("invoice", "create update void emailed") | {"invoice.delete": "delete"},
 }
 """Entity to the types of its events, as both forms are written here, and what each means."""
 

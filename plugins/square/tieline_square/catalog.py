@@ -9,6 +9,7 @@ from tieline_square.client import Answer, SquareApi
 from tieline_square.mappings import product
 from tieline_square.schema import promise
 from tieline_square.walk import Query, Walk, reader, rfc3339
+from tieline_square.webhooks import EVENTS
 
 __all__ = ["CATALOG", "TYPES"]
 
@@ -50,6 +51,7 @@ CATALOG = Entity(
     version=lambda record: record.get("version", 0),
     # No list can be bounded by time on both sides, so there are no windows.
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=5)),
+    events=EVENTS["catalog"],
     deletes="feed",
     canonical=product,
     scope="ITEMS_READ",

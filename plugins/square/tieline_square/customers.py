@@ -9,6 +9,7 @@ from tieline_square.client import Answer, SquareApi
 from tieline_square.mappings import contact
 from tieline_square.schema import BEGINNING, created_windows, promise
 from tieline_square.walk import Query, Walk, changed_at, reader
+from tieline_square.webhooks import EVENTS
 
 __all__ = ["CUSTOMERS"]
 
@@ -55,6 +56,7 @@ CUSTOMERS = Entity(
     windows=created_windows("oldest first"),
     # The index lags by a minute or more at times ("SearchCustomers").
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=5)),
+    events=EVENTS["customers"],
     deletes="sweep",
     canonical=contact,
     scope="CUSTOMERS_READ",

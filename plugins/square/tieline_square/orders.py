@@ -9,6 +9,7 @@ from tieline_square.client import Answer, SquareApi
 from tieline_square.mappings import order
 from tieline_square.schema import created_windows, promise
 from tieline_square.walk import Query, Walk, changed_at, read_locations, reader
+from tieline_square.webhooks import EVENTS
 
 __all__ = ["ORDERS"]
 
@@ -43,6 +44,7 @@ ORDERS = Entity(
     # More than ten locations are read one ten after another: no order over all.
     windows=created_windows(),
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=5)),
+    events=EVENTS["orders"],
     deletes="none",
     canonical=order,
     scope="ORDERS_READ, MERCHANT_PROFILE_READ",

@@ -9,6 +9,7 @@ from tieline_square.client import Answer, SquareApi
 from tieline_square.mappings import payment
 from tieline_square.schema import BEGINNING, created_windows, promise
 from tieline_square.walk import Query, Walk, changed_at, read_locations, reader, rfc3339
+from tieline_square.webhooks import EVENTS
 
 __all__ = ["PAYMENTS"]
 
@@ -53,6 +54,7 @@ PAYMENTS = Entity(
     windows=created_windows(),
     # New and changed payments show up some seconds late ("ListPayments").
     feed=Feed(page=_WALK.changes, retention=None, overlap=timedelta(minutes=2)),
+    events=EVENTS["payments"],
     deletes="none",
     canonical=payment,
     scope="PAYMENTS_READ, MERCHANT_PROFILE_READ",
