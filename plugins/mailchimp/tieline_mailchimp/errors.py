@@ -36,6 +36,7 @@ _LONGEST = 300
 _REJECTIONS: Mapping[str, tuple[type[RequestRejectedError], str]] = {
     "in a compliance state": (ConflictError, "consent-conflict"),
     "already a list member": (ConflictError, "contact-exists"),
+    "list member cannot be removed": (ConflictError, "contact-unremovable"),  # or is archived
     "permanently deleted": (RequestRejectedError, "contact-forgotten"),
     "signed up to a lot of lists": (RequestRejectedError, "address-throttled"),
 }

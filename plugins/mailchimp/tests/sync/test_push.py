@@ -115,13 +115,31 @@ def test_a_delete_is_not_held_for_statistics_that_moved(news: Any) -> None:
     assert states(news.push(archive(member))) == [("done", None)]
 
 
-def test_a_contact_that_bounced_cannot_be_archived_and_mailchimp_says_so(news: Any) -> None:
+@pytest.mark.parametrize("status", ["cleaned", "pending"])
+def test_a_contact_that_cannot_be_archived_is_held_in_mailchimp_s_words(
+    news: Any, status: str
+) -> None:
+    """amro/gibbon #320."""
     audience = news.audiences()[0]
-    member = news.plant(audience, "ada@example.com", status="cleaned")
+    member = news.plant(audience, "ada@example.com", status=status)
     news.sync()
+    after = news.answered()
     [row] = news.push(archive(member))
-    assert row.state == "dead"
-    assert "cannot be removed" in row.reason
+    assert states([row]) == [("held", "conflict")]
+    assert "Can not archive a contact that is bounced, pending or archived" in row.reason
+    assert len(news.written(after)) == 1
+
+
+def test_who_was_archived_meanwhile_is_archived_however_mailchimp_refuses_it(news: Any) -> None:
+    audience = news.audiences()[0]
+    member = news.plant(audience, "ada@example.com")
+    news.sync()
+    given = {"audience": audience, "find": member["id"], "set": {"status": "archived"}}
+    news.order("contacts", given)
+    after = news.answered()
+    rows = news.push(archive(member), policy="local_wins")
+    assert states(rows) == [("done", "already-so")]
+    assert [each[2] for each in news.written(after)] == [405]
 
 
 # --- tags ----------------------------------------------------------------------------------------
