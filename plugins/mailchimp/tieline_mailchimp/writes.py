@@ -41,9 +41,7 @@ __all__ = ["WRITE"]
 _STATUSES = ("subscribed", "unsubscribed", "pending", "transactional")
 _UNASKED = "transactional"  # known, and never asked whether it wants mail
 _ONLY_WRITTEN = {"status_if_new", "skip_merge_validation"}
-_WHOLE = {"contact_id", "full_name", "web_id", "source"}  # the swagger has no such rows
-
-
+_WHOLE = {"contact_id", "full_name", "web_id", "source"}  # by the swagger, rows lack them
 _flag = partial(fields.Boolean, truthy={True}, falsy={False})
 
 
