@@ -9,8 +9,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
+from oauth_kit import free_port
 from site_of import children_of, make_site, wait_until
 from tieline.services import dead_letters as dead_service
 from tieline.services import schedules as service
@@ -209,12 +211,20 @@ def test_a_scheduler_outlives_redis(redis_server, site, shop_sandbox):
 
 
 def scheduler_of(up) -> int | None:
+    return child_of(up, b"scheduler")
+
+
+def server_of(up) -> int | None:
+    return child_of(up, b"serve")
+
+
+def child_of(up, command: bytes) -> int | None:
     for pid in children_of(up.pid):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"scheduler" in words:
+        if command in words:
             return pid
     return None
 
@@ -229,23 +239,32 @@ def is_gone(pid: int) -> bool:
 def test_up_runs_a_scheduler_that_ends_with_it(site, shop_sandbox):
     add_schedules(site, shop_sandbox, 1)
     make_due(site)
-    up = site.start("up")
+    up = site.start("up", "--port", "0")
     wait_until(lambda: ticks(site) == {1: 1})
     [row] = site.json("schedules")["schedules"]
     wait_until(lambda: site.state_of(row["last_run_id"]).state == "succeeded")
-    beside = wait_until(lambda: scheduler_of(up))
+    beside = wait_until(lambda: scheduler_of(up)), wait_until(lambda: server_of(up))
     up.terminate()
     assert up.wait(20) == 0
-    assert is_gone(beside)
+    assert all(map(is_gone, beside))
 
 
-def test_a_killed_up_takes_its_scheduler_with_it(site):
-    up = site.start("up")
-    beside = wait_until(lambda: scheduler_of(up))
-    time.sleep(1)
+def test_a_killed_up_takes_its_scheduler_and_its_server_with_it(site):
+    port = free_port()
+    up = site.start("up", "--port", str(port))
+    beside = wait_until(lambda: scheduler_of(up)), wait_until(lambda: server_of(up))
+    assert wait_until(lambda: healthy(port)) == "tieline"
     os.kill(up.pid, signal.SIGKILL)
     up.wait(10)
-    wait_until(lambda: is_gone(beside))
+    wait_until(lambda: all(map(is_gone, beside)))
+
+
+def healthy(port: int) -> str:
+    try:
+        found = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
+    except httpx.TransportError:
+        return ""
+    return found.json()["service"]
 
 
 def test_a_run_that_kills_every_worker_ends_as_a_dead_letter_and_others_go_on(site, shop_sandbox):

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+
 import rich_click as click
 
 from tieline.cli.face import flush, installation, write_line
 
-__all__ = ["serve"]
+__all__ = ["DEFAULT_PORT", "serve"]
+
+DEFAULT_PORT = 8377
+_LOOK_S = 0.5
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @click.option(
     "--port",
-    default=8377,
+    default=DEFAULT_PORT,
     show_default=True,
     type=click.IntRange(0, 65535),
     help="Port to bind; 0 takes a free one.",
 )
-def serve(host: str, port: int) -> None:
-    """Answer browsers that come back from a provider's consent page.
+@click.option("--parent", type=click.IntRange(1), hidden=True, help="Leave with this process.")
+def serve(host: str, port: int, parent: int | None) -> None:
+    """Take webhooks in, answer browsers that come back from a provider's consent page.
 
     Any number may run. Behind a proxy that ends TLS, set TIELINE_PUBLIC_URL
     to the address that people and providers use.
@@ -33,5 +42,14 @@ def serve(host: str, port: int) -> None:
 
     with installation(is_service=True) as opened:
         _ = opened.engine, opened.redis  # what is not set up is said at the start
+        if parent is not None:
+            threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
         with ServedSign(opened):
             serve_app(create_app(opened), host=host, port=port, on_ready=ready)
+
+
+def _leave_with(parent: int) -> None:
+    """End this process as a signal does once the one that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os.kill(os.getpid(), signal.SIGTERM)

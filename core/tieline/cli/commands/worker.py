@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import rich_click as click
 
+from tieline.cli.commands.serve import DEFAULT_PORT
 from tieline.cli.face import installation, json_option, note, print_json
 from tieline.errors import InvalidInputError
 from tieline.queue import QUEUE
@@ -42,11 +43,18 @@ def worker(burst: bool, queues: str) -> None:
 
 
 @click.command()
-def up() -> None:
-    """Run all that one box needs: embedded Valkey, database, a worker, a scheduler.
+@click.option(
+    "--port",
+    default=DEFAULT_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Where webhooks and browsers are answered; 0 takes a free one.",
+)
+def up(port: int) -> None:
+    """Run all that one box needs: Valkey, database, a worker, a scheduler, `tieline serve`.
 
-    Makes the installation if there is none. Ctrl-C stops worker and scheduler;
-    the embedded Valkey goes on until `tieline down`.
+    Makes the installation if there is none. Ctrl-C stops all but the embedded
+    Valkey, which goes on until `tieline down`.
     """
     from tieline.jobs.worker import work  # noqa: PLC0415 - RQ takes a while to import
 
@@ -56,21 +64,21 @@ def up() -> None:
         note(f"  home      {made.home}")
         note(f"  database  {made.database}, schema {made.revision}")
         refresh_views(opened)
-        with _scheduler():
-            note("  worker    ready, with a scheduler beside it; Ctrl-C stops both")
+        with _beside("scheduler"), _beside("serve", "--port", str(port)):
+            note("  worker    ready, with a scheduler and a server beside it; Ctrl-C stops all")
             note("  next      in another terminal: tieline connect stripe --name shop")
             work(opened, queues=[QUEUE])
 
 
 @contextmanager
-def _scheduler() -> Iterator[None]:
-    """Run a scheduler that ends with this process, however that ends.
+def _beside(*command: str) -> Iterator[None]:
+    """Run a further command of ours that ends with this process, however that ends.
 
     A process and no thread: the worker forks, and a fork must not find a
     database connection of SQLite's in use.
     """
     process = subprocess.Popen(  # noqa: S603 - our own command line
-        [sys.executable, "-m", "tieline", "scheduler", "--parent", str(os.getpid())],
+        [sys.executable, "-m", "tieline", *command, "--parent", str(os.getpid())],
         stdin=subprocess.DEVNULL,
     )
     try:
