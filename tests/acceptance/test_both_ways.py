@@ -147,11 +147,13 @@ def logged(market: Market) -> Market:
     return market
 
 
-@pytest.fixture(params=["keyed", "plain", "bulk"])
-def link(
-    request: Any, database_url: str, tmp_path: Any, markets: tuple[Market, Market]
-) -> Iterator[BothWays]:
-    first = make_stall(database_url, tmp_path, markets[0], request.param)
+KINDS = [("sqlite_url", "keyed"), ("sqlite_url", "plain"), ("postgres_url", "bulk")]
+
+
+@pytest.fixture(params=KINDS, ids=lambda pair: " ".join(pair))
+def link(request: Any, tmp_path: Any, markets: tuple[Market, Market]) -> Iterator[BothWays]:
+    fixture, kind = request.param
+    first = make_stall(request.getfixturevalue(fixture), tmp_path, markets[0], kind)
     markets[1].members["key-of-the-other"] = "m1"
     for goods in markets[1].goods.values():
         goods.clock = first.made.clock.now
@@ -164,7 +166,7 @@ def link(
         actor="test",
     )
     assert markets[0].members[KEY] != markets[1].members["key-of-the-other"]
-    second = Stall(first.made, markets[1], row, request.param)
+    second = Stall(first.made, markets[1], row, kind)
     yield BothWays((Side(first, "stall"), Side(second, "other")))
     first.made.close()
 
@@ -290,7 +292,7 @@ def test_lost_answers_make_nothing_twice_and_it_settles(link: BothWays) -> None:
     assert_settled(link)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0])
 def test_two_rounds_after_any_changes_both_hold_the_same(link: BothWays, seed: int) -> None:
     chance = random.Random(seed)
     for round_ in range(4):

@@ -14,7 +14,7 @@
 | V18 | 403 on one entity | here, and test_engine: a denied permission fails the run… |
 | V23 | down for ten minutes | test_breaker: a provider that is down for ten minutes… |
 | V24 | a permit's holder is killed | tests/faults/test_throttle_workers: a hundred killed… |
-| V25 | a batch that failed in part | test_push: of a batch the good are kept and the bad are named exactly |
+| V25 | a batch that failed in part | test_push: of a batch the good are kept, the bad named |
 | V26 | a redirect elsewhere | test_transport: a redirect is not followed… |
 | V27 | an address inside the network | test_transport: addresses that nobody meant… |
 """
