@@ -150,7 +150,7 @@ def logged(market: Market) -> Market:
 KINDS = [("sqlite_url", "keyed"), ("sqlite_url", "plain"), ("postgres_url", "bulk")]
 
 
-@pytest.fixture(params=KINDS, ids=lambda pair: " ".join(pair))
+@pytest.fixture(params=KINDS, ids=" ".join)
 def link(request: Any, tmp_path: Any, markets: tuple[Market, Market]) -> Iterator[BothWays]:
     fixture, kind = request.param
     first = make_stall(request.getfixturevalue(fixture), tmp_path, markets[0], kind)
