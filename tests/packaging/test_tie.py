@@ -404,7 +404,7 @@ def test_tests_run_in_parallel_where_that_helps(
     assert tie.parallelism(arguments) == options
 
 
-@pytest.mark.parametrize(("processors", "workers"), [(1, "-n2"), (4, "-n4"), (64, "-n8")])
+@pytest.mark.parametrize(("processors", "workers"), [(1, "-n2"), (4, "-n5"), (64, "-n8")])
 def test_workers_are_bounded(
     tie: ModuleType, monkeypatch: pytest.MonkeyPatch, processors: int, workers: str
 ) -> None:
