@@ -384,10 +384,10 @@ def test_downloads_are_kept_where_they_can_be(
 @pytest.mark.parametrize(
     ("arguments", "options"),
     [
-        pytest.param([], ["-n3", "--dist=loadgroup"], id="all"),
-        pytest.param(["tests/unit", "-q"], ["-n3", "--dist=loadgroup"], id="folder"),
-        pytest.param(["-k", "a or b"], ["-n3", "--dist=loadgroup"], id="chosen-by-name"),
-        pytest.param(["tests/a.py", "tests/b.py"], ["-n3", "--dist=loadgroup"], id="files"),
+        pytest.param([], ["-n4", "--dist=loadgroup"], id="all"),
+        pytest.param(["tests/unit", "-q"], ["-n4", "--dist=loadgroup"], id="folder"),
+        pytest.param(["-k", "a or b"], ["-n4", "--dist=loadgroup"], id="chosen-by-name"),
+        pytest.param(["tests/a.py", "tests/b.py"], ["-n4", "--dist=loadgroup"], id="files"),
         pytest.param(["tests/a.py"], ["-n0"], id="one-file"),
         pytest.param(["tests/a.py::test_b"], ["-n0"], id="one-test"),
         pytest.param(["-x"], ["-n0"], id="stop-at-a-failure"),

@@ -191,6 +191,8 @@ class _Worker(RqWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         self.was_stopped = True
+        # RQ raises in whatever an idle worker does; should that be caught, its loop sees this.
+        self._stop_requested = True
         if self.horse_pid:
             _signal(self.horse_pid, signal.SIGUSR1)
 
