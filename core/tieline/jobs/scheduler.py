@@ -7,6 +7,7 @@ import queue
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from tieline.engine.silence import drop_handled_events, look_after_endpoints
@@ -65,9 +66,13 @@ def schedule(installation: Installation, *, parent: int | None = None) -> None:
     loop.start()
     # A thread of its own: a provider that is slow to renew tokens must hold up no tick.
     keeper = threading.Thread(
-        target=_look_after, args=(installation, stop), name="upkeep", daemon=True
+        target=_look_after, args=(installation, stop, _keep_grants), name="upkeep", daemon=True
     )
     keeper.start()
+    # Nobody waits for this one: whatever it is in the middle of may be cut short.
+    threading.Thread(
+        target=_look_after, args=(installation, stop, _tidy_inbox), name="inbox", daemon=True
+    ).start()
     # And another: whoever is told of an alert may be slow, too.
     threading.Thread(
         target=tell_alerts, args=(lookout, installation.clock, stop), daemon=True
@@ -97,15 +102,28 @@ def _insists(signals: queue.SimpleQueue[int], seen: set[int]) -> bool:
     return False
 
 
-def _look_after(installation: Installation, stop: threading.Event) -> None:
-    """Keep grants alive that nobody uses, and the inbox in order, every so often."""
+def _keep_grants(installation: Installation, stop: threading.Event) -> None:
+    """Keep grants alive that nobody uses."""
+    look_after_grants(installation.engine, stop)
+
+
+def _tidy_inbox(installation: Installation, stop: threading.Event) -> None:
+    """Look for endpoints that fell silent; forget events that were handled long ago."""
+    look_after_endpoints(installation.engine)
+    drop_handled_events(installation.engine, stop)
+
+
+def _look_after(
+    installation: Installation,
+    stop: threading.Event,
+    work: Callable[[Installation, threading.Event], None],
+) -> None:
+    """Do some upkeep every so often."""
     wait_s = 0.0
     while not installation.clock.sleep(wait_s, stop):
         wait_s = _LOOK_AFTER_S
         try:
-            look_after_endpoints(installation.engine)
-            drop_handled_events(installation.engine, stop)
-            look_after_grants(installation.engine, stop)
+            work(installation, stop)
         except DependencyError as error:
             _log.warning("a dependency is away", reason=error.message, again_in_s=wait_s)
         except Exception:  # noqa: BLE001 - it is tried again
