@@ -8,6 +8,7 @@ what happens later has an event.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from importlib.resources import files
@@ -42,7 +43,7 @@ def blank(schema: str) -> Object:
     return {"id": "", "object": schema, **dict.fromkeys(names)}
 
 
-class Shelf:
+class Shelf(ABC):
     """All objects of one kind.
 
     Args:
@@ -66,13 +67,13 @@ class Shelf:
         self._deleted: set[int] = set()
         self._indices = {self.name(index): index for index in range(count)}
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """Return the id that an index has unless somebody chose another."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make(self, index: int, created: int, chance: Random) -> Object:
         """Make an object as it was when it was new; its id is :meth:`name`."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         """Count the indices, deleted ones included."""
@@ -173,9 +174,9 @@ class Shelf:
             )
         )
 
+    @abstractmethod
     def happen(self, index: int, chance: Random) -> None:
         """Let something happen to an object, with the event that tells of it."""
-        raise NotImplementedError
 
     def pick(self, chance: Random) -> int | None:
         """Choose a live object; None when there is none."""
