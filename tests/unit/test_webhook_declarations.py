@@ -50,6 +50,7 @@ BAD_WEBHOOKS = {
     "challenge is no function": {"challenge": b"ok"},
     "nobody's endpoints": {"owners": ()},
     "somebody else's endpoints": {"owners": ("tenant",)},
+    "fixtures that are a path": {"fixtures": "acme/deliveries"},
     "the signature is kept": {"keeps": ("x-SIGN",)},
     "a credential is kept": {"keeps": ("Authorization",)},
     "the optional signature is kept": {"scheme": PathSecret(also=SIGNED), "keeps": ("X-Sign",)},

@@ -180,6 +180,11 @@ class Webhooks:
         owners: Whose endpoints there can be, the usual one first.
         keeps: Headers that are kept with a delivery because they help to find
             out what happened; never one that holds a secret or a signature.
+        fixtures: Folder of the package with bodies to try things out with, as
+            a dotted name, such as ``"tieline_acme.deliveries"``; empty: none.
+            A file is named after the event's type: ``order.created.json``, or
+            ``….form`` for one that is sent as a form; ``order.created+big.json``
+            is a further one of the same type.
     """
 
     scheme: Scheme
@@ -191,6 +196,7 @@ class Webhooks:
     unregister: Callable[[Any, str], None] | None = None
     owners: Sequence[EndpointOwner] = ("connection",)
     keeps: Sequence[str] = ()
+    fixtures: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.scheme, (Hmac, PathSecret)):
@@ -204,5 +210,7 @@ class Webhooks:
             raise ValueError(f"Webhooks.owners: some of {get_args(EndpointOwner)}")
         signed = self.scheme if isinstance(self.scheme, Hmac) else self.scheme.also
         kept = {name.lower() for name in self.keeps}
+        if self.fixtures and not all(part.isidentifier() for part in self.fixtures.split(".")):
+            raise ValueError("Webhooks.fixtures must be a dotted name, such as acme.deliveries")
         if kept & {"authorization", "cookie", signed.header.lower() if signed else ""}:
             raise ValueError("Webhooks.keeps must not name a header that holds a secret")
