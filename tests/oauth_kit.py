@@ -274,8 +274,13 @@ def serve(site: Site, port: int | None, **extra: str) -> subprocess.Popen:
 
 
 def free_port() -> int:
-    """Choose a port that nobody listens at, and that the system gives to no client."""
-    for port in random.sample(_PORTS, 100):
+    """Choose a port that nobody listens at, and that the system gives to no client.
+
+    The system's chances, not Python's: a seeded generator has two test processes
+    choose the same one, and a server that is killed and started again leaves it
+    to the other meanwhile.
+    """
+    for port in random.SystemRandom().sample(_PORTS, 100):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise AssertionError("no port is free")

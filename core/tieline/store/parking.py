@@ -69,7 +69,10 @@ def resume_all(connection: Connection, connection_id: str, now: datetime) -> lis
         )
         .returning(runs.c.id)
     )
-    return list(connection.execute(statement).scalars())
+    run_ids = list(connection.execute(statement).scalars())
+    # A claim beside the pause, each without sight of the other, outlives it.
+    _give_back(connection, run_ids)
+    return run_ids
 
 
 def unpark(connection: Connection, connection_id: str, now: datetime) -> list[str]:
