@@ -22,7 +22,8 @@ from tieline.store.tables import partitions
 
 @pytest.fixture
 def bench(database_url, tmp_path):
-    made = make_bench(database_url, tmp_path, hands="1")
+    # Nothing ahead: the pages before the one that meets the pause are stored, however slow it is.
+    made = make_bench(database_url, tmp_path, hands="1", read_ahead="0")
     yield made
     made.installation.close()
 
@@ -91,7 +92,7 @@ def test_a_run_stops_within_its_page_and_the_page_is_read_again(bench):
     assert (run.state, run.error_code) == ("waiting", PAUSED)
     assert run.error_hint == "tieline connections resume shop"
     assert len(bench.stored_keys()) == 9  # three pages; the fourth, at hand, was dropped
-    assert bench.shelf.requests <= 5  # one may have been fetched ahead
+    assert bench.shelf.requests == 4
     asked = bench.shelf.requests
     bench.clock.move(3600)
     assert bench.sweep() == 0
