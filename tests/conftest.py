@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from sqlalchemy.engine import make_url
 
 from servers import (
     Postgres,
@@ -152,9 +154,48 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'tieline.db'}"
 
 
+def _migrate(url: str) -> None:
+    from tieline.contract import Secret
+    from tieline.store import schema
+    from tieline.store.database import open_database
+
+    database = open_database(Secret(url))
+    schema.upgrade(database)
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with all tables, to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "tieline.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_name(postgres_server: Postgres) -> Iterator[str]:
+    """The name of a database with all tables, to copy."""
+    with postgres_server.new_database() as url:
+        _migrate(url)
+        yield make_url(url).database or ""
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database of each kind in turn."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind in turn, with all tables and nothing in them."""
+    if request.param == "sqlite":
+        path = tmp_path / "tieline.db"
+        shutil.copy(request.getfixturevalue("migrated_file"), path)
+        yield f"sqlite:///{path}"
+        return
+    name = request.getfixturevalue("migrated_name")
+    with request.getfixturevalue("postgres_server").new_database(name) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """A database of each kind in turn, without tables."""
     name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     return request.getfixturevalue(name)
 

@@ -110,13 +110,13 @@ class Postgres:
         return make_url(self.address).set(database=database).render_as_string(hide_password=False)
 
     @contextlib.contextmanager
-    def new_database(self) -> Iterator[str]:
-        """Make an empty database, give its URL, drop it afterwards with whoever is in it."""
+    def new_database(self, template: str = "template0") -> Iterator[str]:
+        """Make a database, give its URL, drop it afterwards with whoever is in it."""
         name = f"tieline_test_{uuid.uuid4().hex[:12]}"
         with self._connect() as connection:
             # Copying files beats writing them to the log, where fsync is off; since 15.
             how = "STRATEGY file_copy" if connection.info.server_version >= 150000 else ""
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 {how}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} {how}")
         try:
             yield self.url(name)
         finally:

@@ -12,8 +12,8 @@ from tieline.store.tables import SCHEMA_REVISION
 
 
 @pytest.fixture
-def database(database_url):
-    opened = open_database(Secret(database_url))
+def database(empty_database_url):
+    opened = open_database(Secret(empty_database_url))
     yield opened
     opened.close()
 
