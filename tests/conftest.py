@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy.engine import make_url
 
+import zygote
 from servers import (
     Postgres,
     Run,
@@ -79,6 +80,7 @@ def no_process_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     mark = tmp_path_factory.getbasetemp().resolve()
     known = frozenset(find_leftovers(mark))
     yield
+    zygote.stop()
     wait_until(lambda: not find_leftovers(mark, known), 3.0)
     if left := find_leftovers(mark, known):
         for pid in left:

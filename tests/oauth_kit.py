@@ -10,7 +10,6 @@ import secrets
 import select
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +24,7 @@ import pytest
 import canary
 import issued_plugin
 import servers
+import zygote
 from sinks import ProcessList, Sink, sinks_of
 from site_of import Site, make_site, wait_until
 from tieline.services import oauth
@@ -405,14 +405,14 @@ class Terminal:
     def __init__(self, site: Site, *arguments: str, **extra: str) -> None:
         self.text = ""
         self._own, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tieline", *arguments],
+        self.process = zygote.start(
+            list(arguments),
             env=site.environ | {"TERM": "dumb"} | extra,
             cwd=site.cwd,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            start_new_session=True,
+            is_leader=True,
         )
         os.close(theirs)
 
@@ -493,14 +493,14 @@ def start_command(site: Site, *arguments: str, **extra: str) -> Command:
     folder = site.cwd.parent / "commands" / secrets.token_hex(4)
     folder.mkdir(parents=True)
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tieline", *arguments],
+        process = zygote.start(
+            list(arguments),
             env=site.environ | extra,
             cwd=site.cwd,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            start_new_session=True,
+            is_leader=True,
         )
     site.processes.append(process)
     return Command(process, folder)

@@ -203,20 +203,27 @@ def plain_environ() -> dict[str, str]:
 def sandbox(provider: str = "stripe", **options: object) -> Iterator[str]:
     """Serve a sandbox in a process of its own; yield its address."""
     flags = [text for name, value in options.items() for text in _flag(name, value)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tieline", "sandbox", "serve", provider, "--port", "0", *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=plain_environ(),
-    )
-    try:
-        line = process.stdout.readline().decode()
-        assert " at http" in line, f"the sandbox did not start: {line!r}"
-        yield line.split(" at ")[1].strip()
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+    import zygote
+
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as answers, os.fdopen(theirs, "wb") as stdout:
+        process = zygote.start(
+            ["sandbox", "serve", provider, "--port", "0", *flags],
+            env=plain_environ(),
+            cwd=Path.cwd(),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            is_leader=False,
+        )
+        stdout.close()
+        try:
+            line = answers.readline()
+            assert " at http" in line, f"the sandbox did not start: {line!r}"
+            yield line.split(" at ")[1].strip()
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def _flag(name: str, value: object) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import servers
+import zygote
 from tieline.contract import Secret
 from tieline.services import records, setup, syncs
 from tieline.services.connect import connect_api_key
@@ -25,22 +25,26 @@ KEY = "sk_test_CANARY0f3b9d7c51e2a864"
 
 @dataclass(eq=False)
 class Site:
-    """Runs the command line as a person does, in an environment of its own."""
+    """Runs the command line as a person does, in an environment of its own.
+
+    Attributes:
+        may_fork: Commands are forked, not started anew; see :mod:`zygote`.
+    """
 
     environ: dict[str, str]
     cwd: Path
+    may_fork: bool = True
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60, **extra: str):
         """Run one command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "tieline", *arguments],
+        return zygote.run(
+            list(arguments),
             env=self.environ | extra,
             cwd=self.cwd,
-            input=stdin,
-            capture_output=True,
-            text=True,
+            given=stdin,
             timeout=timeout,
+            may_fork=self.may_fork,
         )
 
     def ok(self, *arguments: str, **options) -> str:
@@ -56,14 +60,15 @@ class Site:
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen:
         """Start a command that goes on; it is killed at the end of the test."""
         log = (self.cwd / f"process{len(self.processes)}.log").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tieline", *arguments],
+        process = zygote.start(
+            list(arguments),
             env=self.environ | extra,
             cwd=self.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            start_new_session=True,
+            is_leader=True,
+            may_fork=self.may_fork,
         )
         log.close()
         self.processes.append(process)

@@ -46,6 +46,13 @@ KEY, HELD = SECRETS["an API key"], SECRETS["what a plugin holds"]
 
 
 @pytest.fixture
+def site(site):
+    """Commands that the list of processes shows as they are started."""
+    site.may_fork = False
+    return site
+
+
+@pytest.fixture
 def processes():
     with ProcessList() as looking:
         yield looking
