@@ -49,7 +49,7 @@ class Office:
 
     def __init__(self, desk: Any) -> None:
         self.desk, self.sent = desk, []
-        transport = desk.api.session._transport
+        transport = desk.api._transport
         send = transport.send
 
         def note(method: str, url: str, *, headers: Any, content: bytes | None = None) -> Reply:

@@ -121,15 +121,9 @@ def tieline_rate_limits(connection: Connection) -> RateLimitPolicy:
         Intuit, "API call limits and throttles"; ten at once: developer blog
         of 2016-08-08.
     """
-    batches = f"/v3/company/{connection.account.id}/batch"
-    return RateLimitPolicy(
-        rates=[
-            Rate(limit="8/second"),
-            Rate(limit="450/minute"),
-            Rate(limit="36/minute", match=batches),
-        ],
-        concurrency=8,
-    )
+    calls = [Rate(limit="8/second"), Rate(limit="450/minute")]
+    batches = Rate(limit="36/minute", match=f"/v3/company/{connection.account.id}/batch")
+    return RateLimitPolicy(rates=[*calls, batches], concurrency=8)
 
 
 @hookimpl

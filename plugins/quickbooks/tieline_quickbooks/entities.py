@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from marshmallow import Schema, fields
 
-from tieline.contract import Entity, Feed, Number, RecordSchema
-from tieline_quickbooks.lists import CREATED, changes_of, pages_of, reader_of, version_of
+from tieline.contract import Entity, Number, RecordSchema
+from tieline_quickbooks.lists import CREATED, feed_of, pages_of, reader_of, version_of
 from tieline_quickbooks.mappings import contact, invoice
 from tieline_quickbooks.webhooks import EVENTS
 from tieline_quickbooks.writes import customer_write
@@ -63,11 +62,6 @@ class InvoiceSchema(RecordSchema):
 def _entity(
     name: str, kind: str, schema: Schema, *, where: str = "", is_sure: bool = True, **more: Any
 ) -> Entity:
-    feed = Feed(
-        page=changes_of(kind, is_sure=is_sure),
-        retention=timedelta(days=30),
-        overlap=timedelta(minutes=5),
-    )
     return Entity(
         name=name,
         key="Id",
@@ -76,7 +70,7 @@ def _entity(
         get=reader_of(kind),
         version=version_of,
         windows=CREATED,
-        feed=feed,
+        feed=feed_of(kind, is_sure=is_sure),
         events=EVENTS[name],
         deletes="feed",
         scope=SCOPE,

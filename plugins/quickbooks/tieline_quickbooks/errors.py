@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from quickbooks import exceptions  # type: ignore[import-untyped]  # 0.9.12 has no type hints
@@ -27,82 +28,95 @@ from tieline.contract import (
     Reply,
     RequestRejectedError,
     RetryLaterError,
+    parse_json,
     retry_after,
 )
-from tieline_quickbooks.faults import Fault, fault_in, may_hold_fault, read_fault
+from tieline_quickbooks.faults import Fault, fault_in, xml_as_json
 
-__all__ = ["classify", "refusal", "refusal_in"]
+__all__ = ["classify", "read_body", "refusal", "refusal_in"]
 
-THROTTLED_S = 60.0
-"""How long Intuit asks to stay away; it sends no ``Retry-After``."""
-
-_TID = re.compile(r"[\w-]{1,64}", re.ASCII)
 _THROTTLED = 3001
-_SEVERE = 10_000
 
 _NOT_CONNECTED = "connect again; keys and environment of the application have to belong together"
 _LOST_RIGHTS = "the user who connected has lost the right; let an administrator connect again"
 _BILLING = "the company's owner has to renew its QuickBooks subscription"
 
-
-def _as(kind: type[ProviderError], **more: str) -> Callable[[str], ProviderError]:
-    return lambda said: kind(said, **more)
-
-
-_BY_CODE: dict[int, Callable[[str], ProviderError]] = {
-    100: _as(NeedsReauthError, hint=_LOST_RIGHTS),
-    120: _as(NeedsReauthError, hint=_LOST_RIGHTS),
+_BY_CODE: Mapping[int, Callable[[str], ProviderError]] = {
+    100: partial(NeedsReauthError, hint=_LOST_RIGHTS),
+    120: partial(NeedsReauthError, hint=_LOST_RIGHTS),
     130: RetryLaterError,  # the company is at another cluster
     500: RequestRejectedError,  # such an operation does not exist
     610: RecordNotFoundError,
-    3100: _as(NeedsReauthError, hint=_NOT_CONNECTED),
+    _THROTTLED: partial(
+        RateLimitedError, retry_after=60.0
+    ),  # as Intuit asks; it sends no Retry-After
+    3100: partial(NeedsReauthError, hint=_NOT_CONNECTED),
     3200: NeedsReauthError,
     5010: ConflictError,
-    6190: _as(PermissionDeniedError, hint=_BILLING),
-    6240: _as(RequestRejectedError, code="duplicate-name"),
+    6190: partial(PermissionDeniedError, hint=_BILLING),
+    6240: partial(RequestRejectedError, code="duplicate-name"),
 }
-_BY_KIND: dict[str, Callable[[str], ProviderError]] = {
+_BY_KIND: Mapping[str, Callable[[str], ProviderError]] = {
     "authentication": NeedsReauthError,
     "authorization": PermissionDeniedError,
     "service": ProviderUnavailableError,
     "system": ProviderUnavailableError,
 }
 """The gateway's words; a company's service adds ``Fault``."""
+_BY_STATUS: Mapping[int, Callable[[str], ProviderError]] = {
+    403: PermissionDeniedError,
+    408: ProviderUnavailableError,
+    425: ProviderUnavailableError,
+}
+_MALFORMED = partial(ProviderUnavailableError, code="answer-malformed")
+
+
+def read_body(reply: Reply) -> Mapping[str, Any]:
+    """Parse an answer, once, that refuses nothing.
+
+    Raises:
+        ProviderError: It refuses: of the class that says what happens next.
+    """
+    body: Mapping[str, Any] = _body(reply)
+    if (error := refusal_in(body, reply)) is not None:
+        raise error
+    return body
 
 
 def refusal(reply: Reply) -> ProviderError | None:
-    """Say what an answer refuses; None for one that can be used.
+    """Say what an answer refuses; None for one that can be used."""
+    return refusal_in(_body(reply), reply)
+
+
+def refusal_in(body: Any, reply: Reply) -> ProviderError | None:
+    """Say what an answer refuses, or one part of a batch's; None for what can be used.
 
     Args:
+        body: The answer or the part, parsed.
         reply: Any answer of the API.
 
     Returns:
         An error whose message has Intuit's own words and the ``intuit_tid``
         that its support asks for, and no secret.
     """
-    if reply.status == 200 and not may_hold_fault(reply.content):
+    fault = fault_in(body)
+    if fault is None and reply.status == 200 and isinstance(body, Mapping):
         return None
-    fault = read_fault(reply.content)
-    if fault is None and reply.status == 200:
-        return None if reply.content[:100].lstrip()[:1] == b"{" else _malformed(reply)
-    error = _meaning(reply.status, fault, _said(reply, fault))
-    if isinstance(error, RetryLaterError):
-        asked = retry_after(reply.headers)
-        error.retry_after = error.retry_after if asked is None else asked
+    fault = fault or Fault()
+    code, tid = f" (code {fault.code})" if fault.code else "", reply.headers.get("intuit_tid", "")
+    known = f" [intuit_tid {tid}]" if re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", tid) else ""
+    said = f"QuickBooks answered {reply.status}{code}: {fault.words}{known}"
+    error = _meaning(reply.status, fault, said)
+    if isinstance(error, RetryLaterError) and (asked := retry_after(reply.headers)) is not None:
+        error.retry_after = asked
     return error
-
-
-def refusal_in(part: Mapping[str, Any], reply: Reply) -> ProviderError | None:
-    """Say what one part of a batch's answer refuses; the answer itself comes with 200."""
-    fault = fault_in(part)
-    return None if fault is None else _meaning(reply.status, fault, _said(reply, fault))
 
 
 def classify(error: Exception) -> ProviderError | None:
     """Translate an error of the SDK; None if it is none.
 
     Answers that refuse are judged before the SDK sees them, so what is left
-    are its own complaints: a body that is cut off, a call that it cannot make.
+    are its own complaints, such as a call that it cannot make.
     """
     if not isinstance(error, exceptions.QuickbooksException):
         return None
@@ -110,44 +124,22 @@ def classify(error: Exception) -> ProviderError | None:
     # The SDK's text would quote the whole body. Its code may be the HTTP status.
     said = f"the QuickBooks SDK refused: {type(error).__name__}, code {code}"
     kind = "authentication" if isinstance(error, exceptions.AuthorizationException) else ""
-    return _meaning(400, Fault(code=code, kind=kind, words=""), said)
+    return _meaning(400, Fault(code=code, kind=kind), said)
 
 
-def _meaning(status: int, fault: Fault | None, said: str) -> ProviderError:
-    code, kind = (fault.code, fault.kind.lower()) if fault else (0, "")
-    kind = kind.removesuffix("fault")
-    if status == 429 or code == _THROTTLED:
-        return RateLimitedError(said, retry_after=THROTTLED_S)
-    if status >= 500 or code >= _SEVERE:
+def _meaning(status: int, fault: Fault, said: str) -> ProviderError:
+    code = _THROTTLED if status == 429 else fault.code
+    kind = "authentication" if status == 401 else fault.kind.lower().removesuffix("fault")
+    if code != _THROTTLED and (status >= 500 or code >= 10_000):
         return ProviderUnavailableError(said)
-    if code in _BY_CODE:
-        return _BY_CODE[code](said)
-    if status == 401:
-        return NeedsReauthError(said)
-    if kind in _BY_KIND:
-        return _BY_KIND[kind](said)
-    if status == 403:
-        return PermissionDeniedError(said)
-    if status in {408, 425} or (status < 400 and not code):
-        return ProviderUnavailableError(said)
-    return RequestRejectedError(said)
+    is_no_answer = status < 400 and not code
+    last = _MALFORMED if is_no_answer else RequestRejectedError
+    meant = _BY_CODE.get(code) or _BY_KIND.get(kind) or _BY_STATUS.get(status) or last
+    return meant(said)
 
 
-def _malformed(reply: Reply) -> ProviderError:
-    size = len(reply.content)
-    return ProviderUnavailableError(
-        f"QuickBooks answered 200 with {size} bytes that are no JSON{_tid(reply)}",
-        code="answer-malformed",
-    )
-
-
-def _said(reply: Reply, fault: Fault | None) -> str:
-    if fault is None:
-        return f"QuickBooks answered {reply.status}: no error of its form{_tid(reply)}"
-    code = f" (code {fault.code})" if fault.code else ""
-    return f"QuickBooks answered {reply.status}{code}: {fault.words}{_tid(reply)}"
-
-
-def _tid(reply: Reply) -> str:
-    tid = reply.headers.get("intuit_tid", "")
-    return f" [intuit_tid {tid}]" if _TID.fullmatch(tid) else ""
+def _body(reply: Reply) -> Any:
+    try:
+        return parse_json(reply.content)
+    except ProviderUnavailableError:
+        return xml_as_json(reply.content)

@@ -14,19 +14,17 @@ from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
-from tieline.contract import ProviderUnavailableError, parse_json
-
-__all__ = ["Fault", "fault_in", "may_hold_fault", "read_fault"]
+__all__ = ["Fault", "fault_in", "xml_as_json"]
 
 _LONGEST = 500
 _XML_BYTES = 20_000
-_IN_MESSAGE = re.compile(r"errorCode=0*(\d+)")
-_XML_FAULT = re.compile(r"<(?:\w+:)?Fault\b([^>]*)>")
-_XML_ERROR = re.compile(r"<(?:\w+:)?Error\b([^>]*)>")
-_XML_CODE = re.compile(r"""\bcode\s*=\s*["']([^"']*)""")
-_XML_TYPE = re.compile(r"""\btype\s*=\s*["']([^"']*)""")
-# Intuit's words may repeat the token that it refused.
-_LONG_WORD = re.compile(r"[\w.\-]{24,}", re.ASCII)
+_CODE = re.compile(r"\s*([0-9]+)\s*")
+_IN_MESSAGE = re.compile(r"errorCode=([0-9]+)")
+_XML_ELEMENT = re.compile(r"<(?:\w+:)?(Fault|Error|Message|Detail)\b([^>]*)>([^<]*)")
+_XML_ATTRIBUTE = re.compile(r"""\b(code|type)\s*=\s*["']([^"']*)""")
+# Intuit's words may repeat the token that it refused. Those have digits in them, unlike
+# words such as ApplicationAuthorizationFailed.
+_TOKEN = re.compile(r"(?<![\w.\-])(?=[\w.\-]*[0-9])[\w.\-]{24,}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,26 +37,9 @@ class Fault:
         words: What it says, in one line, without anything like a token.
     """
 
-    code: int
-    kind: str
-    words: str
-
-
-def may_hold_fault(content: bytes) -> bool:
-    """Tell cheaply whether a good status may hide a fault, or no answer at all."""
-    is_object = content[:100].lstrip()[:1] == b"{"
-    return not is_object or b'"Fault"' in content or b'"fault"' in content
-
-
-def read_fault(content: bytes) -> Fault | None:
-    """Read the fault of an answer; None if it has none in a known shape."""
-    if content[:100].lstrip()[:1] == b"<":
-        return _from_xml(content[:_XML_BYTES].decode("utf-8", "replace"))
-    try:
-        body = parse_json(content)
-    except ProviderUnavailableError:
-        return None
-    return fault_in(body)
+    code: int = 0
+    kind: str = ""
+    words: str = "nothing in the form that it should have"
 
 
 def fault_in(body: Any) -> Fault | None:
@@ -69,42 +50,29 @@ def fault_in(body: Any) -> Fault | None:
     fault = _in_lower_case(named["fault"])
     errors = fault.get("error")
     first = _in_lower_case(errors[0] if isinstance(errors, list) and errors else errors)
-    return _fault(first.get("code"), fault.get("type"), first.get("message"), first.get("detail"))
-
-
-def _from_xml(text: str) -> Fault | None:
-    """Read what is needed by its shape: a parser would follow whatever else it holds."""
-    fault, error = _XML_FAULT.search(text), _XML_ERROR.search(text)
-    if fault is None:
-        return None
-    code = _XML_CODE.search(error[1]) if error else None
-    kind = _XML_TYPE.search(fault[1])
-    message, detail = _element(text, "Message"), _element(text, "Detail")
-    return _fault(code and code[1], kind and kind[1], message, detail)
-
-
-def _element(text: str, name: str) -> str:
-    found = re.search(rf"<(?:\w+:)?{name}\b[^>]*>([^<]*)<", text)
-    return unescape(found[1]) if found else ""
-
-
-def _fault(code: Any, kind: Any, message: Any, detail: Any) -> Fault:
-    texts = [text.strip() for text in (message, detail) if isinstance(text, str) and text.strip()]
-    digits = str(code if code is not None else "").strip()
-    if not (digits.isascii() and digits.isdigit()):  # it stands in the gateway's message too
-        found = _IN_MESSAGE.search(" ".join(texts))
-        digits = found[1] if found else "0"
-    words = _LONG_WORD.sub(_without_token, " ".join(": ".join(texts).split()))
+    given = (first.get("message"), first.get("detail"))
+    texts = [text.strip() for text in given if isinstance(text, str) and text.strip()]
+    words = _TOKEN.sub("…", " ".join(": ".join(texts).split()))
+    code = _CODE.fullmatch(str(first.get("code"))) or _IN_MESSAGE.search(" ".join(texts))
     return Fault(
-        code=int(digits[:9]),
-        kind=kind if isinstance(kind, str) else "",
+        code=int(code[1].lstrip("0")[:9] or 0) if code else 0,
+        kind=fault["type"] if isinstance(fault.get("type"), str) else "",
         words=words[:_LONGEST] or "no reason given",
     )
 
 
-def _without_token(found: re.Match[str]) -> str:
-    """Keep words, such as ApplicationAuthorizationFailed; tokens have digits in them."""
-    return "…" if any(letter.isdigit() for letter in found[0]) else found[0]
+def xml_as_json(content: bytes) -> dict[str, Any] | None:
+    """Write a fault in XML as the service writes one in JSON; None if there is none.
+
+    What is needed is read by its shape: a parser would follow whatever else it holds.
+    """
+    text = content[:_XML_BYTES].decode("utf-8", "replace")
+    found = {name: rest for name, *rest in reversed(_XML_ELEMENT.findall(text))}
+    if "Fault" not in found:
+        return None
+    error = {name: unescape(found[name][1]) for name in ("Message", "Detail") if name in found}
+    fault, first = (dict(_XML_ATTRIBUTE.findall(found[name][0])) for name in ("Fault", "Error"))
+    return {"Fault": fault | {"Error": error | first}}
 
 
 def _in_lower_case(value: Any) -> dict[str, Any]:

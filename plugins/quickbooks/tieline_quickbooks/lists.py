@@ -8,37 +8,33 @@ not said, so a second that a page may have cut in two is read again whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tieline.contract import (
     Change,
+    Feed,
     FeedPage,
-    FeedStep,
     Page,
     PageParams,
     PageStep,
-    ProviderUnavailableError,
     ReadRecord,
     Record,
     RecordNotFoundError,
-    Reply,
     RequestRejectedError,
     Windows,
     as_of,
-    parse_json,
 )
-from tieline_quickbooks.client import QuickBooksApi
+from tieline_quickbooks.client import Answer, QuickBooksApi, unexpected
 
-__all__ = ["CHANGED", "CREATED", "changes_of", "pages_of", "reader_of", "rows_of", "version_of"]
+__all__ = ["CHANGED", "CREATED", "feed_of", "pages_of", "reader_of", "rows_of", "version_of"]
 
 CREATED = Windows(field="MetaData.CreateTime", epoch=False, order="oldest first")
 CHANGED = Windows(field="MetaData.LastUpdatedTime", epoch=False)
 _MOST = 1000
-_SECOND = timedelta(seconds=1)
-_TIME_BITS = 34
 
 
 def pages_of(kind: str, where: str = "") -> PageStep:
@@ -54,17 +50,19 @@ def pages_of(kind: str, where: str = "") -> PageStep:
     """
 
     def step(api: QuickBooksApi, params: PageParams, cursor: str | None) -> Page:
-        place = _Place.read(cursor) if cursor else _Place(since=_second(params.window.start))
-        select = place.select(kind, where, params.window.end)
-        reply = api.reply_to(lambda sdk: sdk.query(select))
-        records, following = place.turn(rows_of(reply, kind))
-        return Page(records=records, next=following and following.text(), as_of=as_of(reply))
+        start, end = map(_text, (params.window.start, params.window.end))
+        place = _Place(*json.loads(cursor)) if cursor else _Place(start)
+        select = place.select(kind, where, end)
+        answer = api.ask(lambda sdk: sdk.query(select))
+        records, following = place.turn(rows_of(answer, kind))
+        cursor = json.dumps(following) if following else None
+        return Page(records=records, next=cursor, as_of=as_of(answer.reply))
 
     return step
 
 
-def changes_of(kind: str, *, is_sure: bool) -> FeedStep:
-    """Make the step that asks what changed since a time, deletions included.
+def feed_of(kind: str, *, is_sure: bool) -> Feed:
+    """Declare the log of one kind of object: what changed since a time, deletions included.
 
     An answer holds 1,000 objects at most and does not go on; of a longer one
     the deletions, which come last, are cut off and cannot be asked for. Then
@@ -83,16 +81,16 @@ def changes_of(kind: str, *, is_sure: bool) -> FeedStep:
         since = params.window.start
         if since is None:
             raise RequestRejectedError("QuickBooks tells changes since a time only")
-        reply = api.reply_to(lambda sdk: sdk.change_data_capture(kind, _text(since)))
-        found = _changed(_body(reply), kind)
+        answer = api.ask(lambda sdk: sdk.change_data_capture(kind, _text(since)))
+        found = _changed(answer.body, kind)
         if len(found) >= _MOST:
             raise RequestRejectedError(
                 f"QuickBooks tells no more than {_MOST:,} changes", code="log-cut-off"
             )
         changes = [_change(each, since, is_sure=is_sure) for each in found]
-        return FeedPage(changes=changes, next=None, as_of=as_of(reply))
+        return FeedPage(changes=changes, next=None, as_of=as_of(answer.reply))
 
-    return step
+    return Feed(page=step, retention=timedelta(days=30), overlap=timedelta(minutes=5))
 
 
 def reader_of(kind: str) -> ReadRecord:
@@ -100,37 +98,34 @@ def reader_of(kind: str) -> ReadRecord:
 
     def get(api: QuickBooksApi, key: str) -> Record | None:
         try:
-            reply = api.reply_to(lambda sdk: sdk.get_single_object(kind, quote(key, safe="")))
+            answer = api.ask(lambda sdk: sdk.get_single_object(kind, quote(key, safe="")))
         except RecordNotFoundError:
             return None
-        found = _body(reply).get(kind)
-        if not isinstance(found, Mapping):
-            raise _unexpected(f"there is no {kind}")
+        found = answer.part(kind)
         return None if found.get("status") == "Deleted" else found
 
     return get
 
 
-def rows_of(reply: Reply, kind: str) -> list[Any]:
+def rows_of(answer: Answer, kind: str) -> list[Any]:
     """Read what a query found."""
-    body = _body(reply).get("QueryResponse")
-    rows = body.get(kind, []) if isinstance(body, Mapping) else None
+    rows = answer.part("QueryResponse").get(kind, [])
     if not isinstance(rows, list):
-        raise _unexpected(f"there is no list of {kind}")
+        raise unexpected(f"there is no list of {kind}")
     return rows
 
 
 def version_of(record: Record) -> int:
     """Order copies by ``SyncToken``, and by time where a new balance brought no new token."""
     at = datetime.fromisoformat(record["MetaData"]["LastUpdatedTime"])
-    return int(record["SyncToken"]) << _TIME_BITS | int(at.timestamp())
+    return int(record["SyncToken"]) << 34 | int(at.timestamp())  # until the year 2514
 
 
 class _Place(NamedTuple):
-    """How far a list was read.
+    """How far a list was read; as JSON it is the cursor.
 
     Attributes:
-        since: The second of creation to go on with; None: the beginning.
+        since: The second of creation to go on with; empty: the beginning.
         met: How many rows of this second alone were met, by ``Id``; -1 where
             it is read with those after it, which is the rule.
         anew: How often it was begun anew.
@@ -138,52 +133,55 @@ class _Place(NamedTuple):
             still is where it was: if not, one before it is gone.
     """
 
-    since: datetime | None
+    since: str
     met: int = -1
     anew: int = 0
     last: str = "-"
 
-    @classmethod
-    def read(cls, cursor: str) -> _Place:
-        since, met, anew, last = cursor.split(" ", 3)
-        return cls(datetime.fromisoformat(since), int(met), int(anew), last)
+    @property
+    def after(self) -> str:
+        """The second that comes next."""
+        return _text(datetime.fromisoformat(self.since) + timedelta(seconds=1))
 
-    def text(self) -> str:
-        return f"{_text(self.since)} {self.met} {self.anew} {self.last}" if self.since else ""
-
-    def select(self, kind: str, where: str, end: datetime | None) -> str:
-        order = "MetaData.CreateTime"
-        if self.since and self.met >= 0:
-            order, end = "Id", self.since + _SECOND
-        bounds = [where] if where else []
-        bounds += [f"MetaData.CreateTime >= '{_text(self.since)}'"] if self.since else []
-        bounds += [f"MetaData.CreateTime < '{_text(end)}'"] if end else []
-        condition = f" WHERE {' AND '.join(bounds)}" if bounds else ""
+    def select(self, kind: str, where: str, end: str) -> str:
+        order, end = ("Id", self.after) if self.met >= 0 else (CREATED.field, end)
+        edges = {">=": self.since, "<": end}
+        bounds = [f"{CREATED.field} {sign} '{edge}'" for sign, edge in edges.items() if edge]
+        condition = " AND ".join(filter(None, [where, *bounds]))
         paged = f"ORDERBY {order} STARTPOSITION {max(self.met, 1)} MAXRESULTS {_MOST}"
-        return f"SELECT * FROM {kind}{condition} {paged}"  # noqa: S608 - all of it is ours
+        return f"SELECT * FROM {kind}{condition and f' WHERE {condition}'} {paged}"  # noqa: S608 - all of it is ours
 
     def turn(self, rows: list[Any]) -> tuple[list[Any], _Place | None]:
         """Say which rows of an answer count, and where to go on; None at the end."""
-        if self.since and self.met >= 0:
-            return self._turn_within(rows, self.since)
+        if self.met >= 0:
+            return self._turn_within(rows)
         if len(rows) < _MOST:
             return rows, None
-        times = [_second(CREATED.time_of(row)) for row in rows]
-        since = next(filter(None, reversed(times)), None)
-        if since is None or (self.since and since < self.since):
-            raise _unexpected("the list is not in the order of MetaData.CreateTime")
-        first = times.index(since)
+        since, first = _last_second(rows)
+        if not since or since < self.since:
+            raise unexpected(f"the list is not in the order of {CREATED.field}")
         if since == self.since or not first:
             return [], _Place(since, met=0)
         return rows[:first], _Place(since)
 
-    def _turn_within(self, rows: list[Any], since: datetime) -> tuple[list[Any], _Place]:
+    def _turn_within(self, rows: list[Any]) -> tuple[list[Any], _Place]:
         if self.met and (not rows or _id(rows[0]) != self.last):
             return [], self._replace(met=0, anew=self.anew + 1, last="-")
         fresh = rows[1:] if self.met else rows
         if len(rows) < _MOST:
-            return fresh, _Place(since + _SECOND)
+            return fresh, _Place(self.after)
         return fresh, self._replace(met=self.met + len(fresh), last=_id(rows[-1]))
+
+
+def _last_second(rows: Sequence[Any]) -> tuple[str, int]:
+    """Find the second of a page's last rows, and the first row of it; some may have no time."""
+    since, first = "", len(rows)
+    for place in reversed(range(len(rows))):
+        at = _text(CREATED.time_of(rows[place]))
+        if at and since and at != since:
+            break
+        since, first = (at, place) if at else (since, first)
+    return since, first
 
 
 def _change(found: Any, since: datetime, *, is_sure: bool) -> Change:
@@ -201,28 +199,13 @@ def _changed(body: Mapping[str, Any], kind: str) -> list[Any]:
         parts = [part for each in body["CDCResponse"] for part in each.get("QueryResponse", [])]
         return [each for part in parts for each in part.get(kind, [])]
     except (KeyError, TypeError, AttributeError):
-        raise _unexpected("there is no list of changes") from None
-
-
-def _body(reply: Reply) -> Mapping[str, Any]:
-    body: Mapping[str, Any] = parse_json(reply.content)  # an object: the client has looked
-    return body
+        raise unexpected("there is no list of changes") from None
 
 
 def _id(row: Any) -> str:
     return str(row.get("Id"))[:64] if isinstance(row, Mapping) else "-"
 
 
-def _second(time: datetime | None) -> datetime | None:
-    return time and time.replace(microsecond=0)
-
-
-def _text(time: datetime) -> str:
+def _text(time: datetime | None) -> str:
     """Write a time in UTC: one without a zone would be read in the server's or the company's."""
-    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _unexpected(what: str) -> ProviderUnavailableError:
-    return ProviderUnavailableError(
-        f"the answer of QuickBooks is not as it should be: {what}", code="answer-malformed"
-    )
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}" if time else ""

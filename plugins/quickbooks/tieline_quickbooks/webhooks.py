@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from tieline.contract import (
@@ -20,6 +21,7 @@ from tieline.contract import (
     ProviderUnavailableError,
     Webhooks,
     parse_json,
+    utc,
 )
 
 __all__ = ["EVENTS", "WEBHOOKS"]
@@ -38,13 +40,7 @@ EVENTS: Mapping[str, Mapping[str, EventAction]] = {
 
 _ENTITIES = {"customer": "customers", "invoice": "invoices"}
 _TYPE = re.compile(r"qbo\.([a-z]+)\.([a-z]+)\.v[0-9]+")
-_OPERATIONS = {
-    "created": "create",
-    "updated": "update",
-    "deleted": "delete",
-    "merged": "merge",
-    "voided": "void",
-}
+_VERBS = {f"{verb}d": verb for verb in ("create", "update", "delete", "merge")} | {"voided": "void"}
 
 
 def parse(body: bytes, _headers: Mapping[str, str]) -> list[Event]:
@@ -53,62 +49,50 @@ def parse(body: bytes, _headers: Mapping[str, str]) -> list[Event]:
         told = parse_json(body)
     except ProviderUnavailableError as error:
         raise InvalidRecordError(error.message, code="delivery-malformed") from None
-    if isinstance(told, list):
-        return [event for each in told if isinstance(each, dict) for event in _cloud(each)]
     if isinstance(told, dict) and isinstance(told.get("eventNotifications"), list):
-        return [event for each in told["eventNotifications"] for event in _older(_object(each))]
-    raise InvalidRecordError("the delivery is of neither form", code="delivery-malformed")
+        told = [event for each in told["eventNotifications"] for event in _older(_object(each))]
+    if not isinstance(told, list):
+        raise InvalidRecordError("the delivery is of neither form", code="delivery-malformed")
+    return [event for each in told if isinstance(each, dict) for event in _events(each)]
 
 
-def _cloud(told: Mapping[str, Any]) -> Iterator[Event]:
-    """Read an event of the new form; those of other products are about nothing of ours."""
+def _older(told: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Write the events of one company, in the older form, as the new form has them."""
+    realm = told.get("realmId")
+    for each in map(_object, _object(told.get("dataChangeEvent")).get("entities") or ()):
+        name, key, verb = (_text(each.get(part)) for part in ("name", "id", "operation"))
+        yield {
+            "source": realm,
+            "id": f"{name}:{key}:{verb}:{each.get('lastUpdated')}",
+            "type": f"qbo.{name}.{verb}.v1".lower(),
+            "time": each.get("lastUpdated"),
+            "intuitaccountid": realm,
+            "intuitentityid": key,
+            "data": {"deletedId": each.get("deletedId")},
+        }
+
+
+def _events(told: Mapping[str, Any]) -> Iterator[Event]:
+    """Make the event, and after a merge one for the record that is gone.
+
+    Those of other products than QuickBooks are about nothing of ours.
+    """
     kind = _text(told.get("type"))
     found = _TYPE.fullmatch(kind)
-    name, operation = found.groups() if found else (kind, "")
-    yield from _events(
-        f"{_text(told.get('source'))}:{_text(told.get('id'))}",
-        realm=_text(told.get("intuitaccountid")),
-        name=name,
-        operation=_OPERATIONS.get(operation, operation),
-        key=_text(told.get("intuitentityid")),
-        # "deletedid" in the pages, "deletedId" in deliveries that were seen.
-        gone=next(
-            (_text(v) for k, v in _object(told.get("data")).items() if k.lower() == "deletedid"), ""
-        ),
-        time=told.get("time"),
+    name, verb = found.groups() if found else ("", "")
+    # "deletedid" in the pages, "deletedId" in deliveries that were seen.
+    data = {name.lower(): each for name, each in _object(told.get("data")).items()}
+    event = Event(
+        id=f"{_text(told.get('source'))}:{_text(told.get('id'))}",
+        type=f"{name}.{_VERBS.get(verb, verb)}" if found else kind,
+        entity=_ENTITIES.get(name),
+        key=_text(told.get("intuitentityid")) or None,
+        occurred_at=_time(told.get("time")),
+        account=_text(told.get("intuitaccountid")) or None,
     )
-
-
-def _older(told: Mapping[str, Any]) -> Iterator[Event]:
-    realm = _text(told.get("realmId"))
-    for each in map(_object, _object(told.get("dataChangeEvent")).get("entities") or ()):
-        name, key = _text(each.get("name")), _text(each.get("id"))
-        operation, time = _text(each.get("operation")), each.get("lastUpdated")
-        yield from _events(
-            f"{realm}:{name}:{key}:{operation}:{time}",
-            realm=realm,
-            name=name.lower(),
-            operation=operation.lower(),
-            key=key,
-            gone=_text(each.get("deletedId")),
-            time=time,
-        )
-
-
-def _events(
-    event_id: str, *, realm: str, name: str, operation: str, key: str, gone: str, time: object
-) -> Iterator[Event]:
-    """Make the event, and after a merge one for the record that is gone."""
-    for each, mark in ((key, ""), (gone, ":gone")):
-        if each or not mark:
-            yield Event(
-                id=f"{event_id}{mark}",
-                type=f"{name}.{operation}" if operation else name,
-                entity=_ENTITIES.get(name),
-                key=each or None,
-                occurred_at=_time(time),
-                account=realm or None,
-            )
+    yield event
+    if gone := _text(data.get("deletedid")):
+        yield replace(event, id=f"{event.id}:gone", key=gone)
 
 
 def _object(value: object) -> Mapping[str, Any]:
@@ -122,8 +106,8 @@ def _text(value: object) -> str:
 def _time(value: object) -> datetime | None:
     """Read a time; the zone may lack its colon, and the second may have nine digits."""
     try:
-        return datetime.fromisoformat(value).astimezone(UTC) if isinstance(value, str) else None
-    except (ValueError, OverflowError):
+        return utc(value if isinstance(value, str) else None)
+    except ValueError:
         return None
 
 
@@ -133,7 +117,8 @@ WEBHOOKS = Webhooks(
     types=tuple(sorted(each for types in EVENTS.values() for each in types)),
     owners=("application",),
     keeps=("intuit-t-id", "intuit-created-time", "intuit-notification-schema-version"),
-    instructions="In the Developer portal open the application, Webhooks, of this environment:"
-    " enter this address and choose the entities. Then give Tieline the verifier token that is"
-    " shown there.",
+    instructions="At developer.intuit.com open the application, then Webhooks of this environment,"
+    " which has one address: enter this one, choose Customer and Invoice with all operations, and"
+    " save. Then give Tieline the verifier token that is shown there.",
+    fixtures="tieline_quickbooks.deliveries",
 )

@@ -36,7 +36,6 @@ from tieline.contract import (
     RequestRejectedError,
     Write,
     as_of,
-    parse_json,
 )
 from tieline_quickbooks.client import QuickBooksApi
 from tieline_quickbooks.errors import refusal_in
@@ -45,8 +44,6 @@ from tieline_quickbooks.payloads import DELETED, NAMES, CustomerPayload, without
 
 __all__ = ["customer_write"]
 
-_LONGEST_CALL = timedelta(seconds=120)
-"""So long Intuit may work on a call, which ends at our side before (limits page)."""
 _CUSTOMER = "Customer"
 _TAKEN = "maybe by an inactive one: update that one, or give this one another name"
 
@@ -61,7 +58,8 @@ def customer_write(scope: str) -> Write:
         batch=_write_together,
         batch_size=30,
         find=_find,
-        visible_after=_LONGEST_CALL,
+        # So long Intuit may work on a call, which ends at our side before (limits page).
+        visible_after=timedelta(seconds=120),
         token=lambda record: record["SyncToken"],
         changed_at=CHANGED.time_of,
         matches=_matches,
@@ -74,27 +72,25 @@ def _write(api: QuickBooksApi, operation: Operation) -> Outcome:
     send = getattr(QuickBooks, f"{_method(operation)}_object")
     text, key = json.dumps(_body(operation)), operation.idempotency_key
     try:
-        reply = api.reply_to(lambda sdk: send(sdk, _CUSTOMER, text, request_id=key))
+        answer = api.ask(lambda sdk: send(sdk, _CUSTOMER, text, request_id=key))
     except RequestRejectedError as error:
         raise _meant(operation, error) from None
-    return _outcome(operation, parse_json(reply.content), reply)
+    return _outcome(operation, *answer)
 
 
 def _write_together(api: QuickBooksApi, operations: Sequence[Operation]) -> list[Outcome]:
     """Send a batch; its answers come in any order, each with the number of its operation."""
+    sent = {str(place): operation for place, operation in enumerate(operations)}
     items = [
-        {"bId": str(place), "operation": _method(operation), _CUSTOMER: _body(operation)}
-        for place, operation in enumerate(operations)
+        {"bId": place, "operation": _method(operation), _CUSTOMER: _body(operation)}
+        for place, operation in sent.items()
     ]
     text = json.dumps({"BatchItemRequest": items})
-    reply = api.reply_to(lambda sdk: sdk.batch_operation(text))
-    answered = parse_json(reply.content).get("BatchItemResponse")
+    body, reply = api.ask(lambda sdk: sdk.batch_operation(text))
+    answered = body.get("BatchItemResponse")
     parts = answered if isinstance(answered, list) else []
     found = {each.get("bId"): each for each in parts if isinstance(each, Mapping)}
-    return [
-        _outcome(operation, found.get(str(place)), reply)
-        for place, operation in enumerate(operations)
-    ]
+    return [_outcome(operation, found.get(place), reply) for place, operation in sent.items()]
 
 
 def _method(operation: Operation) -> str:
@@ -153,10 +149,10 @@ def _find(api: QuickBooksApi, operation: Operation) -> Outcome | None:
     name = payload.get("DisplayName") or " ".join(parts)
     names = f"{_quoted(name)}, {_quoted(name + DELETED)}"
     select = f"SELECT * FROM Customer WHERE Active IN (true, false) AND DisplayName IN ({names})"  # noqa: S608 - quoted
-    reply = api.reply_to(lambda sdk: sdk.query(select))
-    found = [row for row in rows_of(reply, _CUSTOMER) if _matches(payload, row)]
+    answer = api.ask(lambda sdk: sdk.query(select))
+    found = [row for row in rows_of(answer, _CUSTOMER) if _matches(payload, row)]
     found.sort(key=lambda row: row.get("Active") is False)
-    return Outcome(record=found[0], as_of=as_of(reply)) if found else None
+    return Outcome(record=found[0], as_of=as_of(answer.reply)) if found else None
 
 
 def _quoted(text: str) -> str:
