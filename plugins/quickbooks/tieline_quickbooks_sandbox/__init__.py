@@ -82,7 +82,7 @@ Beside the API there is a control surface in plain JSON, without a key:
     changes objects as users do, and answers their numbers by verb. Verbs of
     both: ``create``, ``update``, ``delete``, ``rebalance`` (a new balance and
     time, the same token), ``silent`` (a new balance, and nothing tells of it);
-    of customers ``deactivate`` and ``merge``; of invoices ``pay`` and ``void``.
+    of customers ``deactivate`` and ``merge``; of invoices ``pay``, ``void`` and ``email``.
 ``POST /_sandbox/objects``
     ``{"entity", "account", "put": [fields], "plant": [objects], "delete":
     [numbers]}``, each optional: ``put`` makes objects, or changes those whose
@@ -92,6 +92,28 @@ Beside the API there is a control surface in plain JSON, without a key:
     seconds, "holds_open": bool}``: how the log tells that a customer was made
     inactive, how late queries and the log learn of a change, for how long a
     ``requestid`` is known, and whether an open balance keeps a customer active.
+``POST /_sandbox/webhooks``, ``GET /_sandbox/webhooks``
+    What people enter in the developer portal, for which Intuit has no API:
+    ``{"url": address of the application, or empty to take it away, "token": verifier
+    token, or empty for a new one, "entities": {"Customer": ["Create", "Update",
+    "Delete", "Merge"], "Invoice": ["Create", "Update", "Delete", "Void", "Emailed"]},
+    "form": "cloudevents" | "older"}``; the first address brings a token. Intuit
+    takes https alone, here http will do. From then on all changes are delivered
+    of companies that are connected: writes over the API, and orders but ``plant``
+    and ``silent``. One body may be about several of them. What is not answered
+    with 200 in three seconds is sent again, after 0, 10, 20, 30 seconds, 5, 20
+    minutes, 2, 4, 6 hours and every 6 hours, of the clock below; all that comes
+    later waits for it.
+    Rules, each optional too: ``{"held": bool, "shuffle": bool, "duplicate": share,
+    "drop": share, "delay_s": seconds, "most": events in a body, "forge": how many of
+    the next attempts are signed with another token, "scale": what waits are
+    multiplied by, "timeout_s": seconds}``, and ``"resend": [numbers of deliveries]``.
+    Answers all of it with ``{"waiting": events, "unanswered": bodies, "lost": events,
+    "due": time of the next attempt, or null}``; beyond 10,000 that wait, events are lost.
+``GET /_sandbox/deliveries?after=N``
+    ``{"total", "deliveries": [{"number", "attempt", "at", "url", "headers", "body",
+    "events", "status", "answer", "error", "took_ms"}]}``: the last 1,000 attempts
+    and how they were answered. ``status`` 0: not at all, for the reason in ``error``.
 ``GET /_sandbox/limits``
     By realm ``{"most": {"per_second", "per_minute", "batches_per_minute",
     "at_once"}, "reads", "refused"}``: the most calls that there ever were,

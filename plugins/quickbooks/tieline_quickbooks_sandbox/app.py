@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import cache
+from functools import cache, partial
 
 from tieline_quickbooks_sandbox.answers import Answer, ApiError
 from tieline_quickbooks_sandbox.api import Api
@@ -22,6 +22,7 @@ from tieline_quickbooks_sandbox.orders import Orders
 from tieline_quickbooks_sandbox.reads import Reads
 from tieline_quickbooks_sandbox.request import Request
 from tieline_quickbooks_sandbox.tokens import OAuth
+from tieline_quickbooks_sandbox.webhooks import Webhooks
 from tieline_quickbooks_sandbox.writes import Writes
 
 __all__ = ["Sandbox", "create_app"]
@@ -133,13 +134,15 @@ class Sandbox:
         self._journal = Journal(log_size)
         companies = make_companies(accounts, seed)
         grants = Grants(self._clock, Letters("token", seed), rotation)
+        self._webhooks = Webhooks(self._clock, seed, grants.is_connected)
 
         @cache
         def books(company: Company) -> Books:
-            own = f"{seed}:{company.index}"
-            return Books(self._clock, seed=own, customers=customers, invoices=invoices)
+            own, tell = f"{seed}:{company.index}", partial(self._tell, company)
+            return Books(self._clock, seed=own, customers=customers, invoices=invoices, tell=tell)
 
-        reads, writes = Reads(self._clock, books), Writes(self._clock, books)
+        self._reads = reads = Reads(self._clock, books)
+        writes = Writes(self._clock, books)
         limits = Limits(rates, self._clock)
         asking = Consent(application, companies, grants, consent)
         self._api = Api(
@@ -162,15 +165,33 @@ class Sandbox:
             journal=self._journal,
             orders=Orders(companies, books, reads, writes),
             limits=limits,
+            webhooks=self._webhooks,
             facts={"seed": seed, "client_id": application.client_id},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, or the server's start and stop."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await self._live(receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
+
+    def _tell(self, company: Company, kind: str, operation: str, of: str, gone: str) -> None:
+        """Tell of a change; whether Intuit calls an inactive customer deleted is not said."""
+        if operation == "Deactivate":
+            operation = "Delete" if self._reads.inactive_as == "deleted" else "Update"
+        self._webhooks.tell(company.id, kind, operation, of, gone)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Take part in the server's start and stop."""
+        while True:
+            message = await receive()
+            is_over = message["type"] == "lifespan.shutdown"
+            if is_over:
+                await self._webhooks.stop()
+            await send({"type": f"{message['type']}.complete"})
+            if is_over:
+                return
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         accepted_ms = self._journal.clock_ms()
@@ -239,12 +260,3 @@ async def _read(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """Take part in the server's start and stop; there is nothing to prepare."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -7,7 +7,7 @@ ask for. What was deleted stays, for the log of changes tells of it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -18,11 +18,17 @@ import orjson
 from tieline_quickbooks_sandbox.clock import Clock, company_text
 from tieline_quickbooks_sandbox.seeds import CUSTOMER, INVOICE, seeded_customers, seeded_invoices
 
-__all__ = ["KINDS", "Books", "Row", "Shelf"]
+__all__ = ["KINDS", "Books", "Row", "Shelf", "Tell"]
 
 KINDS = (CUSTOMER, INVOICE)
 
 Object = dict[str, Any]
+Tell = Callable[[str, str, str, str], None]
+"""Hears of a change: the kind of object, what was done, its number, and that of one merged into it.
+
+What was done is ``Create``, ``Update``, ``Delete``, ``Merge``, ``Void``,
+``Emailed``, or ``Deactivate`` for what Intuit may call one thing or another.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +69,13 @@ class Shelf:
         lag_s: How long queries and the log of changes take to notice a change.
     """
 
-    def __init__(self, kind: str, clock: Clock, objects: Iterator[Object]) -> None:
+    def __init__(
+        self, kind: str, clock: Clock, objects: Iterator[Object], tell: Tell | None = None
+    ) -> None:
         self.kind = kind
         self.lag_s = 0
         self._clock = clock
+        self._tell = tell
         self._rows: dict[int, Row] = {}
         self._order: list[tuple[int, int]] = []
         self._last_id = 0
@@ -116,7 +125,7 @@ class Shelf:
                 yield row
 
     def plant(self, value: Object) -> None:
-        """Keep an object as it is given, right or wrong; it needs an ``Id`` of digits.
+        """Keep an object as it is given, right or wrong, and tell nobody; its ``Id`` has digits.
 
         Raises:
             ValueError: It has none.
@@ -143,6 +152,8 @@ class Shelf:
         has_token: bool = True,
         has_time: bool = True,
         without: Iterable[str] = (),
+        operation: str = "",
+        gone: str = "",
     ) -> str:
         """Make an object, or change fields of one; return its number.
 
@@ -151,6 +162,8 @@ class Shelf:
             has_token: Whether the change brings a new ``SyncToken``.
             has_time: Whether it shows in ``LastUpdatedTime``.
             without: Names of fields that are emptied.
+            operation: What it is told as; empty: as what it looks like.
+            gone: Number of the one that was merged into it.
         """
         row = self.find(str(value.get("Id", "")))
         number = str(value.get("Id") or self.next_id())
@@ -166,10 +179,16 @@ class Shelf:
         if has_time:
             new["MetaData"] = old["MetaData"] | {"LastUpdatedTime": now}
         self.plant(new)
+        if has_time:
+            self._told(operation or _operation(old if row else None, new), number, gone)
         return number
 
-    def delete(self, number: str) -> None:
+    def delete(self, number: str, *, is_told: bool = True) -> None:
         """Delete an object for good.
+
+        Args:
+            number: The object's.
+            is_told: Whether that is told as what it is.
 
         Raises:
             ValueError: There is none.
@@ -178,6 +197,12 @@ class Shelf:
         if row is None:
             raise ValueError(f"there is no {self.kind} {number!r}")
         self._keep(replace(row, is_deleted=True, updated=int(self._clock.now())))
+        if is_told:
+            self._told("Delete", number)
+
+    def _told(self, operation: str, number: str, gone: str = "") -> None:
+        if self._tell is not None:
+            self._tell(self.kind, operation, number, gone)
 
     def _keep(self, row: Row) -> None:
         before = self._rows.get(row.id)
@@ -202,8 +227,19 @@ class Shelf:
 class Books:
     """One company's customers and invoices."""
 
-    def __init__(self, clock: Clock, *, seed: str, customers: int, invoices: int) -> None:
+    def __init__(
+        self, clock: Clock, *, seed: str, customers: int, invoices: int, tell: Tell | None = None
+    ) -> None:
+        sold = seeded_invoices(seed, invoices, customers)
         self.shelves = {
-            CUSTOMER: Shelf(CUSTOMER, clock, seeded_customers(seed, customers)),
-            INVOICE: Shelf(INVOICE, clock, seeded_invoices(seed, invoices, customers)),
+            CUSTOMER: Shelf(CUSTOMER, clock, seeded_customers(seed, customers), tell),
+            INVOICE: Shelf(INVOICE, clock, sold, tell),
         }
+
+
+def _operation(old: Object | None, new: Object) -> str:
+    """Say what a change looks like."""
+    if old is None:
+        return "Create"
+    is_ended = old.get("Active") is not False and new.get("Active") is False
+    return "Deactivate" if is_ended else "Update"

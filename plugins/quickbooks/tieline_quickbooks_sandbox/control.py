@@ -20,6 +20,7 @@ from tieline_quickbooks_sandbox.grants import ROTATIONS, Grants
 from tieline_quickbooks_sandbox.journal import Journal
 from tieline_quickbooks_sandbox.limits import Limits
 from tieline_quickbooks_sandbox.orders import Orders
+from tieline_quickbooks_sandbox.webhooks import Webhooks
 
 __all__ = ["Control"]
 
@@ -40,6 +41,7 @@ class Control:
         journal: Journal,
         orders: Orders,
         limits: Limits,
+        webhooks: Webhooks,
         facts: dict[str, Any],
     ) -> None:
         self._clock = clock
@@ -49,13 +51,16 @@ class Control:
         self._faults = faults
         self._facts = facts
         self._books = orders
+        self._webhooks = webhooks
         self._reads: dict[str, Callable[[_Query], Any]] = {
             "": self._overview,
             "clock": lambda _query: self._time(),
+            "deliveries": lambda query: webhooks.log(int(query.get("after", "0"))),
             "faults": lambda _query: faults.status(),
             "limits": lambda _query: limits.status(),
             "log": lambda query: journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: grants.described(query.get("grant", "")),
+            "webhooks": lambda _query: webhooks.status(),
         }
         self._orders: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
@@ -64,6 +69,7 @@ class Control:
             "mutate": orders.mutate,
             "oauth": self._order,
             "objects": orders.objects,
+            "webhooks": webhooks.order,
         }
 
     def mutate(self, given: Any) -> None:
@@ -101,6 +107,7 @@ class Control:
         if "now" in given or "advance_s" in given:
             now = float(given.get("now", self._clock.now()))
             self._clock.set(now + float(given.get("advance_s", 0)))
+        self._webhooks.wake()
         return self._time()
 
     def _script(self, given: object) -> list[dict[str, Any]]:

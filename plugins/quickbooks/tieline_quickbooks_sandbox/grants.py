@@ -250,6 +250,10 @@ class Grants:
         for grant in named:
             self.end(grant, "revoked")
 
+    def is_connected(self, realm: str) -> bool:
+        """Whether a company is connected to the application now."""
+        return any(each.state == "live" for each in self._grants if each.company.id == realm)
+
     def opened_by(self, access_token: str) -> Grant | None:
         """Return the grant that an access token opens; None if it opens nothing."""
         grant = self._by_access.get(access_token)

@@ -25,7 +25,7 @@ __all__ = ["Orders"]
 _BOTH = ("create", "update", "silent", "delete")
 _VERBS = {
     CUSTOMER: (*_BOTH, "rebalance", "deactivate", "merge"),
-    INVOICE: (*_BOTH, "rebalance", "pay", "void"),
+    INVOICE: (*_BOTH, "rebalance", "pay", "void", "email"),
 }
 _WAYS = ("record", "deleted")
 
@@ -122,7 +122,8 @@ class Orders:
             changed = {"Id": number, "Balance": round(value.get("Balance", 0) + 1.25, 2)}
             shelf.put(changed, has_token=False, has_time=verb == "rebalance")
         else:
-            shelf.put({"Id": number} | _CHANGES[verb](value))
+            operation = _OPERATIONS.get(verb, "")
+            shelf.put({"Id": number} | _CHANGES[verb](value), operation=operation)
         return number
 
     def _pick(self, shelf: Shelf, verb: str) -> Row:
@@ -135,8 +136,8 @@ class Orders:
         """Merge a customer into another: its invoices go over to the one that stays."""
         customers, invoices = books.shelves[CUSTOMER], books.shelves[INVOICE]
         kept = next(row for row in customers.live() if row.id != loser.id and row.is_active)
-        customers.put({"Id": str(kept.id)})
-        customers.delete(str(loser.id))
+        customers.put({"Id": str(kept.id)}, operation="Merge", gone=str(loser.id))
+        customers.delete(str(loser.id), is_told=False)
         reference = {"value": str(kept.id), "name": kept.value()["DisplayName"]}
         for row in invoices.live():
             if row.value()["CustomerRef"]["value"] == str(loser.id):
@@ -163,7 +164,9 @@ _CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "deactivate": _deactivated,
     "pay": _paid,
     "void": voided,
+    "email": lambda _value: {"EmailStatus": "EmailSent"},
 }
+_OPERATIONS = {"void": "Void", "email": "Emailed"}
 
 
 def _expect(given: object, names: set[str]) -> None:
