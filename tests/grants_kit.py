@@ -72,7 +72,7 @@ def told(url: str, name: str = "oauth", **query: str) -> Any:
     return httpx.get(f"{url}/_sandbox/{name}", params=query, trust_env=False).json()
 
 
-def order(url: str, name: str = "oauth", **given: Any) -> Any:
+def order(url: str, name: str = "oauth", /, **given: Any) -> Any:
     """Give a sandbox an order."""
     answer = httpx.post(f"{url}/_sandbox/{name}", json=given, trust_env=False)
     assert answer.status_code == 200, answer.text

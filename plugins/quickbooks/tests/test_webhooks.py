@@ -1,16 +1,21 @@
 """QuickBooks' deliveries: the signature by every vector and check, both forms read alike."""
 
 import json
+import re
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tieline.contract import InvalidRecordError, Secret
 from tieline.inbox.verify import Keys, verify
 from tieline_quickbooks.webhooks import EVENTS, WEBHOOKS
 
 DATA = json.loads((Path(__file__).parent / "data/quickbooks-webhook-vectors.json").read_text())
+SCHEMA = json.loads((Path(__file__).parent / "data/quickbooks.schema.json").read_text("utf-8"))
+FOLDER = resources.files(WEBHOOKS.fixtures)
 VECTORS = {case["name"]: case for case in DATA["vectors"]}
 TOKEN = VECTORS["legacy"]["verifier_token"]
 
@@ -74,6 +79,12 @@ def test_ids_are_apart_and_stay_when_it_comes_again():
         assert ids == [event.id for event in parsed(name)]
 
 
+def test_of_two_merges_in_one_moment_neither_is_taken_for_the_other_come_again():
+    body = VECTORS["legacy"]["body"]
+    told = WEBHOOKS.parse(body.encode(), {}) + WEBHOOKS.parse(body.replace("27", "28").encode(), {})
+    assert {each.key for each in {event.id: event for event in told}.values()} >= {"27", "28"}
+
+
 def test_nanoseconds_are_cut_and_a_zone_without_a_colon_is_read():
     event = parsed("cloudevents-compact")[0]
     assert event.occurred_at == datetime(2026, 3, 2, 9, 15, 0, 179851, tzinfo=UTC)
@@ -109,6 +120,34 @@ def test_a_void_is_one_in_both_spellings_and_keeps_its_invoice(spelling):
 
 def test_a_list_without_events_is_fine_or_it_would_hold_back_all_later_ones():
     assert parsed("empty-array") == []
+
+
+FIXTURES = {each.name.removesuffix(".json"): each for each in FOLDER.iterdir()}
+
+
+def filled(name: str, second: int = 0) -> bytes:
+    """Fill the markers in, as ``tieline webhooks send`` does."""
+    text = FIXTURES[name].read_text().replace("{{id}}", f"id{second}")
+    text = re.sub(r"\{\{now(:[^}]*)?\}\}", f"2026-11-01T00:00:{second:02d}Z", text)
+    assert "{{" not in text
+    return text.encode()
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_each_fixture_is_a_delivery_of_its_type(name):
+    body = filled(name)
+    definition = "webhookLegacy" if name.endswith("+older") else "webhookCloudEvents"
+    schema = {"$ref": f"#/$defs/{definition}", "$defs": SCHEMA["$defs"]}
+    assert not list(Draft202012Validator(schema).iter_errors(json.loads(body)))
+    events = WEBHOOKS.parse(body, {})
+    assert {event.type for event in events} == {name.partition("+")[0]}
+    assert all(event.entity and event.key and event.account for event in events)
+    again = WEBHOOKS.parse(filled(name, 1), {})
+    assert not {event.id for event in events} & {event.id for event in again}
+
+
+def test_there_is_a_fixture_in_both_forms_for_each_type():
+    assert FIXTURES.keys() >= {*WEBHOOKS.types, *(f"{kind}+older" for kind in WEBHOOKS.types)}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'"x"', b"\xff", b"[" * 5000, b"null"])

@@ -92,7 +92,8 @@ def _events(told: Mapping[str, Any]) -> Iterator[Event]:
     )
     yield event
     if gone := _text(data.get("deletedid")):
-        yield replace(event, id=f"{event.id}:gone", key=gone)
+        # The older form has no ids: two merges of one moment differ by what is gone alone.
+        yield replace(event, id=f"{event.id}:{gone}", key=gone)
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -28,11 +28,13 @@ class Site:
 
     Attributes:
         base: The sandbox.
+        account: Index of the company there.
     """
 
     base: str
     made: Installation
     row: ConnectionRow
+    account: int = 0
 
     def sync(self, entity: str, mode: str = "incremental", **options: Any) -> Any:
         """Run to the end, and let an hour go by."""
@@ -55,7 +57,7 @@ class Site:
 
     def order(self, name: str, entity: str = "", **given: Any) -> Any:
         """Give the sandbox an order; about the objects of an entity, if one is named."""
-        about = {"entity": KINDS[entity]} if entity else {}
+        about = {"entity": KINDS[entity], "account": self.account} if entity else {}
         return grants_kit.order(self.base, name, **(about | given))
 
     def script(self, *faults: dict[str, Any]) -> None:
@@ -68,7 +70,7 @@ class Site:
                 if word in each["path"]]  # fmt: skip
 
     def truth(self, entity: str) -> dict[str, Any]:
-        query = {"entity": KINDS[entity]}
+        query = {"entity": KINDS[entity], "account": str(self.account)}
         text = httpx.get(f"{self.base}/_sandbox/truth", params=query, trust_env=False).text
         objects = [json.loads(line) for line in text.split("\n") if line]
         return {each["Id"]: each for each in objects}
