@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from tieline.contract import (
     RequestRejectedError,
     parse_json,
 )
+from tieline_quickbooks import errors
 from tieline_quickbooks.entities import CUSTOMERS, INVOICES
 from tieline_quickbooks.lists import version_of
 
@@ -192,6 +194,23 @@ def test_a_name_that_looks_like_a_fault_is_none(desk):
     here = desk(customers=0)
     here.order("objects", "customers", put=[{"DisplayName": "Fault", "CompanyName": "fault"}])
     assert here.page("customers").records[0]["DisplayName"] == "Fault"
+
+
+def test_a_page_is_parsed_once_whatever_words_stand_on_it(desk, monkeypatch):
+    here = desk(customers=2)
+    here.order("objects", "customers", put=[{"DisplayName": "Fault", "CompanyName": "fault"}])
+    parsed: list[int] = []
+
+    def parse(body: bytes) -> Any:
+        parsed.append(len(body))
+        return parse_json(body)
+
+    monkeypatch.setattr(errors, "parse_json", parse)
+    monkeypatch.setattr(json, "loads", lambda text, **_: parsed.append(len(text)) or {})
+    assert len(here.page("customers").records) == 3
+    whole, *rest = sorted(parsed, reverse=True)
+    assert whole > 1000
+    assert all(size == len("{}") for size in rest)  # that is all that the SDK is shown
 
 
 def test_a_refused_query_fails_with_intuit_s_words(desk):
