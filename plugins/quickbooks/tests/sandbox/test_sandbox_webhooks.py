@@ -486,9 +486,19 @@ def answering(text: bytes) -> Iterator[Callable[[], Any]]:
         (b"", 0),
         (b"SSH-2.0-x\r\n", 0),
         (b"HTTP/1.1 abc OK\r\n\r\n", 0),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", 0),
         (b"HTTP/1.1 " + b"2" * 100_000, 0),
     ],
-    ids=["whole", "without words", "cut off", "nothing", "not http", "no number", "endless"],
+    ids=[
+        "whole",
+        "without words",
+        "cut off",
+        "nothing",
+        "not http",
+        "no number",
+        "no end",
+        "endless",
+    ],
 )
 def test_an_answer_is_read_or_there_is_none(text, status):
     with answering(text) as ask:
