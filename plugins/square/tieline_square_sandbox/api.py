@@ -6,6 +6,7 @@ A further endpoint is a line in a table and a function of shop, request and id.
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from tieline_square_sandbox.grants import Grants
 from tieline_square_sandbox.lists import ROUTES, Ask
 from tieline_square_sandbox.request import Request
 from tieline_square_sandbox.shop import Shop, Shops
+from tieline_square_sandbox.subscription_api import PREFIX, SubscriptionApi
 from tieline_square_sandbox.world import World
 
 __all__ = ["Api"]
@@ -25,21 +27,26 @@ _VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d")
 class Api:
     """Answers requests below ``/v2``."""
 
-    def __init__(self, world: World, shops: Shops, grants: Grants) -> None:
+    def __init__(
+        self, world: World, shops: Shops, grants: Grants, subscriptions: SubscriptionApi
+    ) -> None:
+        self._subscriptions = subscriptions
         self._world = world
         self._shops = shops
         self._grants = grants
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Answer | Awaitable[Answer]:
         """Answer one request.
 
         Raises:
             RefusedError: In Square's words.
         """
-        route, name = _find(request)
         version = request.header("square-version")
         if version and not _VERSION.fullmatch(version):
             raise bad_request("Invalid Square-Version.", "INVALID_SQUARE_VERSION_FORMAT")
+        if request.path.startswith(PREFIX):
+            return self._subscriptions.answer(request)
+        route, name = _find(request)
         token = admit(request, self._grants, route.scope)
         seller = self._world.find(token.account)
         assert seller is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from tieline_square_sandbox.answers import Answer, RefusedError, not_found
 from tieline_square_sandbox.api import Api
@@ -11,14 +12,18 @@ from tieline_square_sandbox.changes import Order, carry_out
 from tieline_square_sandbox.clock import Clock
 from tieline_square_sandbox.consent import CONSENTS, Consent, Orders
 from tieline_square_sandbox.control import Control
+from tieline_square_sandbox.courier import Courier
 from tieline_square_sandbox.delivery import Receive, Scope, Send, deliver, drop, live, read
 from tieline_square_sandbox.faults import Faults, FiredFaults
 from tieline_square_sandbox.grants import Grants
+from tieline_square_sandbox.herald import Herald
 from tieline_square_sandbox.journal import Journal
 from tieline_square_sandbox.oracle import Oracle
 from tieline_square_sandbox.request import Request
 from tieline_square_sandbox.scopes import KNOWN
 from tieline_square_sandbox.shop import Shops, Stock
+from tieline_square_sandbox.subscription_api import SubscriptionApi
+from tieline_square_sandbox.subscriptions import Subscriptions
 from tieline_square_sandbox.tokens import TokenEndpoints
 from tieline_square_sandbox.world import World
 
@@ -87,13 +92,19 @@ def create_app(
     grants = Grants(clock, seed)
     if api_key:
         grants.add_personal(api_key, world.at(0).id, KNOWN)
+    subscriptions, courier = Subscriptions(clock, seed), Courier(clock)
+    herald = Herald(clock, seed, grants, subscriptions, courier)
+    grants.on_revoked = herald.tell_revoked
     return Sandbox(
         application=application,
         clock=clock,
         world=world,
-        shops=Shops(stock, clock),
+        shops=Shops(stock, clock, herald.of),
         grants=grants,
         orders=Orders(consent=consent),
+        subscriptions=subscriptions,
+        herald=herald,
+        courier=courier,
         latency_s=latency_ms / 1000,
     )
 
@@ -110,6 +121,9 @@ class Sandbox:
         shops: Shops,
         grants: Grants,
         orders: Orders,
+        subscriptions: Subscriptions,
+        herald: Herald,
+        courier: Courier,
         latency_s: float,
     ) -> None:
         self._clock = clock
@@ -119,7 +133,16 @@ class Sandbox:
         self._oracle = Oracle(grants)
         self._world = world
         self._shops = shops
-        self._api = Api(world, shops, grants)
+        webhooks = SubscriptionApi(
+            clock=clock,
+            grants=grants,
+            subscriptions=subscriptions,
+            herald=herald,
+            courier=courier,
+            world=world,
+            shops=shops,
+        )
+        self._api = Api(world, shops, grants, webhooks)
         tokens = TokenEndpoints(application, grants)
         consent = Consent(application, grants, world, orders)
         self._oauth = {
@@ -139,6 +162,8 @@ class Sandbox:
             faults=self._faults,
             journal=self._journal,
             clock=clock,
+            herald=herald,
+            courier=courier,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,10 +212,11 @@ class Sandbox:
         told = replacing.instead() if replacing else None
         if replacing is None or replacing.executed:
             true = self._execute(request)
-            told = told or true
+            answered = true if isinstance(true, Answer) else await true
+            told = told or answered
         return None if "drop" in fired else told
 
-    def _execute(self, request: Request) -> Answer:
+    def _execute(self, request: Request) -> Answer | Awaitable[Answer]:
         """Carry out one request at once, so that no other can come between."""
         where = (request.method, request.path)
         if where == ("POST", "/oauth2/token"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
-__all__ = ["API_KEY", "CLIENT_ID", "CLIENT_SECRET", "Application"]
+__all__ = ["API_KEY", "CLIENT_ID", "CLIENT_SECRET", "Application", "is_reachable"]
 
 CLIENT_ID = "sandbox-sq0idb-TielineSandbox00000001"
 """Application id unless another is given; Square's have 22 letters after the prefix."""
@@ -58,6 +58,11 @@ class Application:
         if self.redirect_uris:
             return asked if asked in self.redirect_uris else None
         return asked if _may_be_registered(asked) else None
+
+
+def is_reachable(url: str) -> bool:
+    """Whether events may be sent to an address: https, or http on this machine."""
+    return url.isascii() and " " not in url and _may_be_registered(url)
 
 
 def _may_be_registered(uri: str) -> bool:

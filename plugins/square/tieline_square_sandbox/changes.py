@@ -70,7 +70,7 @@ def carry_out(order: Order, world: World, shops: Shops) -> dict[str, list[str]]:
     """
     shop = shops.of(world.at(order.account))
     done: dict[str, list[str]] = {"created": [], "updated": [], "deleted": []}
-    done["created"] += [shop.shelf(order.entity).put(value) for value in order.plant]
+    done["created"] += [shop.plant(order.entity, value) for value in order.plant]
     for name, changed in order.alter.items():
         shop.alter(order.entity, name, changed)
         done["updated"].append(name)

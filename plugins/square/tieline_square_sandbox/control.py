@@ -6,6 +6,7 @@ It is documented in the package's docstring, and is no part of Square's API.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import orjson
@@ -15,8 +16,10 @@ from tieline_square_sandbox.application import Application
 from tieline_square_sandbox.changes import Order, carry_out
 from tieline_square_sandbox.clock import Clock
 from tieline_square_sandbox.consent import CONSENTS, Orders
+from tieline_square_sandbox.courier import Courier, Handling
 from tieline_square_sandbox.faults import KINDS, Fault, Faults
 from tieline_square_sandbox.grants import ROTATIONS, Grants
+from tieline_square_sandbox.herald import Herald
 from tieline_square_sandbox.journal import Journal
 from tieline_square_sandbox.oracle import Oracle
 from tieline_square_sandbox.request import Request, parameters
@@ -27,6 +30,7 @@ from tieline_square_sandbox.world import World
 __all__ = ["Control"]
 
 _Query = dict[str, str]
+_HANDLING = {each.name for each in fields(Handling)}
 _ORDERS = {"consent", "login_as", "rotation", "grace_s", "revoke", "grant"}
 
 
@@ -45,6 +49,8 @@ class Control:
         faults: Faults,
         journal: Journal,
         clock: Clock,
+        herald: Herald,
+        courier: Courier,
     ) -> None:
         self._application = application
         self._world = world
@@ -55,9 +61,12 @@ class Control:
         self._faults = faults
         self._journal = journal
         self._clock = clock
+        self._herald = herald
+        self._courier = courier
         self._reads: dict[str, Callable[[_Query], Any]] = {
             "": lambda _query: self._facts(),
             "clock": lambda _query: self._time(),
+            "deliveries": lambda query: self._courier.tell(int(query.get("after", "0"))),
             "faults": lambda _query: self._faults.status(),
             "log": lambda query: self._journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: self._oracle.tell(query.get("grant", "")),
@@ -65,6 +74,7 @@ class Control:
         self._writes: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
             "data": lambda given: carry_out(Order.read(given), world, shops),
+            "deliveries": self._deliver,
             "faults": self._script,
             "oauth": self._order,
         }
@@ -112,7 +122,18 @@ class Control:
         if "now" in asked or "advance_s" in asked:
             now = float(asked.get("now", self._clock.now()))
             self._clock.set(now + float(asked.get("advance_s", 0)))
+        self._courier.ring()
         return self._time()
+
+    def _deliver(self, given: object) -> dict[str, Any]:
+        asked = _some_of(given, {*_HANDLING, "resend"})
+        again = asked.pop("resend", None)
+        if again is not None and again != "all" and not isinstance(again, list):
+            raise ValueError("resend: ids of events, or all")
+        self._courier.order(asked)
+        if again is not None:
+            self._herald.resend(None if again == "all" else again)
+        return self._courier.tell(0)
 
     def _script(self, given: object) -> list[dict[str, Any]]:
         if not isinstance(given, list):

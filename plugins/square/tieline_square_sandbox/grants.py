@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
@@ -107,6 +107,7 @@ class Grants:
         self._access: dict[str, AccessToken] = {}
         self.rotation: str = ROTATIONS[0]
         self.grace_s = 0.0
+        self.on_revoked: Callable[[str, str], None] = lambda _account, _by: None
 
     def __iter__(self) -> Iterator[Grant]:
         return iter(self._grants.values())
@@ -199,15 +200,29 @@ class Grants:
         """Whether an access token's time is over."""
         return token.expires is not None and self._clock.now() >= token.expires
 
-    def revoke(self, name: str) -> int:
+    def may_read(self, account: str, scope: str) -> bool:
+        """Whether a merchant has granted a right, and not taken it back."""
+        return any(
+            token.account == account and scope in token.scopes and not token.is_revoked
+            for token in self._access.values()
+        )
+
+    def revoke(self, name: str, *, by: str = "MERCHANT") -> int:
         """End grants: the one of that id, or all of the merchant of that id.
+
+        Args:
+            name: The id.
+            by: Who does it, as the event tells: ``MERCHANT`` or ``APPLICATION``.
 
         Returns:
             How many of them there are, ended before or now.
         """
         found = [grant for grant in self._grants.values() if name in {grant.id, grant.account}]
+        live = {grant.account for grant in found if grant.state == "live"}
         for grant in found:
             self._end(grant, "revoked")
+        for account in live:
+            self.on_revoked(account, by)
         return len(found)
 
     def find(self, grant_id: str) -> Grant | None:

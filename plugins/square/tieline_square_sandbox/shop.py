@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tieline_square_sandbox.clock import Clock
+from tieline_square_sandbox.events import Change, Tell
 from tieline_square_sandbox.goods import (
     NESTED,
     alter_good,
@@ -66,10 +67,12 @@ class Shop:
         seller: Whose.
         stock: How much there is.
         clock: The sandbox's.
+        tell: Hears of every change, but not of what is there from the start.
     """
 
-    def __init__(self, seller: Seller, stock: Stock, clock: Clock) -> None:
+    def __init__(self, seller: Seller, stock: Stock, clock: Clock, tell: Tell) -> None:
         self.seller = seller
+        self._tell = tell
         self.pager = Pager(clock, stock.odd_pages)
         self.customers = Shelf(clock, stock.delay_s)
         self.orders = Shelf(clock)
@@ -109,20 +112,32 @@ class Shop:
         at = self.now() if created is None else created
         number = self._made[entity]
         self._made[entity] += 1
-        if entity == "customers":
+        if entity in {"orders", "payments"}:
+            self._made["orders"] = self._made["payments"] = number + 1
+            sale = self._sale(number, at, is_old=is_old)
+            values = {"orders": [make_order(sale)], "payments": [make_payment(sale)]}
+        elif entity == "customers":
             updated = at + _took(number) * is_old
-            value = make_customer(self._customer_id(number), number, at, updated)
-            return [self.customers.put(value, is_indexed=is_old)]
-        if entity == "catalog":
-            values = make_item(f"TIE{self._tail}", number, self._currency, at)
-            return [self.catalog.put(value) for value in values]
-        self._made["orders"] = self._made["payments"] = number + 1
-        sale = self._sale(number, at, is_old=is_old)
-        made = {
-            "orders": self.orders.put(make_order(sale)),
-            "payments": self.payments.put(make_payment(sale), is_indexed=is_old),
-        }
-        return [made[entity]]
+            values = {entity: [make_customer(self._customer_id(number), number, at, updated)]}
+        else:
+            values = {entity: make_item(f"TIE{self._tail}", number, self._currency, at)}
+        for kind, made in values.items():
+            for value in made:
+                self.shelf(kind).put(value, is_indexed=is_old)
+            if not is_old:
+                self._tell(Change(kind, "created", made[0], at))
+        return [value["id"] for value in values[entity]]
+
+    def plant(self, entity: str, value: Object) -> str:
+        """Put an object there as it is, odd as it may be; return its id."""
+        shelf = self.shelf(entity)
+        name = value.get("id")
+        before = shelf.find(name) if isinstance(name, str) else None
+        known = before.value if before else None
+        if isinstance(name, str) and name:
+            verb = "updated" if known else "created"
+            self._tell(Change(entity, verb, value, self.now(), before=known))
+        return shelf.put(value)
 
     def alter(self, entity: str, name: str, fields: Object) -> None:
         """Change an object; ValueError if there is none."""
@@ -130,22 +145,27 @@ class Shop:
         if copy is None or copy.is_deleted:
             raise ValueError(f"there is no {name!r}")
         now, value = self.now(), copy.value
+        change = {
+            "customers": alter_customer,
+            "orders": alter_order,
+            "payments": alter_payment,
+            "catalog": alter_good,
+        }
+        changed = change[entity](value, fields, now)
+        self.shelf(entity).put(changed)
         if entity == "catalog":
-            self.catalog.put(alter_good(value, fields, now))
             self._renest(value, now)
-            return
-        change = {"customers": alter_customer, "orders": alter_order, "payments": alter_payment}
-        self.shelf(entity).put(change[entity](value, fields, now))
+        self._tell(Change(entity, "updated", changed, now, before=value))
 
     def delete(self, entity: str, name: str) -> None:
         """Delete an object; ValueError if that cannot be."""
+        copy, now = self.shelf(entity).find(name), self.now()
+        if entity not in {"customers", "catalog"} or copy is None or copy.is_deleted:
+            raise ValueError(f"{entity}: {name!r} cannot be deleted")
+        self._tell(Change(entity, "deleted", copy.value, now))
         if entity == "customers":
             self.customers.remove(name)
             return
-        copy = self.catalog.find(name)
-        if entity != "catalog" or copy is None or copy.is_deleted:
-            raise ValueError(f"{entity}: {name!r} cannot be deleted")
-        now = self.now()
         for value in (copy.value, *nested_in(copy.value)):
             self.catalog.put(bury_good(value, now))
         self._renest(copy.value, now)
@@ -157,10 +177,13 @@ class Shop:
             raise ValueError("merge: ids of two customers or more")
         number = self._made["customers"]
         self._made["customers"] += 1
-        values = [copy.value for copy in copies]
-        merged = merge_customers(self._customer_id(number), values, self.now())
-        for name in names:
-            self.customers.remove(name)
+        values, now = [copy.value for copy in copies], self.now()
+        merged = merge_customers(self._customer_id(number), values, now)
+        told = {"from_customer_ids": names, "to_customer_id": merged["id"]}
+        self._tell(Change("customers", "created", merged, now, merge=told))
+        for value in values:
+            self.customers.remove(value["id"])
+            self._tell(Change("customers", "deleted", value, now, merge=told))
         return self.customers.put(merged)
 
     def _renest(self, value: Object, now: int) -> None:
@@ -182,7 +205,7 @@ class Shop:
             for value in make_goods(f"TIE{self._tail}", self._currency, began):
                 self.catalog.put(value)
         for time in self._times(stock.items):
-            self.create("catalog", time)
+            self.create("catalog", time, is_old=True)
 
     def _times(self, count: int) -> Iterable[int]:
         """Spread creations over three years, oldest first, some of them at one instant."""
@@ -214,15 +237,22 @@ def _took(number: int) -> int:
 
 
 class Shops:
-    """The shops of all sellers, each stocked when it is first asked for."""
+    """The shops of all sellers, each stocked when it is first asked for.
 
-    def __init__(self, stock: Stock, clock: Clock) -> None:
+    Args:
+        stock: How much each has.
+        clock: The sandbox's.
+        tell: Makes, of a merchant's id, what hears of that seller's changes.
+    """
+
+    def __init__(self, stock: Stock, clock: Clock, tell: Callable[[str], Tell]) -> None:
         self._stock = stock
         self._clock = clock
+        self._tell = tell
         self._shops: dict[str, Shop] = {}
 
     def of(self, seller: Seller) -> Shop:
         """Return a seller's."""
         if seller.id not in self._shops:
-            self._shops[seller.id] = Shop(seller, self._stock, self._clock)
+            self._shops[seller.id] = Shop(seller, self._stock, self._clock, self._tell(seller.id))
         return self._shops[seller.id]

@@ -88,7 +88,7 @@ class TokenEndpoints:
             )
         if text:
             self._revoke_token(text, is_alone=_flag(body, "revoke_only_access_token"))
-        elif not self._grants.revoke(merchant or _needed(body, "access_token")):
+        elif not self._grants.revoke(merchant or _needed(body, "access_token"), by="APPLICATION"):
             raise not_found("No authorization was found for this merchant.")
         return json_answer(200, {"success": True})
 
@@ -99,7 +99,7 @@ class TokenEndpoints:
         if is_alone:
             token.is_revoked = True
         else:  # all of that seller's, whichever was named
-            self._grants.revoke(token.account)
+            self._grants.revoke(token.account, by="APPLICATION")
 
     def _known_secret(self, body: _Body) -> bool:
         """Check who asks; True if it named its secret."""
