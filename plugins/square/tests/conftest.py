@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -56,6 +57,9 @@ class Caller:
         self._loop = asyncio.new_event_loop()
 
     def close(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     def get(self, path: str, *, token: str = API_KEY, **query: Any) -> Reply:
@@ -179,6 +183,55 @@ def sandbox() -> Iterator[Callable[..., Caller]]:
             return caller
 
         yield make
+
+
+@dataclass
+class Receiver:
+    """An address to which events are delivered.
+
+    ``statuses`` are what it answers with, one by one, and 200 when they are used
+    up; 0 stands for no answer until the sender gives up.
+    """
+
+    url: str
+    statuses: list[int]
+    got: list[tuple[dict[str, str], bytes]]
+
+    @property
+    def events(self) -> list[Any]:
+        return [orjson.loads(body) for _, body in self.got]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver("", [], [])
+    is_over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            made.got.append(({name.lower(): text for name, text in self.headers.items()}, body))
+            status = made.statuses.pop(0) if made.statuses else 200
+            if status == 0:
+                is_over.wait(30)
+                return
+            self.send_response(status)
+            self.send_header("location", "/elsewhere")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.url = f"http://127.0.0.1:{listening.server_port}/hooks/7?to=us"
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield made
+    is_over.set()
+    listening.shutdown()
+    listening.server_close()
+    thread.join(10)
 
 
 @pytest.fixture

@@ -4,9 +4,19 @@
 connect.squareupsandbox.com does: ``/oauth2/authorize``, ``/oauth2/token``,
 ``/oauth2/token/status``, ``/oauth2/revoke``, ``/v2/merchants``,
 ``/v2/merchants/{id or me}``, ``/v2/locations``, and lists, searches and single
-objects of customers, orders, the catalog and payments. It imports neither Tieline,
-nor its plugin, nor Square's SDK, so that a mistake has to be made twice to
+objects of customers, orders, the catalog and payments, and
+``/v2/webhooks/subscriptions`` with all that is below it. It imports neither
+Tieline, nor its plugin, nor Square's SDK, so that a mistake has to be made twice to
 stay unseen.
+
+Events are delivered to the subscriptions that the application made, of sellers who
+granted the right to read what they are about: signed with the subscription's key over
+its address and the body, in whatever order they arrive, and again after 1, 2, 4, … 32
+minutes and then every hour for a day until they are answered with 2xx within ten
+seconds. Those times are the sandbox's: advancing its clock makes retries due. A
+subscription without any such answer for three weeks is disabled. An address has to
+be https, or http on this machine. Changes are those that ``/_sandbox/data`` makes,
+and the end of a seller's access. Without a subscription no event is made.
 
 An application with the default ids is registered: ``CLIENT_ID`` and
 ``CLIENT_SECRET``. ``API_KEY`` is the developer's personal access token; it
@@ -35,6 +45,18 @@ Beside the API there is a control surface in plain JSON, without a key:
     "path", "query", "status"}]}``: what was answered, in order. ``status`` 0:
     the connection was closed. Control requests are not in it; codes and states
     in a query are masked.
+``GET /_sandbox/deliveries?after=N``
+    ``{"total", "waiting", "in_flight", "lost", "given_up", "handling",
+    "deliveries": [{"number", "event_id", "type", "merchant_id", "subscription_id",
+    "url", "attempt", "at", "seconds", "status", "reason", "body"}]}``: what was sent
+    and how it was answered, the last 5,000. ``status`` 0: there was no answer.
+    ``attempt`` counts from 0. All is quiet when ``waiting`` and ``in_flight`` are 0.
+``POST /_sandbox/deliveries``
+    How events are handled from now on, each optional: ``{"copies": how often each is
+    sent, "delay_s": how late, "disorder_s": by chance how much later still, "drop":
+    how many more are lost, "hold": whether nothing leaves, "timeout_s": for how long
+    an answer is waited for, "seed"}``; and once: ``{"resend": [event ids] or "all"}``,
+    as they were, lost ones too. Answers as ``GET`` does.
 ``POST /_sandbox/faults``, ``GET /_sandbox/faults``
     A list of :class:`~tieline_square_sandbox.faults.Fault` as JSON objects; it
     replaces the script, ``[]`` clears it. Answers

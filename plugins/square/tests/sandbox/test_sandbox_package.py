@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import tieline_square_sandbox
 from tieline_square_sandbox import API_KEY, CLIENT_ID, CLIENT_SECRET, create_app
+from tieline_square_sandbox.courier import Handling
 
 PROBE = """
 import sys
@@ -82,5 +84,7 @@ def test_what_it_can_be_told_is_documented():
     text = tieline_square_sandbox.__doc__
     for word in ("/_sandbox/log", "/_sandbox/faults", "/_sandbox/clock", "/_sandbox/oauth"):
         assert word in text
+    for field in dataclasses.fields(Handling):
+        assert f'"{field.name}"' in text
     for word in ("consent", "login_as", "rotation", "grace_s", "revoke", "grant", "single-use"):
         assert word in text
