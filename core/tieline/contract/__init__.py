@@ -55,6 +55,7 @@ from tieline.contract.hookspecs import (
 from tieline.contract.jsontext import NotFinite, parse_json
 from tieline.contract.oauth import Auth, OAuth2, Revocation
 from tieline.contract.pages import after_last_key, by_cursor, page_of
+from tieline.contract.reading import delivery_of, object_of, text_of, time_of
 from tieline.contract.schema import Number, RecordSchema, Whole
 from tieline.contract.shapes import (
     Address,
@@ -189,12 +190,16 @@ __all__ = [
     "after_last_key",
     "as_of",
     "by_cursor",
+    "delivery_of",
     "exponent_of",
     "hookimpl",
     "hookspec",
     "money",
+    "object_of",
     "page_of",
     "parse_json",
     "retry_after",
+    "text_of",
+    "time_of",
     "utc",
 ]

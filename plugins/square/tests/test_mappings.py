@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from tieline.contract import Address, Contact, Line, Money, Order, Payment, Product, exponent_of
-from tieline_square.catalog import CATALOG, TYPES
-from tieline_square.customers import CUSTOMERS
-from tieline_square.orders import ORDERS
-from tieline_square.payments import PAYMENTS
+from tieline_square.entities import CATALOG, CUSTOMERS, ORDERS, PAYMENTS, TYPES
 
 DATA = Path(__file__).parent / "data"
 EXAMPLES = json.loads((DATA / "square-examples.json").read_text("utf-8"))

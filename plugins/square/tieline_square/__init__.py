@@ -26,12 +26,9 @@ from tieline.contract import (
     Webhooks,
     hookimpl,
 )
-from tieline_square.catalog import CATALOG
 from tieline_square.client import API_VERSION, SquareApi, identify
-from tieline_square.customers import CUSTOMERS
+from tieline_square.entities import CATALOG, CUSTOMERS, ORDERS, PAYMENTS
 from tieline_square.errors import classify
-from tieline_square.orders import ORDERS
-from tieline_square.payments import PAYMENTS
 from tieline_square.webhooks import WEBHOOKS
 
 __all__: list[str] = []

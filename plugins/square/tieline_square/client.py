@@ -25,6 +25,8 @@ from tieline.contract import (
     RetryLaterError,
     Transport,
     as_of,
+    object_of,
+    text_of,
 )
 from tieline_square.errors import read_answer
 
@@ -119,7 +121,7 @@ def identify(api: SquareApi) -> Account:
     status: Mapping[str, Any] = {}
     denied: PermissionDeniedError | None = None
     try:
-        merchant = _object(api.call("GET", "/v2/merchants/me").get("merchant"))
+        merchant = object_of(api.call("GET", "/v2/merchants/me").get("merchant"))
     except PermissionDeniedError as error:
         denied = error
     try:
@@ -129,23 +131,15 @@ def identify(api: SquareApi) -> Account:
     except ProviderError:
         if denied:
             raise denied from None
-    found = _text(merchant.get("id")) or _text(status.get("merchant_id"))
+    found = text_of(merchant.get("id")) or text_of(status.get("merchant_id"))
     if not found:
         raise ProviderUnavailableError("Square named no merchant", code="answer-malformed")
     scopes = status.get("scopes")
     return Account(
         id=found,
-        name=_text(merchant.get("business_name")),
-        scopes=tuple(map(_text, scopes)) if isinstance(scopes, list) else (),
+        name=text_of(merchant.get("business_name")),
+        scopes=tuple(map(text_of, scopes)) if isinstance(scopes, list) else (),
     )
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 # Of the body as it was on the wire; and cookies, which nobody asked for.

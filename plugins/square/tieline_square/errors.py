@@ -26,8 +26,10 @@ from tieline.contract import (
     RecordNotFoundError,
     Reply,
     RequestRejectedError,
+    object_of,
     parse_json,
     retry_after,
+    text_of,
 )
 
 __all__ = ["classify", "read_answer"]
@@ -113,15 +115,11 @@ def _meaning(
 
 def _said(body: object) -> tuple[str, str]:
     """Find the code and Square's own words; both empty if the body is not Square's."""
-    found = body.get("errors") if isinstance(body, dict) else None
-    first = found[0] if isinstance(found, list) and found else body
-    if not isinstance(first, dict):
-        return "", ""
-    code = first.get("code", first.get("type"))
-    detail = first.get("detail", first.get("message"))
-    if not isinstance(code, str) or not code:
-        return "", ""
-    return code, f"{code}: {_plain(detail)}" if isinstance(detail, str) and detail else code
+    found = object_of(body).get("errors")
+    first = object_of(found[0] if isinstance(found, list) and found else body)
+    code = text_of(first.get("code", first.get("type")))
+    detail = _plain(text_of(first.get("detail", first.get("message"))))
+    return code, ": ".join(filter(None, (code, detail))) if code else ""
 
 
 # Access, refresh and client secrets, and codes, by how Square's begin.

@@ -26,6 +26,10 @@ from tieline.contract import (
     ReadRecord,
     Record,
     RecordNotFoundError,
+    object_of,
+    text_of,
+    time_of,
+    utc,
 )
 from tieline_square.client import Answer, SquareApi
 
@@ -39,15 +43,15 @@ class Query(NamedTuple):
 
     Attributes:
         is_changes: Whether it is about the time of change, not of creation.
-        since: From then on; None: from the beginning.
-        until: Up to then; None: up to now. Some endpoints include it, some don't.
+        since: From then on, in RFC 3339; empty: from the beginning.
+        until: Up to then; empty: up to now. Some endpoints include it, some don't.
         locations: Ids of the locations, where the endpoint wants them.
         cursor: Square's; empty at the start.
     """
 
     is_changes: bool
-    since: datetime | None
-    until: datetime | None
+    since: str
+    until: str
     locations: tuple[str, ...]
     cursor: str
 
@@ -56,11 +60,14 @@ class Query(NamedTuple):
         """The field that the times are about."""
         return "updated_at" if self.is_changes else "created_at"
 
+    def bounds(self, since: str, until: str) -> dict[str, str]:
+        """The times by the names that an endpoint has for them; without those that are open."""
+        return {name: time for name, time in ((since, self.since), (until, self.until)) if time}
+
     @property
     def filtered(self) -> dict[str, dict[str, dict[str, str]]]:
         """The times as a search's ``filter``; empty without any."""
-        edges = {"start_at": self.since, "end_at": self.until}
-        bounds = {name: rfc3339(edge) for name, edge in edges.items() if edge}
+        bounds = self.bounds("start_at", "end_at")
         return {"filter": {self.field: bounds}} if bounds else {}
 
     @property
@@ -107,9 +114,7 @@ class Walk:
         """Read one page of a window by time of creation."""
         records, following, as_of = self._read(api, params, cursor, is_changes=False)
         if end := params.window.end:  # Square may take it for part of the window
-            records = [
-                each for each in records if (_parsed(_at(each, "created_at")) or _LONG_AGO) < end
-            ]
+            records = [each for each in records if (_at(each, "created_at") or _LONG_AGO) < end]
         return Page(records=records, next=following, as_of=as_of)
 
     def changes(self, api: SquareApi, params: PageParams, cursor: str | None) -> FeedPage:
@@ -132,19 +137,20 @@ class Walk:
         ahead = tuple(each for each in ids if each > mark.after)
         if self.locations and not ahead:
             return [], None, None
-        times, here = (_parsed(mark.since), _parsed(mark.until)), ahead[: self.locations]
-        query = Query(is_changes, *times, here, mark.cursor)
+        here = ahead[: self.locations]
+        query = Query(is_changes, mark.since, mark.until, here, mark.cursor)
         try:
             answer = self.ask(api, query)
         except CursorExpiredError:
             if not self.sorts[is_changes] or mark.reached in {"", mark.since}:
                 raise
             mark = mark._replace(since=mark.reached)
-            answer = self.ask(api, query._replace(since=_parsed(mark.since), cursor=""))
+            answer = self.ask(api, query._replace(since=mark.since, cursor=""))
         records, following = _page(answer.body, self.items)
         if following:
-            reached = next(filter(None, (_at(each, query.field) for each in reversed(records))), "")
-            mark = mark._replace(cursor=following, reached=reached or mark.reached)
+            times = (_at(each, query.field) for each in reversed(records))
+            reached = rfc3339(next(filter(None, times), None)) or mark.reached
+            mark = mark._replace(cursor=following, reached=reached)
         elif ahead[self.locations :]:
             mark = _Mark(after=here[-1], since=start, until=mark.until)
         else:
@@ -155,7 +161,7 @@ class Walk:
 def read_locations(api: SquareApi) -> Answer:
     """Read the seller's locations anew, the closed ones too: they have a history."""
     answer = api.ask("GET", "/v2/locations")
-    found = [_at(each, "id") for each in _page(answer.body, "locations")[0]]
+    found = [_id(each) for each in _page(answer.body, "locations")[0]]
     if not all(found):
         raise _unexpected("a location has no id")
     api.location_ids = tuple(sorted(found))
@@ -186,12 +192,8 @@ def reader(path: str, item: str) -> ReadRecord:
 
 def changed_at(record: Record) -> int:
     """Order copies by ``updated_at``: microseconds since 1970, 0 without; ValueError for none."""
-    if "updated_at" not in record:
-        return 0
-    time = datetime.fromisoformat(record["updated_at"])
-    if time.tzinfo is None:
-        raise ValueError("updated_at has no time zone")
-    return int(time.timestamp() * 1_000_000)
+    time = utc(record.get("updated_at"))
+    return int(time.timestamp() * 1_000_000) if time else 0
 
 
 def rfc3339(time: datetime | None) -> str:
@@ -212,23 +214,17 @@ def _page(body: Mapping[str, Any], items: str) -> tuple[list[Any], str]:
 
 def _change(record: Any) -> Change:
     """Turn a listed record into a change; the engine quarantines one that is none."""
-    is_deleted = isinstance(record, dict) and record.get("is_deleted") is True
-    at = _parsed(_at(record, "updated_at")) or _LONG_AGO
-    return Change(key=_at(record, "id"), at=at, record=record or {}, is_deleted=is_deleted)
+    is_deleted = object_of(record).get("is_deleted") is True
+    at = _at(record, "updated_at") or _LONG_AGO
+    return Change(key=_id(record), at=at, record=record or {}, is_deleted=is_deleted)
 
 
-def _at(record: Any, field: str) -> str:
-    value = record.get(field) if isinstance(record, dict) else None
-    return value if isinstance(value, str) else ""
+def _id(record: Any) -> str:
+    return text_of(object_of(record).get("id"))
 
 
-def _parsed(text: str) -> datetime | None:
-    """Read a time of any precision and zone; None for what is none."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo else None
+def _at(record: Any, field: str) -> datetime | None:
+    return time_of(object_of(record).get(field))
 
 
 def _unexpected(what: str) -> ProviderUnavailableError:

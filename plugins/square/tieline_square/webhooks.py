@@ -8,8 +8,7 @@ and holds no time, so that only ``event_id`` tells a repeated delivery.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 from tieline.contract import (
@@ -17,10 +16,11 @@ from tieline.contract import (
     EventAction,
     Hmac,
     InvalidRecordError,
-    ProviderUnavailableError,
-    Record,
     Webhooks,
-    parse_json,
+    delivery_of,
+    object_of,
+    text_of,
+    time_of,
 )
 
 __all__ = ["EVENTS", "WEBHOOKS"]
@@ -45,76 +45,46 @@ EVENTS: Mapping[str, Mapping[str, EventAction]] = {
 """Entity to the types of its events, and what each means for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _About:
-    """A record that a delivery is about."""
-
-    entity: str | None
-    key: str | None
-    mark: str = ""
-    type: str = ""
-    record: Record | None = None
-
-
 def parse(body: bytes, _headers: Mapping[str, str]) -> list[Event]:
     """Read one verified delivery; it may be about several records."""
-    try:
-        told = parse_json(body)
-    except ProviderUnavailableError as error:
-        raise InvalidRecordError(error.message, code="delivery-malformed") from None
-    if not isinstance(told, dict) or not _text(told.get("event_id")):
+    told = object_of(delivery_of(body))
+    if not (event_id := text_of(told.get("event_id"))):
         raise InvalidRecordError("the delivery is no event of Square's", code="delivery-malformed")
-    kind = _text(told.get("type")) or ""
-    return [
-        Event(
-            id=f"{told['event_id']}{each.mark}",
-            type=each.type or kind,
-            entity=each.entity,
-            key=each.key,
-            occurred_at=_time(told.get("created_at")),
-            account=_text(told.get("merchant_id")),
-            record=each.record,
-        )
-        for each in _about(kind, _object(told.get("data")))
-    ]
+    event = Event(
+        id=event_id,
+        type=text_of(told.get("type")),
+        occurred_at=time_of(told.get("created_at")),
+        account=text_of(told.get("merchant_id")) or None,
+    )
+    about = _about(event.type, object_of(told.get("data")))
+    return [replace(event, id=f"{event_id}{mark}", **each) for mark, each in about]
 
 
-def _about(kind: str, data: Mapping[str, Any]) -> Iterator[_About]:
-    what, found = kind.partition(".")[0], _object(data.get("object"))
+def _about(kind: str, data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Say which records an event is about, each with what makes its id another one."""
+    what, key = kind.partition(".")[0], text_of(data.get("id")) or None
+    found = object_of(data.get("object"))
     if what == "customer":
-        yield _About("customers", _text(data.get("id")))
-        merge = _object(_object(found.get("event_context")).get("merge"))
-        for gone in merge.get("from_customer_ids") or ():
-            if gone != data.get("id") and _text(gone):
-                yield _About("customers", gone, f":{gone}")
-        if survivor := _text(merge.get("to_customer_id")):
-            yield _About("customers", survivor, ":into", "customer.merged")
+        yield "", {"entity": "customers", "key": key}
+        merge = object_of(object_of(found.get("event_context")).get("merge"))
+        for gone in filter(text_of, merge.get("from_customer_ids") or ()):
+            if gone != key:
+                yield f":{gone}", {"entity": "customers", "key": gone}
+        if survivor := text_of(merge.get("to_customer_id")):
+            yield ":into", {"entity": "customers", "key": survivor, "type": "customer.merged"}
     elif what == "order":
-        yield _About("orders", _text(data.get("id")))
+        yield "", {"entity": "orders", "key": key}
     elif what == "payment":
-        payment = _object(found.get("payment"))
-        yield _About("payments", _text(payment.get("id")), record=payment or None)
-        if order := _text(payment.get("order_id")):
-            yield _About("orders", order, ":order")
+        payment = object_of(found.get("payment"))
+        paid = text_of(payment.get("id")) or None
+        yield "", {"entity": "payments", "key": paid, "record": payment or None}
+        if order := text_of(payment.get("order_id")):
+            yield ":order", {"entity": "orders", "key": order}
     elif what == "refund":
-        yield _About("payments", _text(_object(found.get("refund")).get("payment_id")))
+        refunded = text_of(object_of(found.get("refund")).get("payment_id")) or None
+        yield "", {"entity": "payments", "key": refunded}
     else:
-        yield _About("catalog" if what == "catalog" else None, None)
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(value).astimezone(UTC) if isinstance(value, str) else None
-    except (ValueError, OverflowError):
-        return None
+        yield "", {"entity": "catalog" if what == "catalog" else None}
 
 
 WEBHOOKS = Webhooks(

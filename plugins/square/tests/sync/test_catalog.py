@@ -8,7 +8,7 @@ from square.types.catalog_object import CatalogObject
 
 from kit import START
 from tieline.store import connections
-from tieline_square.catalog import CATALOG, TYPES
+from tieline_square.entities import CATALOG, TYPES
 
 
 def of_type(objects, kind):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tieline_square.customers import CUSTOMERS
+from tieline_square.entities import CUSTOMERS
 
 
 def customer(key="C1", **fields):

@@ -8,7 +8,7 @@ import pytest
 
 from kit import START
 from tieline.contract import PageParams
-from tieline_square.orders import ORDERS
+from tieline_square.entities import ORDERS
 
 
 def of_state(orders, state):

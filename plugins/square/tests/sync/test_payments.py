@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from kit import START
-from tieline_square.payments import PAYMENTS
+from tieline_square.entities import PAYMENTS
 
 
 @pytest.mark.parametrize("locations", [1, 2, 12])
