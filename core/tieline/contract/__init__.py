@@ -55,7 +55,7 @@ from tieline.contract.hookspecs import (
 from tieline.contract.jsontext import NotFinite, parse_json
 from tieline.contract.oauth import Auth, OAuth2, Revocation
 from tieline.contract.pages import after_last_key, by_cursor, page_of
-from tieline.contract.reading import delivery_of, object_of, text_of, time_of
+from tieline.contract.reading import delivery_of, list_of, object_of, text_of, time_of
 from tieline.contract.schema import Number, RecordSchema, Whole
 from tieline.contract.shapes import (
     Address,
@@ -194,6 +194,7 @@ __all__ = [
     "exponent_of",
     "hookimpl",
     "hookspec",
+    "list_of",
     "money",
     "object_of",
     "page_of",

@@ -6,7 +6,7 @@ is something else, reads as empty, and the caller decides what that means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from tieline.contract.errors import InvalidRecordError, ProviderUnavailableError
 from tieline.contract.jsontext import parse_json
 from tieline.contract.shapes import utc
 
-__all__ = ["delivery_of", "object_of", "text_of", "time_of"]
+__all__ = ["delivery_of", "list_of", "object_of", "text_of", "time_of"]
 
 
 def text_of(value: object) -> str:
@@ -25,6 +25,11 @@ def text_of(value: object) -> str:
 def object_of(value: object) -> Mapping[str, Any]:
     """Return a JSON object as it is; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
+
+
+def list_of(value: object) -> Sequence[Any]:
+    """Return a JSON list as it is; an empty one for anything else."""
+    return value if isinstance(value, list) else ()
 
 
 def time_of(value: object) -> datetime | None:

@@ -25,6 +25,7 @@ from tieline.contract import (
     RetryLaterError,
     Transport,
     as_of,
+    list_of,
     object_of,
     text_of,
 )
@@ -65,9 +66,9 @@ class SquareApi:
 
     def __init__(self, base_url: str, credential: Credential, transport: Transport) -> None:
         self.location_ids: tuple[str, ...] | None = None
-        self._credential = credential
         self._http = SyncClientWrapper(
-            token=self._token,
+            # At each request anew: it may have been renewed.
+            token=lambda: credential["access_token"].reveal(),  # noqa: PLW0108
             base_url=base_url,
             version=API_VERSION,
             httpx_client=httpx.Client(transport=_OnTransport(transport), trust_env=False),
@@ -107,9 +108,6 @@ class SquareApi:
         """Call as :meth:`ask` does; return the body alone."""
         return self.ask(method, path, **sent).body
 
-    def _token(self) -> str:
-        return self._credential["access_token"].reveal()
-
 
 def identify(api: SquareApi) -> Account:
     """Say whose account the token opens, and what it may do there.
@@ -134,11 +132,10 @@ def identify(api: SquareApi) -> Account:
     found = text_of(merchant.get("id")) or text_of(status.get("merchant_id"))
     if not found:
         raise ProviderUnavailableError("Square named no merchant", code="answer-malformed")
-    scopes = status.get("scopes")
     return Account(
         id=found,
         name=text_of(merchant.get("business_name")),
-        scopes=tuple(map(text_of, scopes)) if isinstance(scopes, list) else (),
+        scopes=tuple(map(text_of, list_of(status.get("scopes")))),
     )
 
 

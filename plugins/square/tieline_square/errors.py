@@ -26,6 +26,7 @@ from tieline.contract import (
     RecordNotFoundError,
     Reply,
     RequestRejectedError,
+    list_of,
     object_of,
     parse_json,
     retry_after,
@@ -56,7 +57,7 @@ def read_answer(reply: Reply, *, has_cursor: bool = False) -> dict[str, Any]:
         if is_good:
             raise
         body = None
-    if not is_good or (isinstance(body, dict) and body.get("errors")):
+    if not is_good or object_of(body).get("errors"):
         raise _meaning(reply.status, reply.headers, body, has_cursor=has_cursor)
     if not isinstance(body, dict):
         said = f"Square answered {reply.status} with what is no JSON object"
@@ -115,8 +116,7 @@ def _meaning(
 
 def _said(body: object) -> tuple[str, str]:
     """Find the code and Square's own words; both empty if the body is not Square's."""
-    found = object_of(body).get("errors")
-    first = object_of(found[0] if isinstance(found, list) and found else body)
+    first = object_of(next(iter(list_of(object_of(body).get("errors"))), body))
     code = text_of(first.get("code", first.get("type")))
     detail = _plain(text_of(first.get("detail", first.get("message"))))
     return code, ": ".join(filter(None, (code, detail))) if code else ""

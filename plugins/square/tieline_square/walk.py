@@ -39,21 +39,30 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Query(NamedTuple):
-    """What one request asks for, before an endpoint writes it in its own way.
+    """What one request asks for, and what the walk has to keep to go on after it.
 
     Attributes:
-        is_changes: Whether it is about the time of change, not of creation.
+        after: The last location that is done with.
         since: From then on, in RFC 3339; empty: from the beginning.
         until: Up to then; empty: up to now. Some endpoints include it, some don't.
-        locations: Ids of the locations, where the endpoint wants them.
+        reached: The time of the last record.
         cursor: Square's; empty at the start.
+        is_changes: Whether the times are those of changes, not of creation.
+        locations: Ids of the locations, where the endpoint wants them.
     """
 
-    is_changes: bool
-    since: str
-    until: str
-    locations: tuple[str, ...]
-    cursor: str
+    after: str = ""
+    since: str = ""
+    until: str = ""
+    reached: str = ""
+    cursor: str = ""
+    is_changes: bool = False
+    locations: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> str:
+        """What another process goes on from: the cursor that the engine keeps."""
+        return json.dumps(self[:5])
 
     @property
     def field(self) -> str:
@@ -74,20 +83,6 @@ class Query(NamedTuple):
     def place(self) -> dict[str, str]:
         """The parameter that goes on with a walk; empty at the start."""
         return {"cursor": self.cursor} if self.cursor else {}
-
-
-class _Mark(NamedTuple):
-    """Where a walk stands; as JSON it is the cursor that the engine keeps.
-
-    ``after`` is the last location that is done with, ``since`` the start of the
-    present query, ``reached`` the time of the last record.
-    """
-
-    after: str = ""
-    since: str = ""
-    until: str = ""
-    reached: str = ""
-    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,33 +124,32 @@ class Walk:
         if cursor is None and self.opening and (self.locations or is_changes):
             opened = self.opening(api)
             until = rfc3339(opened.as_of) if is_changes else end
-            return [], json.dumps(_Mark(since=start, until=until)), opened.as_of
-        mark = _Mark(*json.loads(cursor)) if cursor else _Mark(since=start, until=end)
+            return [], Query(since=start, until=until).kept, opened.as_of
+        query = Query(*json.loads(cursor)) if cursor else Query(since=start, until=end)
         if self.locations and api.location_ids is None:  # another process opened this walk
             read_locations(api)
         ids = (api.location_ids or ()) if self.locations else ()
-        ahead = tuple(each for each in ids if each > mark.after)
+        ahead = tuple(each for each in ids if each > query.after)
         if self.locations and not ahead:
             return [], None, None
-        here = ahead[: self.locations]
-        query = Query(is_changes, mark.since, mark.until, here, mark.cursor)
+        query = query._replace(is_changes=is_changes, locations=ahead[: self.locations])
         try:
             answer = self.ask(api, query)
         except CursorExpiredError:
-            if not self.sorts[is_changes] or mark.reached in {"", mark.since}:
+            if not self.sorts[is_changes] or query.reached in {"", query.since}:
                 raise
-            mark = mark._replace(since=mark.reached)
-            answer = self.ask(api, query._replace(since=mark.since, cursor=""))
+            query = query._replace(since=query.reached, cursor="")
+            answer = self.ask(api, query)
         records, following = _page(answer.body, self.items)
         if following:
             times = (_at(each, query.field) for each in reversed(records))
-            reached = rfc3339(next(filter(None, times), None)) or mark.reached
-            mark = mark._replace(cursor=following, reached=reached)
+            reached = rfc3339(next(filter(None, times), None)) or query.reached
+            query = query._replace(cursor=following, reached=reached)
         elif ahead[self.locations :]:
-            mark = _Mark(after=here[-1], since=start, until=mark.until)
+            query = Query(after=query.locations[-1], since=start, until=query.until)
         else:
             return records, None, answer.as_of
-        return records, json.dumps(mark), answer.as_of
+        return records, query.kept, answer.as_of
 
 
 def read_locations(api: SquareApi) -> Answer:
