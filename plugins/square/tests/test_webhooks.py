@@ -1,15 +1,20 @@
 """Square's deliveries: the signature by every vector and check, and what each one says."""
 
 import json
+from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tieline.contract import InvalidRecordError, Secret
 from tieline.inbox.verify import Keys, verify
 from tieline_square.webhooks import EVENTS, WEBHOOKS
 
 DATA = json.loads((Path(__file__).parent / "data/square-webhook-vectors.json").read_text())
+SCHEMA = json.loads((Path(__file__).parent / "data/square-webhooks.schema.json").read_text("utf-8"))
+SELLER = "MCSIET6P8THSW"  # the first one of a sandbox with its defaults
 BODIES = {case["name"]: case["body"].encode() for case in DATA["vectors"]}
 
 
@@ -103,3 +108,36 @@ def test_only_types_that_square_has_are_asked_for():
 def test_what_is_no_event_is_refused(body):
     with pytest.raises(InvalidRecordError):
         WEBHOOKS.parse(body, {})
+
+
+FOLDER = resources.files(WEBHOOKS.fixtures)
+FIXTURES = sorted(each.name for each in FOLDER.iterdir() if each.name.endswith(".json"))
+
+
+def test_there_is_a_delivery_to_try_out_of_every_type_that_is_asked_for():
+    assert {name.removesuffix(".json").partition("+")[0] for name in FIXTURES} == set(
+        WEBHOOKS.types
+    )
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_a_delivery_to_try_out_is_one_that_square_might_send(name):
+    text = FOLDER.joinpath(name).read_text("utf-8")
+    one, two = (
+        text.replace("{{id}}", mark).replace("{{now}}", "2026-11-01T00:00:00Z")
+        for mark in ("7d1c0f5a", "7d1c0f5b")
+    )
+    assert "{{" not in one
+    kind = name.removesuffix(".json").partition("+")[0]
+    check("".join(part.title() for part in kind.split(".")) + "Event", json.loads(one))
+    first, second = (WEBHOOKS.parse(each.encode(), {})[0] for each in (one, two))
+    assert first.type == kind
+    assert kind in EVENTS[first.entity]
+    assert first.key or first.entity == "catalog"
+    assert first.id != second.id
+    assert (first.occurred_at, first.account) == (datetime(2026, 11, 1, tzinfo=UTC), SELLER)
+
+
+def check(definition: str, value: object) -> None:
+    schema = {"$ref": f"#/$defs/{definition}", "$defs": SCHEMA["$defs"]}
+    assert not list(Draft202012Validator(schema).iter_errors(value))

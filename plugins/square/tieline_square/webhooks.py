@@ -143,6 +143,7 @@ WEBHOOKS = Webhooks(
         "square-retry-number",
         "square-retry-reason",
     ),
+    fixtures="tieline_square.deliveries",
     register=register,
     unregister=unregister,
     instructions="In the Developer Console open the application, Webhooks, Subscriptions: add one"
