@@ -14,7 +14,7 @@ import pytest
 
 from kit import START, entry_point
 from tieline.auth import Opener
-from tieline.clock import ManualClock
+from tieline.clock import ManualClock, SystemClock
 from tieline.contract import Secret
 from tieline.engine import Engine, ask_run, help_run, sweep
 from tieline.registry import Registry
@@ -32,17 +32,18 @@ ENTITIES = ("customers", "orders", "catalog", "payments")
 class Seller:
     """One connection to a sandbox's first seller, and orders to both sides.
 
-    Both clocks stand still but for :meth:`pass_time`.
+    Both clocks stand still but for :meth:`pass_time`; ``is_timed`` lets them run.
     """
 
-    def __init__(self, home: Any, base: str) -> None:
+    def __init__(self, home: Any, base: str, *, is_timed: bool = False) -> None:
         self.base = base
+        self.rung: list[str] = []
         environ = {
             "TIELINE_HOME": str(home),
             "TIELINE_DATABASE_URL": f"sqlite:///{home / 'tieline.db'}",
             "TIELINE_REDIS_URL": "redis://127.0.0.1:1",  # nothing listens: bells are not rung here
         }
-        self.clock = ManualClock(START)
+        self.clock: Any = SystemClock() if is_timed else ManualClock(START)
         registry = Registry(given=[entry_point("square", "tieline_square")])
         self.installation = Installation(
             load_settings(environ, home), clock=self.clock, registry=registry
@@ -62,10 +63,11 @@ class Seller:
             ),
             clock=self.clock,
             settings=settings,
-            ring=lambda _run_id, _number: None,
+            ring=lambda run_id, _number: self.rung.append(run_id),
         )
         self.installation.__dict__["engine"] = self.engine
-        self.order("clock", {"now": START.timestamp(), "frozen": True})
+        if not is_timed:
+            self.order("clock", {"now": START.timestamp(), "frozen": True})
         self.id = connect_api_key(
             self.installation,
             "square",
@@ -153,14 +155,15 @@ class Seller:
 
 @pytest.fixture
 def seller(server: Callable[..., str], tmp_path: Any) -> Iterator[Callable[..., Seller]]:
-    """Make a connected seller: ``seller(customers=300)``; options are the sandbox's."""
+    """Make a connected seller: ``seller(customers=300)``; other options are the sandbox's."""
     with ExitStack() as stack:
 
-        def make(**options: Any) -> Seller:
-            base = server(**{"now": (START - timedelta(seconds=60)).timestamp()} | options)
+        def make(*, is_timed: bool = False, **options: Any) -> Seller:
+            now = 0.0 if is_timed else (START - timedelta(seconds=60)).timestamp()
+            base = server(**{"now": now} | options)
             home = tmp_path / f"home{len(list(tmp_path.iterdir()))}"
             home.mkdir()
-            made = Seller(home, base)
+            made = Seller(home, base, is_timed=is_timed)
             stack.callback(made.installation.close)
             return made
 
