@@ -85,13 +85,8 @@ def tieline_rate_limits() -> RateLimitPolicy:
 
     Searches for orders have answers of megabytes, so they get less.
     """
-    return RateLimitPolicy(
-        rates=[
-            Rate(limit="10/second"),
-            Rate(limit="3/second", scope="endpoint", match="/v2/orders/search"),
-        ],
-        concurrency=6,
-    )
+    searches = Rate(limit="3/second", scope="endpoint", match="/v2/orders/search")
+    return RateLimitPolicy(rates=[Rate(limit="10/second"), searches], concurrency=6)
 
 
 @hookimpl

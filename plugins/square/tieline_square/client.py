@@ -19,10 +19,10 @@ from square.core.client_wrapper import SyncClientWrapper
 from tieline.contract import (
     Account,
     Credential,
+    NeedsReauthError,
     PermissionDeniedError,
-    ProviderError,
     ProviderUnavailableError,
-    RetryLaterError,
+    RequestRejectedError,
     Transport,
     as_of,
     list_of,
@@ -36,7 +36,8 @@ __all__ = ["API_VERSION", "Answer", "SquareApi", "identify"]
 API_VERSION = "2026-09-16"
 
 # The SDK would ask three times by itself, POSTs included, asleep in between.
-_ONCE: Any = {"max_retries": 0}
+_ONCE = {"max_retries": 0}
+_Sent = dict[str, Any] | None
 
 
 class Answer(NamedTuple):
@@ -74,14 +75,7 @@ class SquareApi:
             httpx_client=httpx.Client(transport=_OnTransport(transport), trust_env=False),
         ).httpx_client
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Answer:
+    def ask(self, method: str, path: str, *, query: _Sent = None, body: _Sent = None) -> Answer:
         """Call the API once.
 
         Args:
@@ -93,18 +87,12 @@ class SquareApi:
         Raises:
             ProviderError: Of the class that says what happens next.
         """
-        answer = self._http.request(
-            path,
-            method=method,
-            params=None if query is None else dict(query),
-            json=None if body is None else dict(body),
-            request_options=_ONCE,
-        )
-        reply = answer.extensions["reply"]
+        sent: dict[str, Any] = {"params": query, "json": body, "request_options": _ONCE}
+        reply = self._http.request(path, method=method, **sent).extensions["reply"]
         has_cursor = "cursor" in {**(query or {}), **(body or {})}
         return Answer(read_answer(reply, has_cursor=has_cursor), as_of(reply))
 
-    def call(self, method: str, path: str, **sent: Mapping[str, Any] | None) -> dict[str, Any]:
+    def call(self, method: str, path: str, **sent: _Sent) -> dict[str, Any]:
         """Call as :meth:`ask` does; return the body alone."""
         return self.ask(method, path, **sent).body
 
@@ -124,9 +112,7 @@ def identify(api: SquareApi) -> Account:
         denied = error
     try:
         status = api.call("POST", "/oauth2/token/status")
-    except RetryLaterError:
-        raise
-    except ProviderError:
+    except (NeedsReauthError, RequestRejectedError):
         if denied:
             raise denied from None
     found = text_of(merchant.get("id")) or text_of(status.get("merchant_id"))

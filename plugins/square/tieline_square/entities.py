@@ -16,8 +16,6 @@ __all__ = ["CATALOG", "CUSTOMERS", "ORDERS", "PAYMENTS", "TYPES"]
 
 # --- customers: ``POST /v2/customers/search``, oldest first, 100 at a time ----------------------
 
-_SECONDS = 31
-
 
 def _search_customers(api: SquareApi, query: Query) -> Answer:
     """Ask for a page; profiles can be sorted by creation or by name, never by change."""
@@ -27,12 +25,15 @@ def _search_customers(api: SquareApi, query: Query) -> Answer:
 
 
 def _version(record: Record) -> int:
-    """Order copies by version, then by the second of change: segments move no version."""
+    """Order copies by version, then by the second of change: segments move no version.
+
+    The second has the lower 31 bits, which last until 2077.
+    """
     version = record.get("version", 0)
     second = max(0, changed_at(record) // 1_000_000 - int(BEGINNING.timestamp()))
-    if not 0 <= version < 1 << 32 or second >= 1 << _SECONDS:
+    if not 0 <= version < 1 << 32 or second >= 1 << 31:
         raise ValueError("version or updated_at is out of range")
-    return int(version) << _SECONDS | second
+    return int(version) << 31 | second
 
 
 _CUSTOMERS = Walk(
@@ -122,8 +123,7 @@ API, and those that are nested in others never do."""
 def _ask_catalog(api: SquareApi, query: Query) -> Answer:
     """Ask for a page: of what there is, or of what was changed or deleted since a time."""
     if not query.is_changes:
-        listed = {"types": ",".join(TYPES), **query.place}
-        return api.ask("GET", "/v2/catalog/list", query=listed)
+        return api.ask("GET", "/v2/catalog/list", query={"types": ",".join(TYPES), **query.place})
     body = {"object_types": TYPES, "include_deleted_objects": True, "limit": 1000, **query.place}
     if since := utc(query.since):  # which itself is not part of the answer
         body["begin_time"] = rfc3339(since - timedelta(milliseconds=1))

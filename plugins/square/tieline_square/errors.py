@@ -50,13 +50,12 @@ def read_answer(reply: Reply, *, has_cursor: bool = False) -> dict[str, Any]:
         ProviderError: It did not, or the body is not what was promised: a good
             status may come with ``errors``, with HTML or with nothing.
     """
-    is_good = 200 <= reply.status < 300
+    body, is_good = None, 200 <= reply.status < 300
     try:
         body = parse_json(reply.content)
     except ProviderError:
         if is_good:
             raise
-        body = None
     if not is_good or object_of(body).get("errors"):
         raise _meaning(reply.status, reply.headers, body, has_cursor=has_cursor)
     if not isinstance(body, dict):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -47,8 +47,8 @@ class Query(NamedTuple):
         until: Up to then; empty: up to now. Some endpoints include it, some don't.
         reached: The time of the last record.
         cursor: Square's; empty at the start.
-        is_changes: Whether the times are those of changes, not of creation.
-        locations: Ids of the locations, where the endpoint wants them.
+        field: What the times are about: ``created_at`` or ``updated_at``.
+        locations: Ids of the locations, where the endpoint wants them; not kept.
     """
 
     after: str = ""
@@ -56,18 +56,18 @@ class Query(NamedTuple):
     until: str = ""
     reached: str = ""
     cursor: str = ""
-    is_changes: bool = False
+    field: str = "created_at"
     locations: tuple[str, ...] = ()
 
     @property
     def kept(self) -> str:
         """What another process goes on from: the cursor that the engine keeps."""
-        return json.dumps(self[:5])
+        return json.dumps(self[:-1])
 
     @property
-    def field(self) -> str:
-        """The field that the times are about."""
-        return "updated_at" if self.is_changes else "created_at"
+    def is_changes(self) -> bool:
+        """Whether it is about the time of change, not of creation."""
+        return self.field == "updated_at"
 
     def bounds(self, since: str, until: str) -> dict[str, str]:
         """The times by the names that an endpoint has for them; without those that are open."""
@@ -107,36 +107,35 @@ class Walk:
 
     def page(self, api: SquareApi, params: PageParams, cursor: str | None) -> Page:
         """Read one page of a window by time of creation."""
-        records, following, as_of = self._read(api, params, cursor, is_changes=False)
+        page = self._read(api, params, cursor, "created_at")
         if end := params.window.end:  # Square may take it for part of the window
-            records = [each for each in records if (_at(each, "created_at") or _LONG_AGO) < end]
-        return Page(records=records, next=following, as_of=as_of)
+            inside = [each for each in page.records if (_at(each, "created_at") or _LONG_AGO) < end]
+            page = replace(page, records=inside)
+        return page
 
     def changes(self, api: SquareApi, params: PageParams, cursor: str | None) -> FeedPage:
         """Read one page of what was changed since a time."""
-        records, following, as_of = self._read(api, params, cursor, is_changes=True)
-        return FeedPage(changes=[_change(each) for each in records], next=following, as_of=as_of)
+        page = self._read(api, params, cursor, "updated_at")
+        return FeedPage(changes=list(map(_change, page.records)), next=page.next, as_of=page.as_of)
 
-    def _read(
-        self, api: SquareApi, params: PageParams, cursor: str | None, *, is_changes: bool
-    ) -> tuple[list[Record], str | None, datetime | None]:
-        start, end = rfc3339(params.window.start), rfc3339(params.window.end)
-        if cursor is None and self.opening and (self.locations or is_changes):
+    def _read(self, api: SquareApi, params: PageParams, cursor: str | None, field: str) -> Page:
+        since, until = rfc3339(params.window.start), rfc3339(params.window.end)
+        query = Query(*json.loads(cursor)) if cursor else Query("", since, until, field=field)
+        if cursor is None and self.opening and (self.locations or query.is_changes):
             opened = self.opening(api)
-            until = rfc3339(opened.as_of) if is_changes else end
-            return [], Query(since=start, until=until).kept, opened.as_of
-        query = Query(*json.loads(cursor)) if cursor else Query(since=start, until=end)
+            until = rfc3339(opened.as_of) if query.is_changes else until
+            return Page(records=[], next=query._replace(until=until).kept, as_of=opened.as_of)
         if self.locations and api.location_ids is None:  # another process opened this walk
             read_locations(api)
         ids = (api.location_ids or ()) if self.locations else ()
         ahead = tuple(each for each in ids if each > query.after)
         if self.locations and not ahead:
-            return [], None, None
-        query = query._replace(is_changes=is_changes, locations=ahead[: self.locations])
+            return Page(records=[], next=None)
+        query = query._replace(locations=ahead[: self.locations])
         try:
             answer = self.ask(api, query)
         except CursorExpiredError:
-            if not self.sorts[is_changes] or query.reached in {"", query.since}:
+            if not self.sorts[query.is_changes] or query.reached in {"", query.since}:
                 raise
             query = query._replace(since=query.reached, cursor="")
             answer = self.ask(api, query)
@@ -146,10 +145,10 @@ class Walk:
             reached = rfc3339(next(filter(None, times), None)) or query.reached
             query = query._replace(cursor=following, reached=reached)
         elif ahead[self.locations :]:
-            query = Query(after=query.locations[-1], since=start, until=query.until)
+            query = Query(query.locations[-1], since, query.until, field=field)
         else:
-            return records, None, answer.as_of
-        return records, query.kept, answer.as_of
+            return Page(records=records, next=None, as_of=answer.as_of)
+        return Page(records=records, next=query.kept, as_of=answer.as_of)
 
 
 def read_locations(api: SquareApi) -> Answer:

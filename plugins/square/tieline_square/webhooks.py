@@ -130,19 +130,14 @@ def _subscriptions(api: SquareApi, method: str, path: str = "", **sent: Any) -> 
         raise PermissionDeniedError(error.message, hint=_BY_WHOM) from error
 
 
+_KEPT = ("environment", "initial-delivery-timestamp", "retry-number", "retry-reason")
+
 WEBHOOKS = Webhooks(
     scheme=Hmac(header="x-square-hmacsha256-signature", signed=("url", "body"), encoding="base64"),
     parse=parse,
-    types=tuple(
-        sorted({each for types in EVENTS.values() for each in types} - {"customer.merged"})
-    ),
+    types=sorted(set().union(*EVENTS.values()) - {"customer.merged"}),
     owners=("application", "connection"),
-    keeps=(
-        "square-environment",
-        "square-initial-delivery-timestamp",
-        "square-retry-number",
-        "square-retry-reason",
-    ),
+    keeps=[f"square-{name}" for name in _KEPT],
     fixtures="tieline_square.deliveries",
     register=register,
     unregister=unregister,
