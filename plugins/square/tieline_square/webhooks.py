@@ -141,7 +141,7 @@ WEBHOOKS = Webhooks(
     fixtures="tieline_square.deliveries",
     register=register,
     unregister=unregister,
-    instructions="In the Developer Console open the application, Webhooks, Subscriptions: add one"
-    " for this address with these event types and the API version that Tieline pins; production"
-    " and sandbox have subscriptions of their own. Then give Tieline its signature key.",
+    instructions="`tieline webhooks register` does it, by the application's own access token. Or by"
+    " hand in the Developer Console, Webhooks, Subscriptions, of this environment: the events are"
+    f" those of docs/providers/square.md, the API version is {API_VERSION}.",
 )
