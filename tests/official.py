@@ -178,6 +178,9 @@ class _Requests(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.do_GET()
 
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
     def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002
         """Go by the time at which the installations of the tests begin."""
         return format_datetime(START, usegmt=True)

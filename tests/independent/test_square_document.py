@@ -125,3 +125,34 @@ def test_a_window_is_asked_for_as_the_document_says(square: Official, bench: Ben
 def test_the_server_refuses_what_the_document_does_not_know(request_: Request, wrong: str) -> None:
     _, complaints = DOCUMENT.read(request_)
     assert any(wrong in each for each in complaints)
+
+
+def test_a_subscription_is_made_replaced_and_deleted_as_the_document_says(
+    square: Official, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tieline.services import webhook_registration, webhooks
+
+    example = ANSWERS["CreateWebhookSubscriptionResponse"]["subscription"]
+    [there] = ANSWERS["ListWebhookSubscriptionsResponse"]["subscriptions"]
+    made = webhooks.add_endpoint(
+        bench.installation, "square", base="https://tieline.example.com", actor="test"
+    )
+    found, url = made.listed.endpoint, made.url.reveal()
+    monkeypatch.setitem(there, "notification_url", url)  # an answer that was lost has left it
+    square.asked.clear()
+    given = {"by": "shop", "actor": "test"}
+    row = webhook_registration.register_endpoint(bench.installation, found.id, **given).endpoint
+    assert row.remote_id == example["id"]
+    [secret] = webhooks.reveal_secrets(bench.installation, found.id)
+    assert secret[1].reveal() == example["signature_key"]
+    webhook_registration.unregister_endpoint(bench.installation, found.id, **given)
+    assert square.complaints == []
+    path = "/v2/webhooks/subscriptions"
+    assert [(each.method, each.path) for each in square.asked] == [
+        ("get", path),
+        ("delete", f"{path}/{there['id']}"),
+        ("post", path),
+        ("delete", f"{path}/{example['id']}"),
+    ]
+    wanted = square.asked[2].body["subscription"]
+    assert (wanted["notification_url"], wanted["api_version"]) == (url, "2026-09-16")

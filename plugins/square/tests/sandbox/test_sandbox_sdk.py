@@ -6,6 +6,7 @@ import httpx
 import pytest
 from square import Square
 from square.core.api_error import ApiError
+from square.utils.webhooks_helper import verify_signature
 
 from tieline_square_sandbox import API_KEY, CLIENT_ID, CLIENT_SECRET
 
@@ -91,3 +92,38 @@ def test_the_sdk_reads_both_shapes_of_refusals(client):
             oauth.obtain_token(**asked, client_secret=secret, request_options=ONCE)
         codes[caught.value.errors[0].code] = caught.value.status_code
     assert codes == {"UNAUTHORIZED": 401, "service.not_authorized": 401}
+
+
+def test_the_sdk_makes_changes_tests_and_deletes_subscriptions(client, receiver):
+    subscriptions = client(API_KEY).webhooks.subscriptions
+    wanted = {
+        "name": "Ours",
+        "event_types": ["payment.created", "payment.updated"],
+        "notification_url": receiver.url,
+        "api_version": "2026-09-16",
+    }
+    made = subscriptions.create(
+        subscription=wanted, idempotency_key="one", request_options=ONCE
+    ).subscription
+    assert (made.enabled, made.event_types) == (True, wanted["event_types"])
+    told = subscriptions.test(made.id, event_type="payment.created", request_options=ONCE)
+    assert (told.status_code, told.notification_url) == (200, receiver.url)
+    [(headers, body)] = receiver.got
+    assert verify_signature(
+        request_body=body.decode(),
+        signature_header=headers["x-square-hmacsha256-signature"],
+        signature_key=made.signature_key,
+        notification_url=receiver.url,
+    )
+    renewed = subscriptions.update_signature_key(made.id, request_options=ONCE)
+    assert renewed.signature_key not in {None, made.signature_key}
+    changed = subscriptions.update(made.id, subscription={"enabled": False}, request_options=ONCE)
+    assert changed.subscription.enabled is False
+    assert list(subscriptions.list(request_options=ONCE)) == []
+    listed = list(subscriptions.list(include_disabled=True, request_options=ONCE))
+    assert [each.id for each in listed] == [made.id]
+    assert subscriptions.get(made.id, request_options=ONCE).subscription.enabled is False
+    subscriptions.delete(made.id, request_options=ONCE)
+    with pytest.raises(ApiError) as caught:
+        subscriptions.get(made.id, request_options=ONCE)
+    assert caught.value.status_code == 404
