@@ -85,6 +85,7 @@ CHANGING = {
     "schedules pause", "schedules remove", "schedules resume", "schedules set", "scheduler",
     "serve", "sync cancel", "sync run", "up", "verify", "views create", "views drop",
     "webhooks add", "webhooks disable", "webhooks enable", "webhooks events replay",
+    "webhooks listen", "webhooks send",
     "webhooks register", "webhooks remove", "webhooks secret finish", "webhooks secret rotate",
     "webhooks unregister", "worker",
 }  # fmt: skip

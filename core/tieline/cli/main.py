@@ -30,7 +30,7 @@ _TREE = {
     "verify": ("verify", "Compare records with the provider; name what differs, or mend it."),
     "views": ("views", "Make, list and drop SQL views of records."),
     "schedules": ("schedules", "Say when to sync: set, list, pause, resume, remove."),
-    "webhooks": ("webhooks", "List endpoints that providers deliver to; make and rotate them."),
+    "webhooks": ("webhooks", "List endpoints that providers deliver to; make them, try them out."),
     "dead": ("dead", "List what was given up; try it again, or drop it."),
     "limits": ("limits", "Show who uses which limit, and what waits; set one for a time."),
     "alerts": ("alerts", "List what somebody should look at."),

@@ -184,7 +184,11 @@ class Webhooks:
             a dotted name, such as ``"tieline_acme.deliveries"``; empty: none.
             A file is named after the event's type: ``order.created.json``, or
             ``….form`` for one that is sent as a form; ``order.created+big.json``
-            is a further one of the same type.
+            is a further one of the same type. Ids and times in it are markers:
+            ``{{id}}``, ``{{now}}`` (``2026-11-01T00:00:00Z``), ``{{now:epoch}}``
+            (seconds since 1970; a text that is nothing else becomes a
+            number), ``{{now:%Y-%m-%d}}`` (as strftime writes it, in UTC). Two
+            deliveries of it must be two events.
     """
 
     scheme: Scheme

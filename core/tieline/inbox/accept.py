@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from tieline.clock import Clock
 from tieline.contract import Event, InvalidRecordError, Webhooks
@@ -15,7 +16,7 @@ from tieline.inbox.endpoint import Endpoint, Endpoints
 from tieline.inbox.verify import verify, verify_path
 from tieline.telemetry import get_logger
 
-__all__ = ["REFUSALS", "Inbox", "ReadEndpoint"]
+__all__ = ["REFUSALS", "Inbox", "ReadEndpoint", "Taken", "judge"]
 
 REFUSALS = {
     "endpoint-unknown": "no endpoint has this address",
@@ -47,7 +48,24 @@ class ReadEndpoint:
     since: float | None = None
 
 
-Taking = Generator[ReadEndpoint | Delivery, Endpoint | Outcome, int]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """How the taking of a delivery ended.
+
+    Attributes:
+        status: To answer with. 200: it is safe.
+        reason: Why it was refused, by slug; empty if it was not.
+        endpoint_id: Whose it was; None: no endpoint's of ours.
+        delivery: What was stored; None of a refusal.
+    """
+
+    status: int
+    reason: str = ""
+    endpoint_id: str | None = None
+    delivery: Delivery | None = None
+
+
+Taking = Generator[ReadEndpoint | Delivery, Endpoint | Outcome, Taken]
 
 
 class Inbox:
@@ -90,7 +108,8 @@ class Inbox:
                 else:
                     step = taking.send(endpoint)
         except StopIteration as end:
-            return int(end.value)
+            taken: Taken = end.value
+            return taken.status
 
     def take(self, arrival: Arrival) -> Taking:
         """Take a delivery in, step by step; whoever drives this may wait as he likes.
@@ -101,7 +120,7 @@ class Inbox:
             what became of it.
 
         Returns:
-            The status to answer with. 200: it is safe.
+            How it ended.
         """
         endpoint = self.endpoints.known(arrival.provider, arrival.endpoint_id)
         since: float | None = None
@@ -110,64 +129,70 @@ class Inbox:
                 try:
                     found = yield ReadEndpoint(since=since)
                 except (DependencyError, VaultError):
-                    self.after.refused(None, "database-down")
-                    return 503
+                    return self._refused(None, 503, "database-down")
                 assert isinstance(found, Endpoint)
                 endpoint = found
             verdict = self.judge(endpoint, arrival)
             endpoint_id = endpoint.row.id if endpoint.row else None
             if isinstance(verdict, Refusal):
-                self.after.refused(endpoint_id, verdict.reason)
-                return verdict.status
+                return self._refused(endpoint_id, verdict.status, verdict.reason)
             assert endpoint_id is not None  # nobody's delivery is refused
             outcome = yield verdict
             if outcome == "stored":
                 self.after.accepted(endpoint_id)
-                return 200
+                return Taken(status=200, endpoint_id=endpoint_id, delivery=verdict)
             if outcome != "stale":
-                self.after.refused(endpoint_id, "database-down" if outcome == "down" else "crowded")
-                return 503
+                reason = "database-down" if outcome == "down" else "crowded"
+                return self._refused(endpoint_id, 503, reason)
             endpoint, since = None, self._clock.monotonic()
-        self.after.refused(None, "crowded")
-        return 503
+        return self._refused(None, 503, "crowded")
 
     def judge(self, endpoint: Endpoint, arrival: Arrival) -> Delivery | Refusal:
-        """Check and read a delivery; asks nobody.
+        """Check and read a delivery as of now; see :func:`judge`."""
+        return judge(endpoint, arrival, self._clock.now())
 
-        As much is done for an address that does not exist as for one that
-        does, so that the time of the answer tells nothing.
-        """
-        row, now = endpoint.row, self._clock.now()
-        reason = verify(
-            endpoint.scheme,
-            endpoint.keys,
-            headers=arrival.headers,
-            body=arrival.body,
-            address=row.address if row else _NOWHERE,
-            now=now.timestamp(),
-        )
-        is_way_right = verify_path(endpoint.scheme, endpoint.keys, arrival.path_secret)
-        if row is None:
-            return Refusal(status=404, reason="endpoint-unknown")
-        if not endpoint.is_open:
-            return Refusal(status=404, reason="endpoint-disabled")
-        if not is_way_right:
-            return Refusal(status=404, reason="path-wrong")
-        if reason is not None or endpoint.webhooks is None:
-            return Refusal(status=401, reason=reason or "scheme-unknown")
-        events = _read(endpoint.webhooks, arrival)
-        if isinstance(events, Refusal):
-            return events
-        if any(_is_of_another(endpoint, event) for event in events):
-            return Refusal(status=404, reason="account-other")
-        kept = [name.lower() for name in endpoint.webhooks.keeps]
-        return Delivery(
-            endpoint=row,
-            events=events,
-            body=arrival.body,
-            headers={name: arrival.headers[name] for name in kept if name in arrival.headers},
-            received_at=now,
-        )
+    def _refused(self, endpoint_id: str | None, status: int, reason: str) -> Taken:
+        self.after.refused(endpoint_id, reason)
+        return Taken(status=status, reason=reason, endpoint_id=endpoint_id)
+
+
+def judge(endpoint: Endpoint, arrival: Arrival, now: datetime) -> Delivery | Refusal:
+    """Check and read a delivery; asks nobody.
+
+    As much is done for an address that does not exist as for one that
+    does, so that the time of the answer tells nothing.
+    """
+    row = endpoint.row
+    reason = verify(
+        endpoint.scheme,
+        endpoint.keys,
+        headers=arrival.headers,
+        body=arrival.body,
+        address=row.address if row else _NOWHERE,
+        now=now.timestamp(),
+    )
+    is_way_right = verify_path(endpoint.scheme, endpoint.keys, arrival.path_secret)
+    if row is None:
+        return Refusal(status=404, reason="endpoint-unknown")
+    if not endpoint.is_open:
+        return Refusal(status=404, reason="endpoint-disabled")
+    if not is_way_right:
+        return Refusal(status=404, reason="path-wrong")
+    if reason is not None or endpoint.webhooks is None:
+        return Refusal(status=401, reason=reason or "scheme-unknown")
+    events = _read(endpoint.webhooks, arrival)
+    if isinstance(events, Refusal):
+        return events
+    if any(_is_of_another(endpoint, event) for event in events):
+        return Refusal(status=404, reason="account-other")
+    kept = [name.lower() for name in endpoint.webhooks.keeps]
+    return Delivery(
+        endpoint=row,
+        events=events,
+        body=arrival.body,
+        headers={name: arrival.headers[name] for name in kept if name in arrival.headers},
+        received_at=now,
+    )
 
 
 _NOWHERE = "https://example.com/webhooks/nobody/whe_aaaaaaaaaaaaaaaa"

@@ -17,7 +17,7 @@ from tieline.store.deliveries import NewEvent
 from tieline.store.endpoints import EndpointRow
 from tieline.store.ids import new_id
 
-__all__ = ["Arrival", "Delivery", "Outcome", "Refusal", "rows_of"]
+__all__ = ["Arrival", "Delivery", "Outcome", "Refusal", "key_of_event", "rows_of"]
 
 Outcome = Literal["stored", "stale", "down", "full"]
 """What became of a delivery that was verified.
@@ -114,7 +114,7 @@ def rows_of(
                 NewEvent(
                     id=new_id("evt"),
                     endpoint_id=delivery.endpoint.id,
-                    event_key=_key(key),
+                    event_key=key_of_event(key),
                     connection_id=connection_id,
                     type=_shown(event.type),
                     entity=_entity(event.entity),
@@ -135,7 +135,8 @@ def _is_storable(text: str) -> bool:
     return _ODD.search(text) is None
 
 
-def _key(text: str) -> str:
+def key_of_event(text: str) -> str:
+    """Return the key that an event of a provider's id is kept under."""
     if len(text) <= _LONGEST_KEY and _is_storable(text):
         return text
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -17,7 +17,18 @@ from typing import Literal
 
 from tieline.contract import Hmac, PathSecret, Scheme, Secret
 
-__all__ = ["REASONS", "Keys", "Level", "digest_of", "verify", "verify_path"]
+__all__ = [
+    "REASONS",
+    "Keys",
+    "Level",
+    "digest_of",
+    "has_time",
+    "key_of",
+    "signature_of",
+    "signed_text",
+    "verify",
+    "verify_path",
+]
 
 Level = Literal["signature", "path-secret"]
 """What an endpoint goes by: a signature, or no more than the secret in its address."""
@@ -123,7 +134,7 @@ def _verify(
         scheme = scheme.also
     if not isinstance(scheme, Hmac):
         return "scheme-unknown"
-    secrets = [key for key in (_key(scheme, each) for each in keys.secrets) if key]
+    secrets = [key for key in (key_of(scheme, each) for each in keys.secrets) if key]
     if not secrets:
         return "secret-missing"
     if not body:
@@ -146,18 +157,12 @@ def _verify_signature(
     signatures, time = _read(scheme, given, headers)
     if not 0 < len(signatures) <= _MOST_SIGNATURES:
         return "header-malformed"
-    if _has_time(scheme) and not _TIME.fullmatch(time):
+    if has_time(scheme) and not _TIME.fullmatch(time):
         return "time-malformed"
-    parts = {
-        "body": body,
-        "timestamp": time.encode(),
-        "url": address.encode(),
-        "id": delivery_id.encode("latin-1"),
-    }
-    text = b"".join(parts[name] if name in parts else name.encode() for name in scheme.signed)
+    text = signed_text(scheme, body=body, time=time, address=address, delivery_id=delivery_id)
     if not _fits(scheme, secrets, text, signatures):
         return "signature-wrong"
-    if _has_time(scheme) and abs(int(now) - int(time)) > scheme.tolerance.total_seconds():
+    if has_time(scheme) and abs(int(now) - int(time)) > scheme.tolerance.total_seconds():
         return "time-off"
     return None
 
@@ -166,11 +171,27 @@ def _fits(scheme: Hmac, secrets: Iterable[bytes], text: bytes, signatures: Seque
     """Compare every signature with every secret's, to the end."""
     is_any = False
     for secret in secrets:
-        found = _hash(secret, text, scheme.algorithm)
-        expected = b64encode(found) if scheme.encoding == "base64" else found.hex().encode()
+        expected = signature_of(scheme, secret, text)
         for signature in signatures:
             is_any |= hmac.compare_digest(expected, signature)
     return is_any
+
+
+def signed_text(scheme: Hmac, *, body: bytes, time: str, address: str, delivery_id: str) -> bytes:
+    """Return what is hashed: the parts that the scheme names, in order."""
+    parts = {
+        "body": body,
+        "timestamp": time.encode(),
+        "url": address.encode(),
+        "id": delivery_id.encode("latin-1"),
+    }
+    return b"".join(parts[name] if name in parts else name.encode() for name in scheme.signed)
+
+
+def signature_of(scheme: Hmac, key: bytes, text: bytes) -> bytes:
+    """Return the signature over a text, as the scheme writes it."""
+    found = _hash(key, text, scheme.algorithm)
+    return b64encode(found) if scheme.encoding == "base64" else found.hex().encode()
 
 
 def _hash(secret: bytes, text: bytes, algorithm: str) -> bytes:
@@ -183,7 +204,7 @@ def _hash(secret: bytes, text: bytes, algorithm: str) -> bytes:
     return found.digest()
 
 
-def _key(scheme: Hmac, secret: Secret) -> bytes:
+def key_of(scheme: Hmac, secret: Secret) -> bytes:
     """Return a secret's key; empty for none, or for one that is not in its form."""
     text = secret.reveal()
     if scheme.secret_prefix is None:
@@ -194,7 +215,8 @@ def _key(scheme: Hmac, secret: Secret) -> bytes:
         return b""
 
 
-def _has_time(scheme: Hmac) -> bool:
+def has_time(scheme: Hmac) -> bool:
+    """Say whether deliveries tell when they were signed, so that old ones are refused."""
     return bool(scheme.timestamp or scheme.timestamp_header)
 
 

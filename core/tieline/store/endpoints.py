@@ -21,6 +21,7 @@ __all__ = [
     "add_secret",
     "change_endpoint",
     "drop_retired",
+    "drop_secret",
     "find_endpoint",
     "list_endpoints",
     "lock_endpoint",
@@ -206,6 +207,7 @@ def add_secret(
     sealed: str | None = None,
     key_id: str | None = None,
     digest: str | None = None,
+    retires_at: datetime | None = None,
 ) -> None:
     """Add a secret to an endpoint, sealed for ``secret_id`` or as its hash."""
     connection.execute(
@@ -217,8 +219,15 @@ def add_secret(
             key_id=key_id,
             digest=digest,
             made_at=now,
+            retires_at=retires_at,
         )
     )
+
+
+def drop_secret(connection: Connection, secret_id: str) -> bool:
+    """Destroy one secret; False if there is none."""
+    statement = delete(webhook_secrets).where(webhook_secrets.c.id == secret_id)
+    return connection.execute(statement).rowcount == 1
 
 
 def read_secrets(connection: Connection, endpoint_id: str) -> list[SecretRow]:

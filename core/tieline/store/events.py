@@ -82,6 +82,7 @@ class EventsWanted:
 
     Attributes:
         ids: These.
+        keys: Those that the provider, or Tieline for one account of several, gave these ids.
         connection_id: Of this connection.
         endpoint_id: Through this endpoint.
         entity: About this entity.
@@ -94,6 +95,7 @@ class EventsWanted:
     """
 
     ids: Sequence[str] = ()
+    keys: Sequence[str] = ()
     connection_id: str | None = None
     endpoint_id: str | None = None
     entity: str | None = None
@@ -112,7 +114,7 @@ class EventsWanted:
         ]
         if self.states:
             found.append(or_(*(_is_in(state) for state in self.states)))
-        among = ((_EVENTS.id, self.ids), (_EVENTS.type, self.types))
+        among = ((_EVENTS.id, self.ids), (_EVENTS.event_key, self.keys), (_EVENTS.type, self.types))
         found += [column.in_(values) for column, values in among if values]
         if self.since is not None:
             found.append(_EVENTS.received_at >= self.since)

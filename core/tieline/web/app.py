@@ -15,7 +15,7 @@ from tieline.services.installation import Installation
 from tieline.web.metrics import Metrics
 from tieline.web.oauth import OAuthPages, OnEnd
 from tieline.web.pages import HEADERS
-from tieline.web.webhooks import WebhookPages
+from tieline.web.webhooks import Watch, WebhookPages
 
 __all__ = ["SERVICE", "create_app"]
 
@@ -28,6 +28,7 @@ def create_app(
     *,
     on_end: OnEnd = lambda _intent, _outcome: None,
     has_webhooks: bool = True,
+    watch: Watch | None = None,
 ) -> Starlette:
     """Make the application.
 
@@ -36,6 +37,7 @@ def create_app(
         on_end: Called with what was intended and what became of it, after each
             sign-in that came back with a good state.
         has_webhooks: Whether providers may deliver here.
+        watch: Looks on at deliveries.
 
     Raises:
         SettingsError: The redirect address of a provider's application cannot
@@ -45,7 +47,7 @@ def create_app(
     paths = {callback_path("{provider}"): ""} | dict(callback_paths(installation.settings))
     app = Starlette(
         routes=[  # the first that fits is taken, and deliveries are many
-            *(WebhookPages(installation).routes() if has_webhooks else ()),
+            *(WebhookPages(installation, watch).routes() if has_webhooks else ()),
             Route("/healthz", _healthy, methods=["GET"]),
             Route("/metrics", Metrics(installation).answer, methods=["GET"]),
             _only_get("/oauth/start/{link}", pages.start),

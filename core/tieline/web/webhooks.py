@@ -6,8 +6,10 @@ Of refusals nothing but the status differs, and of one status nothing at all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 
@@ -18,11 +20,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tieline.errors import DependencyError, VaultError
-from tieline.inbox import Arrival, Delivery, Inbox, Outcome, Told
+from tieline.inbox import Arrival, Delivery, Inbox, Outcome, Taken, Told
 from tieline.services.installation import Installation
 from tieline.web.pages import HEADERS
 
-__all__ = ["WebhookPages"]
+__all__ = ["Seen", "Watch", "WebhookPages"]
 
 _LEAST_OF_APPLICATIONS = 2_097_152
 _SLOWEST_BODY_S = 10.0
@@ -30,14 +32,37 @@ _ROOM_BYTES = 64_000_000
 _RETRY_AFTER_S = "5"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """A delivery as somebody who looks on sees it.
+
+    Attributes:
+        provider: From the path; of one that was refused it is a stranger's word.
+        taken: What became of it.
+        headers: As they came, by name in lower case; not to be trusted either.
+        seconds: How long it took to be received and taken.
+    """
+
+    provider: str
+    taken: Taken
+    headers: Mapping[str, str]
+    seconds: float
+
+
+Watch = Callable[[Seen], None]
+"""Looks on; it must neither wait nor raise."""
+
+
 class WebhookPages:
     """Answers providers.
 
     Args:
         installation: Where.
+        watch: Called with each delivery just before its answer leaves; None: nobody looks.
     """
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, watch: Watch | None = None) -> None:
+        self._watch = watch
         self._inbox: Inbox = installation.inbox
         listed = installation.registry.list()  # imported now, not when a stranger names one
         self._declared = {each.found.name: each.plugin.webhooks for each in listed if each.plugin}
@@ -57,8 +82,9 @@ class WebhookPages:
         """Take one delivery in, or answer a probe."""
         if request.method != "POST":
             return self._probed(request, b"")
+        began = time.perf_counter()
         if request.headers.get("content-encoding", "identity").lower() != "identity":
-            return self._refused(415, "encoded")
+            return self._refused(request, began, 415, "encoded")
         given = request.path_params
         body = _Body(request, self._limit_of(given["provider"]), self._room)
         try:
@@ -73,9 +99,12 @@ class WebhookPages:
                 probed = self._probed(request, b"")
                 if probed.status_code == HTTPStatus.OK:
                     return probed
-            return _answer(await self._taken(arrival))
+            taken = await self._taken(arrival)
+            if self._watch is not None:
+                self._tell(request, began, taken, arrival.headers)
+            return _answer(taken.status)
         except _BodyRefused as refused:
-            return self._refused(refused.status, refused.reason)
+            return self._refused(request, began, refused.status, refused.reason)
         except ClientDisconnect:
             return _answer(400)  # nobody reads it
         finally:
@@ -101,11 +130,20 @@ class WebhookPages:
             return _answer(405)
         return Response(answer, headers=HEADERS, media_type="text/plain")
 
-    def _refused(self, status: int, reason: str) -> Response:
+    def _refused(self, request: Request, began: float, status: int, reason: str) -> Response:
         self._inbox.after.refused(None, reason)
+        self._tell(request, began, Taken(status=status, reason=reason), {})
         return _answer(status)
 
-    async def _taken(self, arrival: Arrival) -> int:
+    def _tell(
+        self, request: Request, began: float, taken: Taken, headers: Mapping[str, str]
+    ) -> None:
+        if self._watch is not None:
+            seconds = time.perf_counter() - began
+            provider = request.path_params["provider"]
+            self._watch(Seen(provider=provider, taken=taken, headers=headers, seconds=seconds))
+
+    async def _taken(self, arrival: Arrival) -> Taken:
         """Drive the taking without blocking others."""
         inbox = self._inbox
         taking = inbox.take(arrival)
@@ -127,7 +165,8 @@ class WebhookPages:
                 else:
                     step = taking.send(endpoint)
         except StopIteration as end:
-            return int(end.value)
+            taken: Taken = end.value
+            return taken
 
     async def _committed(self, delivery: Delivery) -> Outcome:
         loop = asyncio.get_running_loop()

@@ -145,4 +145,5 @@ WEBHOOKS = Webhooks(
     parse=parse,
     types=tuple(name for types in EVENTS.values() for name in types),
     owners=("connection", "application"),
+    fixtures="tieline_stripe.deliveries",
 )

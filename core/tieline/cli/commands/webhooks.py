@@ -8,6 +8,7 @@ from typing import Any
 import rich_click as click
 
 from tieline.cli.commands.webhook_events import events
+from tieline.cli.commands.webhook_trials import listen, send
 from tieline.cli.face import (
     actor,
     ago,
@@ -20,6 +21,7 @@ from tieline.cli.face import (
 )
 from tieline.cli.secrets import read_secret
 from tieline.contract import Secret
+from tieline.services import development
 from tieline.services import webhook_registration as registration
 from tieline.services import webhooks as service
 from tieline.services.webhooks import Listed, Made
@@ -39,7 +41,8 @@ def webhooks(ctx: click.Context, as_json: bool) -> None:
         _list(None, as_json=as_json)
 
 
-webhooks.add_command(events)
+for _command in (events, listen, send):
+    webhooks.add_command(_command)
 
 
 @webhooks.command("list")
@@ -187,7 +190,12 @@ def secret_show(endpoint: str, raw: bool, as_json: bool) -> None:
     """List an endpoint's secrets: kind, age and end.
 
     Of a secret at the end of an address only a hash is kept: it is never shown.
+    ENDPOINT may be `dev`: the development secret, with which `tieline webhooks
+    listen` signs what it hands on.
     """
+    if endpoint == development.DEVELOPMENT:
+        _show_development(is_raw=raw, as_json=as_json)
+        return
     with installation() as opened:
         found = service.get_endpoint(opened, endpoint)
         opened_ones = service.reveal_secrets(opened, endpoint) if raw else []
@@ -226,7 +234,13 @@ def secret_rotate(
     """Add a new secret; the old ones are accepted until the overlap is over.
 
     Without a secret a new address is made, for providers that do not sign.
+    ENDPOINT may be `dev`: the development secret is made anew, without overlap.
     """
+    if endpoint == development.DEVELOPMENT:
+        with installation() as opened:
+            development.renew_development_secret(opened)
+        _show_development(is_raw=False, as_json=as_json)
+        return
     given = _given(secret_stdin, secret_file)
     with installation() as opened:
         made = service.rotate_secret(opened, endpoint, secret=given, overlap=overlap, actor=actor())
@@ -241,6 +255,17 @@ def secret_finish(endpoint: str, as_json: bool) -> None:
     with installation() as opened:
         found = service.finish_rotation(opened, endpoint, actor=actor())
     _said(found, "finished", as_json=as_json)
+
+
+def _show_development(*, is_raw: bool, as_json: bool) -> None:
+    with installation() as opened:
+        text = development.development_secret(opened).reveal()
+    told = {"secret": text} if is_raw else {}
+    if as_json:
+        print_json({"secrets": [{"id": development.DEVELOPMENT, "kind": "signature"} | told]})
+        return
+    columns = ("SECRET", "KIND", *(("TEXT",) if is_raw else ()))
+    print_table(columns, [(development.DEVELOPMENT, "signature", *told.values())])
 
 
 def _given(from_stdin: bool, file: Path | None) -> Secret | None:
