@@ -90,4 +90,5 @@ def tieline_webhooks() -> Webhooks:
         unregister=unregister,
         owners=("connection", "application"),
         keeps=("webhook-id",),
+        fixtures="hooked_deliveries",
     )

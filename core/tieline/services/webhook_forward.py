@@ -6,6 +6,7 @@ import queue
 import secrets as random
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -83,7 +84,8 @@ class Forwarder:
 
     Each is tried once, within ten seconds. It is signed in its provider's
     scheme, or by Standard Webhooks where the provider signs nothing. At most a
-    thousand wait; what would be one more is not handed on.
+    thousand wait; what would be one more, or still waits at the end, is told
+    as not handed on.
 
     Args:
         to: Where to.
@@ -124,28 +126,24 @@ class Forwarder:
         trace: TracebackType | None,
     ) -> None:
         self._is_over.set()
-        try:
+        with suppress(queue.Full):  # then it has something to wake up for
             self._waiting.put_nowait(None)
-        except queue.Full:
-            pass  # then it has something to wake up for
         self._thread.join(_LEAVE_S)
         self._transport.close()
-
-    @property
-    def waiting(self) -> int:
-        """How many were not handed on yet."""
-        return self._waiting.qsize()
+        with suppress(queue.Empty):
+            while True:
+                if (parcel := self._waiting.get_nowait()) is not None:
+                    self._tell(_left(parcel, "not handed on: it ended"))
 
     def put(self, parcel: Parcel) -> None:
         """Hand a delivery on soon."""
         try:
             self._waiting.put_nowait(parcel)
         except queue.Full:
-            words = f"not handed on: {_MOST_WAITING} wait already"
-            self._tell(Forwarded(parcel=parcel, status=None, seconds=0, words=words))
+            self._tell(_left(parcel, f"not handed on: {_MOST_WAITING} wait already"))
 
     def _run(self) -> None:
-        while (parcel := self._waiting.get()) is not None and not self._is_over.is_set():
+        while not self._is_over.is_set() and (parcel := self._waiting.get()) is not None:
             self._tell(self._handed_on(parcel))
 
     def _handed_on(self, parcel: Parcel) -> Forwarded:
@@ -159,6 +157,10 @@ class Forwarder:
             words = error.message
         seconds = self._clock.monotonic() - began
         return Forwarded(parcel=parcel, status=status, seconds=seconds, words=words)
+
+
+def _left(parcel: Parcel, words: str) -> Forwarded:
+    return Forwarded(parcel=parcel, status=None, seconds=0, words=words)
 
 
 def signed_anew(parcel: Parcel, secret: Secret, to: str, at: int) -> dict[str, str]:

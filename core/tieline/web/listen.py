@@ -28,7 +28,7 @@ def listen(
     on_ready: Callable[[str], None],
     on_seen: Callable[[Seen], None],
     on_forwarded: Callable[[Forwarded], None],
-) -> int:
+) -> None:
     """Serve until SIGINT or SIGTERM; what is taken is handed on once it is safe.
 
     Args:
@@ -41,9 +41,6 @@ def listen(
         on_seen: Called with each delivery, refused ones too.
         on_forwarded: Called with what became of each that was handed on, in
             another thread.
-
-    Returns:
-        How many were not handed on at the end.
 
     Raises:
         NotFoundError: There is no such provider.
@@ -70,4 +67,3 @@ def listen(
 
         stack.enter_context(ServedSign(installation))
         serve(create_app(installation, watch=watch), host=host, port=port, on_ready=on_ready)
-        return forwarder.waiting if forwarder else 0

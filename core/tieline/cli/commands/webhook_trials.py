@@ -138,7 +138,7 @@ def listen(provider: str | None, to: str, host: str, port: int, as_json: bool) -
     with installation() as opened:
         _ = opened.engine, opened.redis  # what is not set up is said at the start
         count = len(list_endpoints(opened, is_counted=False))
-        left = serve_loop(
+        serve_loop(
             opened,
             host=host,
             port=port,
@@ -148,8 +148,6 @@ def listen(provider: str | None, to: str, host: str, port: int, as_json: bool) -
             on_seen=page.came,
             on_forwarded=page.went,
         )
-    if left:
-        note(f"  {left} were not handed on any more")
 
 
 def _list(provider: str | None, *, as_json: bool) -> int:
