@@ -1,10 +1,12 @@
 """A Stripe account on this machine, for development, tests and benchmarks.
 
 :func:`create_app` makes an ASGI application that answers as api.stripe.com does
-for customers, products, subscriptions, charges, events and the account, and as
-connect.stripe.com does for OAuth: same paths, parameters, paging, error bodies,
-idempotency and limits. It imports neither Tieline, nor its plugin, nor Stripe's
-SDK, so that a mistake has to be made twice to stay unseen.
+for customers, products, subscriptions, charges, events, webhook endpoints and the
+account, and as connect.stripe.com does for OAuth: same paths, parameters, paging,
+error bodies, idempotency and limits. Events are delivered to the endpoints over
+HTTP, signed with the machine's own time: receivers compare it with theirs. It
+imports neither Tieline, nor its plugin, nor Stripe's SDK, so that a mistake has
+to be made twice to stay unseen.
 
 Beside the API there is a control surface in plain JSON, without a key:
 
@@ -50,11 +52,26 @@ Beside the API there is a control surface in plain JSON, without a key:
     owner who takes access away. ``grant`` makes a grant without a browser and
     answers as the token endpoint does; otherwise ``{"consent", "login_as"}``.
 
+``GET /_sandbox/webhooks?after=N``
+    ``{"endpoints": [as the API shows them, with "account", "connect" and "secrets"],
+    "manner", "waiting", "total", "deliveries": [{"number", "event", "type",
+    "endpoint", "account", "url", "attempt", "is_copy", "status", "error"}]}``: what
+    was delivered, in the order of the answers. ``status`` 0: none came.
+``POST /_sandbox/webhooks``
+    How deliveries leave from now on, see :class:`~.courier.Manner`: ``{"hold",
+    "shuffle", "delay_s", "duplicate", "drop", "skew_s", "sign_by", "retry_s",
+    "timeout_s", "seed"}``, each optional; ``{"hold": true}`` and later ``{"hold":
+    false, "shuffle": true}`` let events arrive in disorder. Beside that ``resend``
+    delivers an event of an id once more, to all who want it, or ``to`` an
+    endpoint; ``roll`` gives an endpoint a new secret, while the one before signs
+    too for ``overlap_s``, a day unless named; ``flush`` waits until nothing is due.
+    Answers ``{"manner", "waiting"}``, with ``"secret"`` or ``"sent"``.
+
 Mistakes are answered with 400 and ``{"error": text}``.
 
 Keys: any ``sk_test_…`` or ``rk_test_…``; ``…_expired…`` is expired; restricted
-keys ending in ``_noread``, ``_nowrite``, ``_noevents``, ``_nocharges`` or
-``_nosubscriptions`` lack these rights. They
+keys ending in ``_noread``, ``_nowrite``, ``_noevents``, ``_nowebhooks``,
+``_nocharges`` or ``_nosubscriptions`` lack these rights. They
 belong to the platform's own account.
 
 Connect: the platform is ``ca_TielineSandboxApplication0000001`` with the secret

@@ -27,6 +27,8 @@ from tieline_stripe_sandbox.objects import (
 )
 from tieline_stripe_sandbox.request import Request
 from tieline_stripe_sandbox.stock import Stock
+from tieline_stripe_sandbox.webhook_api import WebhookApi
+from tieline_stripe_sandbox.webhook_endpoints import Endpoints
 from tieline_stripe_sandbox.world import World
 
 __all__ = ["Api", "Call"]
@@ -58,6 +60,7 @@ class Api:
         accounts: What the accounts are called.
         oauth: How accounts are connected.
         event_delay_s: Seconds until a change shows in the list of events.
+        webhooks: Who is told of events.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Api:
         accounts: Accounts,
         oauth: OAuth,
         event_delay_s: float,
+        webhooks: Endpoints,
     ) -> None:
         self._keys = keys
         self._limits = limits
@@ -94,6 +98,7 @@ class Api:
             charges_wanted,
         )
         items = SubscriptionItems(stock.subscriptions)
+        hooks = WebhookApi(webhooks, keys.account_of, _check_version)
         self._routes: dict[str, tuple[str, _Handler]] = {
             "GET /v1/account": ("accounts_kyc_basic_read", self._account),
             "GET /v1/customers": ("customer_read", customers.page),
@@ -110,6 +115,11 @@ class Api:
             "GET /v1/charges/{id}": ("charge_read", charges.one),
             "GET /v1/events": ("event_read", events.page),
             "GET /v1/events/{id}": ("event_read", events.one),
+            "GET /v1/webhook_endpoints": ("webhook_read", hooks.page),
+            "POST /v1/webhook_endpoints": ("webhook_write", hooks.create),
+            "GET /v1/webhook_endpoints/{id}": ("webhook_read", hooks.one),
+            "POST /v1/webhook_endpoints/{id}": ("webhook_write", hooks.update),
+            "DELETE /v1/webhook_endpoints/{id}": ("webhook_write", hooks.delete),
         }
 
     def admit(self, request: Request) -> Call:

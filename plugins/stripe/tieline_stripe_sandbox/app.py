@@ -10,6 +10,7 @@ from tieline_stripe_sandbox.answers import Answer, ApiError, Headers
 from tieline_stripe_sandbox.api import Api
 from tieline_stripe_sandbox.clock import Clock
 from tieline_stripe_sandbox.control import Control
+from tieline_stripe_sandbox.courier import Courier
 from tieline_stripe_sandbox.delivery import Receive, Scope, Send, deliver, drop
 from tieline_stripe_sandbox.faults import Faults, FiredFaults
 from tieline_stripe_sandbox.grants import Grants
@@ -22,6 +23,8 @@ from tieline_stripe_sandbox.oauth import Application, OAuth
 from tieline_stripe_sandbox.oauth_orders import OAuthOrders
 from tieline_stripe_sandbox.request import Request
 from tieline_stripe_sandbox.stock import Stock
+from tieline_stripe_sandbox.webhook_endpoints import Endpoints
+from tieline_stripe_sandbox.webhook_orders import WebhookOrders
 from tieline_stripe_sandbox.world import World
 
 __all__ = ["Sandbox", "create_app"]
@@ -70,7 +73,7 @@ def create_app(
             well-formed test key.
         api_version: The account's default API version, in which events are written.
         event_delay_s: Seconds until a change shows in the list of events.
-        log_size: How many requests the log keeps.
+        log_size: How many requests the log keeps, and how many deliveries of webhooks.
         accounts: How many accounts can be connected to the platform.
         client_id: The platform's id as an OAuth application.
         client_secret: The platform's secret key: the one that exchanges codes and opens
@@ -105,6 +108,14 @@ def create_app(
     )
     everyone = Accounts(seed, accounts)
     oauth = OAuth(application=application, grants=grants, accounts=everyone, consent=consent)
+    webhooks = Endpoints(seed, clock)
+    courier = Courier(
+        log=world.events,
+        endpoints=webhooks,
+        clock=clock,
+        connected=lambda: [name for name in everyone.names if grants.scope_of(name)],
+        log_size=log_size,
+    )
     api = Api(
         world=world,
         stock=stock,
@@ -113,6 +124,7 @@ def create_app(
         accounts=everyone,
         oauth=oauth,
         event_delay_s=event_delay_s,
+        webhooks=webhooks,
     )
     facts = {
         "account": everyone.platform,
@@ -125,6 +137,7 @@ def create_app(
         stock=stock,
         api=api,
         oauth=OAuthOrders(oauth),
+        webhooks=WebhookOrders(webhooks, courier, world.events, clock),
         latency_s=latency_ms / 1000,
         version=api_version,
         log_size=log_size,
@@ -142,6 +155,7 @@ class Sandbox:
         stock: Stock,
         api: Api,
         oauth: OAuthOrders,
+        webhooks: WebhookOrders,
         latency_s: float,
         version: str,
         log_size: int,
@@ -156,21 +170,34 @@ class Sandbox:
         self._journal = Journal(log_size)
         self._request_ids = Ids("req", world.seed)
         self._requests = 0
+        self._courier = webhooks.courier
         self._control = Control(
             world=world,
             stock=stock,
             faults=self._faults,
             journal=self._journal,
             oauth=oauth,
+            webhooks=webhooks,
             facts=facts,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, or the server's start and stop."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await self._live(receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Take part in the server's start and stop."""
+        while True:
+            message = await receive()
+            is_over = message["type"] == "lifespan.shutdown"
+            if is_over:
+                await self._courier.close()
+            await send({"type": f"{message['type']}.complete"})
+            if is_over:
+                return
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path, query = scope["method"], scope["path"], scope["query_string"]
@@ -262,12 +289,3 @@ async def _read(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """Take part in the server's start and stop; there is nothing to prepare."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -19,6 +19,7 @@ from tieline_stripe_sandbox.journal import Journal
 from tieline_stripe_sandbox.mutation import Mutation, mutate
 from tieline_stripe_sandbox.oauth_orders import OAuthOrders
 from tieline_stripe_sandbox.stock import Order, Stock
+from tieline_stripe_sandbox.webhook_orders import WebhookOrders
 from tieline_stripe_sandbox.world import World
 
 __all__ = ["Control"]
@@ -38,12 +39,14 @@ class Control:
         faults: Faults,
         journal: Journal,
         oauth: OAuthOrders,
+        webhooks: WebhookOrders,
         facts: dict[str, Any],
     ) -> None:
         self._world = world
         self._stock = stock
         self._faults = faults
         self._journal = journal
+        self._webhooks = webhooks
         self._facts = facts | {"accounts": oauth.accounts()}
         self._reads: dict[str, Callable[[_Query], Any]] = {
             "": self._overview,
@@ -51,6 +54,7 @@ class Control:
             "faults": lambda _query: self._faults.status(),
             "log": lambda query: self._journal.read(int(query.get("after", "0"))),
             "oauth": oauth.read,
+            "webhooks": webhooks.read,
         }
         self._orders: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
@@ -69,6 +73,8 @@ class Control:
         entities = {"customers", *self._stock.shelves}
         if name == "truth" and method == "GET" and asked.get("entity", "customers") in entities:
             await self._truth(asked, receive, send)
+        elif name == "webhooks" and method == "POST":
+            await deliver(await self._of_webhooks(body), (), {}, receive, send)
         else:
             await deliver(self._plain(method, name, asked, body), (), {}, receive, send)
 
@@ -81,6 +87,12 @@ class Control:
         except (ValueError, TypeError) as error:
             return _json(400, {"error": str(error)})
         return _json(404, {"error": f"no {method} /_sandbox/{name}"})
+
+    async def _of_webhooks(self, body: bytes) -> Answer:
+        try:
+            return _json(200, await self._webhooks.order(orjson.loads(body or b"{}")))
+        except (ValueError, TypeError) as error:
+            return _json(400, {"error": str(error)})
 
     async def _truth(self, query: _Query, receive: Receive, send: Send) -> None:
         """Stream what is live of an entity as JSON lines, oldest first, until the reader goes."""
@@ -139,6 +151,7 @@ class Control:
             clock.freeze(is_frozen=bool(given["frozen"]))
         if "now" in given or "advance_s" in given:
             clock.set(float(given.get("now", clock.now())) + float(given.get("advance_s", 0)))
+        self._webhooks.courier.wake()
         return self._clock()
 
     def _script(self, given: object) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from tieline_stripe_sandbox.answers import (
 from tieline_stripe_sandbox.params import Params, Value, as_hash, as_integer, as_list, as_text
 from tieline_stripe_sandbox.people import Customer, blank_customer
 
-__all__ = ["Patch", "read_customer_form"]
+__all__ = ["Patch", "merge_metadata", "read_customer_form", "read_metadata"]
 
 Patch = Callable[[Customer], Customer]
 _Reader = Callable[[Value, str], Any]
@@ -46,14 +46,14 @@ def read_customer_form(form: Params, *, is_new: bool) -> Patch:
     plain = {name: _READERS[name](value, name) for name, value in form.items() if name in _READERS}
     if is_new and "test_clock" in form:
         plain["test_clock"] = _test_clock(form["test_clock"])
-    metadata = _metadata(form.get("metadata", {}))
+    metadata = read_metadata(form.get("metadata", {}))
     settings = _settings(form.get("invoice_settings", {}))
 
     def patch(customer: Customer) -> Customer:
         merged: Customer = {}
         if "metadata" in form:
             kept = {} if form["metadata"] == "" else customer["metadata"] or {}
-            merged["metadata"] = _merge_metadata(kept, metadata)
+            merged["metadata"] = merge_metadata(kept, metadata)
         if settings:
             merged["invoice_settings"] = (customer["invoice_settings"] or _no_settings()) | settings
         return customer | plain | merged
@@ -142,7 +142,8 @@ _READERS: dict[str, _Reader] = {
 _MERGED = frozenset({"invoice_settings", "metadata"})
 
 
-def _metadata(value: Value) -> dict[str, str]:
+def read_metadata(value: Value) -> dict[str, str]:
+    """Read keys and texts; an empty text removes its key."""
     given = {} if value == "" else as_hash(value, "metadata")
     for key, text in given.items():
         if not isinstance(text, str):
@@ -160,7 +161,8 @@ def _metadata(value: Value) -> dict[str, str]:
     return {key: str(text) for key, text in given.items()}
 
 
-def _merge_metadata(kept: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+def merge_metadata(kept: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """Put new keys to those that there are, and take those away that are to go."""
     merged = {key: text for key, text in (kept | given).items() if text}
     if len(merged) > _MOST_KEYS:
         raise _metadata_error(f"can have up to {_MOST_KEYS} keys", None)

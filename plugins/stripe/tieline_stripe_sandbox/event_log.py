@@ -51,6 +51,10 @@ class EventLog:
         seeded: How many customers exist from the start.
         seeded_text: Writes one of them as it was then.
         seeded_created: Their creation times.
+
+    Attributes:
+        when_recorded: Called with the position of each event that is recorded.
+        pending: Position to how many deliveries of the event have not arrived.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class EventLog:
         self._seeded_text = seeded_text
         self._seeded_created = seeded_created
         self._recorded: list[Change] = []
+        self.when_recorded: Callable[[int], None] = lambda _position: None
+        self.pending: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Count the positions, also those that are too old to be listed."""
@@ -76,6 +82,7 @@ class EventLog:
     def record(self, change: Change) -> None:
         """Append an event."""
         self._recorded.append(change)
+        self.when_recorded(len(self) - 1)
 
     def created(self, position: int) -> int:
         """Return an event's second."""
@@ -105,36 +112,50 @@ class EventLog:
         if not wanted("customer.created"):
             low = max(low, self._seeded)
         positions = range(low, high) if upwards else range(high - 1, low - 1, -1)
-        return (position for position in positions if wanted(self._kind(position)))
+        return (position for position in positions if wanted(self.kind(position)))
 
-    def text(self, position: int) -> bytes:
-        """Write one event as JSON."""
-        change = self._change(position)
+    def kind(self, position: int) -> str:
+        """Return an event's type."""
+        return "customer.created" if position < self._seeded else self.change(position).kind
+
+    def id(self, position: int) -> str:
+        """Return an event's id."""
+        return self._ids.of(position)
+
+    def text(self, position: int, *, version: str = "", account: str = "", end: str = "") -> bytes:
+        """Write one event as JSON.
+
+        Args:
+            position: Which.
+            version: The API version that it says it is in; empty: the account's.
+            account: The connected account that it says it is of; empty: the
+                one that it is about, if any.
+            end: What is put to its id.
+        """
+        change = self.change(position)
         previous = b',"previous_attributes":' + change.previous if change.previous else b""
         request = {"id": change.request_id, "idempotency_key": change.idempotency_key}
-        account = b',"account":"%b"' % change.account.encode() if change.account else b""
+        of = account or change.account
+        told = b',"account":"%b"' % of.encode() if of else b""
         return (
             b'{"id":"%b","object":"event"%b,"api_version":"%b","created":%d,'
-            b'"data":{"object":%b%b},"livemode":false,"pending_webhooks":0,'
+            b'"data":{"object":%b%b},"livemode":false,"pending_webhooks":%d,'
             b'"request":%b,"type":"%b"}'
         ) % (
-            self._ids.of(position).encode(),
-            account,
-            self._api_version,
+            (self._ids.of(position) + end).encode(),
+            told,
+            version.encode() or self._api_version,
             change.created,
             change.object_text or self._seeded_text(change.index),
             previous,
+            self.pending.get(position, 0),
             orjson.dumps(request),
             change.kind.encode(),
         )
 
-    def _change(self, position: int) -> Change:
+    def change(self, position: int) -> Change:
+        """Return an event's content."""
         if position >= self._seeded:
             return self._recorded[position - self._seeded]
         created = self._seeded_created(position)
         return Change(kind="customer.created", created=created, index=position)
-
-    def _kind(self, position: int) -> str:
-        if position < self._seeded:
-            return "customer.created"
-        return self._recorded[position - self._seeded].kind

@@ -51,6 +51,9 @@ class Events:
         low, high = max(low, self._log.oldest(self._clock.second())), min(high, self._shown())
         upwards = window.after is not None
         found = self._log.matching(low, high, _wanted(params), upwards=upwards)
+        if "delivery_success" in params:
+            is_wanted = _is_true(params["delivery_success"])
+            found = (each for each in found if (each not in self._log.pending) == is_wanted)
         positions, has_more = page_of(window, list(islice(found, window.limit + 1)))
         texts = [self._log.text(position) for position in positions]
         return list_answer(b"/v1/events", texts, has_more=has_more)
@@ -77,12 +80,15 @@ class Events:
 def _wanted(params: Params) -> Callable[[str], bool]:
     if "type" in params and "types" in params:
         raise invalid_request("You may only specify one of these parameters: type, types.", "types")
-    # Without webhook endpoints no delivery has failed.
-    if params.get("delivery_success") == "false":
-        return lambda _kind: False
     if "types" in params:
         return _names(params["types"]).__contains__
     return _pattern(as_text(params["type"], "type")) if "type" in params else lambda _kind: True
+
+
+def _is_true(value: Value) -> bool:
+    if value not in {"true", "false"}:
+        raise invalid_request(f"Invalid boolean: {value}", "delivery_success")
+    return value == "true"
 
 
 def _names(value: Value) -> frozenset[str]:

@@ -31,11 +31,14 @@ _DENIED = {
         "charge_read",
         "event_read",
         "accounts_kyc_basic_read",
+        "webhook_read",
+        "webhook_write",
     ),
     "_nocharges": ("charge_read",),
     "_nosubscriptions": ("subscription_read",),
-    "_nowrite": ("customer_write",),
+    "_nowrite": ("customer_write", "webhook_write"),
     "_noevents": ("event_read",),
+    "_nowebhooks": ("webhook_read", "webhook_write"),
 }
 """What restricted keys with these endings lack, by the vendor's names of rights."""
 
