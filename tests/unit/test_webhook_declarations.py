@@ -50,6 +50,8 @@ BAD_WEBHOOKS = {
     "challenge is no function": {"challenge": b"ok"},
     "nobody's endpoints": {"owners": ()},
     "somebody else's endpoints": {"owners": ("tenant",)},
+    "nobody's are registered": {"registers": ()},
+    "somebody else's are registered": {"registers": ("tenant",)},
     "fixtures that are a path": {"fixtures": "acme/deliveries"},
     "the signature is kept": {"keeps": ("x-SIGN",)},
     "a credential is kept": {"keeps": ("Authorization",)},

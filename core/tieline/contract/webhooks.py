@@ -177,6 +177,7 @@ class Webhooks:
         instructions: What to do by hand at the provider; empty if nothing.
         unregister: ``(client, id) -> None`` takes back what ``register``
             made; gone already is fine. None where it has no counterpart.
+        registers: Whose endpoints ``register`` can make; people make the others.
         owners: Whose endpoints there can be, the usual one first.
         keeps: Headers that are kept with a delivery because they help to find
             out what happened; never one that holds a secret or a signature.
@@ -201,6 +202,7 @@ class Webhooks:
     owners: Sequence[EndpointOwner] = ("connection",)
     keeps: Sequence[str] = ()
     fixtures: str = ""
+    registers: Sequence[EndpointOwner] = ("connection", "application")
 
     def __post_init__(self) -> None:
         if not isinstance(self.scheme, (Hmac, PathSecret)):
@@ -210,8 +212,9 @@ class Webhooks:
         for name in ("challenge", "register", "unregister"):
             if (value := getattr(self, name)) is not None and not callable(value):
                 raise TypeError(f"Webhooks.{name} must be a function")
-        if not self.owners or set(self.owners) - set(get_args(EndpointOwner)):
-            raise ValueError(f"Webhooks.owners: some of {get_args(EndpointOwner)}")
+        for name in ("owners", "registers"):
+            if not (given := getattr(self, name)) or set(given) - set(get_args(EndpointOwner)):
+                raise ValueError(f"Webhooks.{name}: some of {get_args(EndpointOwner)}")
         signed = self.scheme if isinstance(self.scheme, Hmac) else self.scheme.also
         kept = {name.lower() for name in self.keeps}
         if self.fixtures and not all(part.isidentifier() for part in self.fixtures.split(".")):

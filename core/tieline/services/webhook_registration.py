@@ -50,7 +50,8 @@ def register_endpoint(
     row = found.endpoint
     plugin = installation.registry.get(row.provider)
     webhooks = declared_webhooks(plugin)
-    if (register := webhooks.register) is None:
+    owner = "connection" if row.connection_id else "application"
+    if (register := webhooks.register) is None or owner not in webhooks.registers:
         raise RefusedError(
             f"{plugin.provider.title} lets only people do it: {webhooks.instructions}",
             hint=f"the address is {row.address}",

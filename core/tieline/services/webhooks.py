@@ -6,6 +6,7 @@ import secrets as random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from tieline.contract import EndpointOwner, PathSecret, Secret, Webhooks
@@ -379,7 +380,7 @@ def new_path_secret() -> Secret:
     return Secret(text)
 
 
-def seal_secret(installation: Installation, endpoint_id: str, secret: Secret) -> dict[str, str]:
+def seal_secret(installation: Installation, endpoint_id: str, secret: Secret) -> dict[str, Any]:
     """Seal a signing secret for its endpoint, before the transaction that stores it: KMS may wait.
 
     Returns:

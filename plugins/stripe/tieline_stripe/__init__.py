@@ -6,8 +6,6 @@ line says otherwise.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tieline.contract import (
     CONTRACT_VERSION,
     ApiKey,
@@ -35,6 +33,7 @@ from tieline_stripe.limits import observe
 __all__: list[str] = []
 
 _CONNECT = "https://connect.stripe.com"
+_READS_NOTHING = "it is a publishable key, which reads nothing: use a restricted key (rk_…)"
 
 
 @hookimpl
@@ -62,8 +61,8 @@ def tieline_auth() -> tuple[ApiKey, OAuth2]:
     """
     key = ApiKey(
         identify=identify,
-        refuse=_refuse,
-        environment=_environment,
+        refuse=lambda key: _READS_NOTHING if key.startswith("pk_") else None,
+        environment=lambda key: "live" if key.startswith(("sk_live_", "rk_live_")) else "test",
         where="https://dashboard.stripe.com/apikeys",
     )
     connect = OAuth2(
@@ -132,13 +131,3 @@ def tieline_observe(reply: Reply) -> Observation | None:
 def tieline_classify(error: Exception) -> ProviderError | None:
     """Say what each error of the SDK means."""
     return classify(error)
-
-
-def _refuse(key: Any) -> str | None:
-    if key.startswith("pk_"):
-        return "it is a publishable key, which reads nothing: use a restricted key (rk_…)"
-    return None
-
-
-def _environment(key: str) -> str | None:
-    return "live" if key.startswith(("sk_live_", "rk_live_")) else "test"

@@ -54,11 +54,16 @@ class StripeApi:
         )
 
     def get(self, path: str, query: Mapping[str, Any]) -> Reply:
-        """Read from the API.
+        """Read from the API; see :meth:`send`."""
+        return self.send("get", path, query)
+
+    def send(self, method: str, path: str, params: Mapping[str, Any]) -> Reply:
+        """Call the API.
 
         Args:
+            method: ``get``, ``post`` or ``delete``.
             path: Such as ``/v1/customers``.
-            query: Parameters; nested ones as mappings.
+            params: Nested ones as mappings; the SDK puts them where they belong.
 
         Returns:
             The answer of a call that succeeded, its body not parsed yet.
@@ -67,7 +72,7 @@ class StripeApi:
             ProviderError: Of the class that says what happens next.
         """
         try:
-            answer = self._pages.raw_request("get", path, **query)
+            answer = self._pages.raw_request(method, path, **params)
         except stripe.StripeError as error:
             raise classify(error, is_platform=bool(self.account)) or error from error
         assert isinstance(answer.headers, _Aside)

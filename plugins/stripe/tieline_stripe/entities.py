@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 from tieline.contract import (
-    Canonical,
     Entity,
     Feed,
     Page,
@@ -18,7 +17,6 @@ from tieline.contract import (
     ProviderUnavailableError,
     Record,
     RecordNotFoundError,
-    RecordSchema,
     Windows,
     parse_json,
 )
@@ -51,13 +49,13 @@ def reader_of(name: str) -> Callable[[StripeApi, str], Record | None]:
 
 def subscription_page(api: StripeApi, params: PageParams, cursor: str | None) -> Page:
     """Read a page of subscriptions, each with all of its items."""
-    page = _SUBSCRIPTION_PAGES(api, params, cursor)
+    page = pages_of("subscriptions", status="all")(api, params, cursor)
     return replace(page, records=[with_items(api, record) for record in page.records])
 
 
 def get_subscription(api: StripeApi, key: str) -> Record | None:
     """Read one subscription with all of its items."""
-    found = _GET_SUBSCRIPTION(api, key)
+    found = reader_of("subscriptions")(api, key)
     return None if found is None else with_items(api, found)
 
 
@@ -81,52 +79,44 @@ def _all(step: PageStep, api: StripeApi, cursor: str | None = None, page: int = 
     return read.records + (_all(step, api, read.next, page + 1) if read.next else [])
 
 
-_SUBSCRIPTION_PAGES = pages_of("subscriptions", status="all")
-_GET_SUBSCRIPTION = reader_of("subscriptions")
-
-
-def _entity(
-    name: str, schema: RecordSchema, canonical: Canonical, scope: str, **more: Any
-) -> Entity:
+def _entity(name: str, *, scope: str, **more: Any) -> Entity:
     usual: dict[str, Any] = {"page": pages_of(name), "get": reader_of(name), "deletes": "none"}
     return Entity(
         name=name,
-        schema=schema,
         windows=_WINDOWS,
         # Lists cannot be filtered by "updated"; the event log reaches back 30 days
         # and fills with some delay (Stripe API reference, "Events").
         feed=Feed(page=changes_of(name), retention=timedelta(days=29)),
         events=EVENTS[name],
         scope=f"{scope}: Read, Events: Read",
-        canonical=canonical,
         **(usual | more),
     )
 
 
 CUSTOMERS = _entity(
     "customers",
-    CUSTOMER,
-    contact,
-    "Customers",
+    schema=CUSTOMER,
+    canonical=contact,
+    scope="Customers",
     deletes="feed",
     hides="customers of a test clock, which no list shows",
 )
 PRODUCTS = _entity(
     "products",
-    PRODUCT,
-    product,
-    "Products",
+    schema=PRODUCT,
+    canonical=product,
+    scope="Products",
     deletes="feed",
     # The one object of Stripe's that has it; two changes in one second are read again.
     version=lambda record: int(record["updated"]),
 )
 SUBSCRIPTIONS = _entity(
     "subscriptions",
-    SUBSCRIPTION,
-    order,
-    "Subscriptions",
+    schema=SUBSCRIPTION,
+    canonical=order,
+    scope="Subscriptions",
     page=subscription_page,
     get=get_subscription,
     hides="cancelled ones, unless status=all; those of a test clock, which no list shows",
 )
-CHARGES = _entity("charges", CHARGE, payment, "Charges and Refunds")
+CHARGES = _entity("charges", schema=CHARGE, canonical=payment, scope="Charges and Refunds")

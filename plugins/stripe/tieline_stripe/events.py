@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,9 @@ from tieline.contract import (
     PageParams,
     ProviderUnavailableError,
     Record,
+    RecordNotFoundError,
+    Registration,
+    Secret,
     Webhooks,
     parse_json,
     utc,
@@ -135,6 +139,28 @@ def _time(value: Any) -> datetime | None:
         return None
 
 
+def register(api: StripeApi, url: str) -> Registration:
+    """Make an endpoint of the account's own.
+
+    The version is the pinned one, in which the events' objects are whole. It
+    cannot be changed later, and the secret is told this once.
+
+    Source:
+        Stripe API reference, "Create a webhook endpoint".
+    """
+    asked = {"url": url, "enabled_events": _TYPES, "api_version": API_VERSION}
+    made = parse_json(api.send("post", "/v1/webhook_endpoints", asked).content)
+    return Registration(id=made["id"], secret=Secret(made["secret"]))
+
+
+def unregister(api: StripeApi, remote_id: str) -> None:
+    """Delete an endpoint; one that is gone is fine."""
+    with suppress(RecordNotFoundError):
+        api.send("delete", f"/v1/webhook_endpoints/{remote_id}", {})
+
+
+_TYPES = [name for types in EVENTS.values() for name in types]
+
 WEBHOOKS = Webhooks(
     scheme=Hmac(
         header="stripe-signature",
@@ -143,7 +169,12 @@ WEBHOOKS = Webhooks(
         timestamp="t",
     ),
     parse=parse,
-    types=tuple(name for types in EVENTS.values() for name in types),
+    types=_TYPES,
+    register=register,
+    unregister=unregister,
+    registers=("connection",),
     owners=("connection", "application"),
+    instructions="In Stripe's dashboard, under Webhooks: add a destination (for a platform: of"
+    f" connected accounts) with API version {API_VERSION}, then bring its signing secret.",
     fixtures="tieline_stripe.deliveries",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tieline.contract import PageStep, Reply, Window, after_last_key
+from tieline.contract import PageStep, Window, after_last_key
 from tieline_stripe.client import StripeApi
 
 __all__ = ["pages_of"]
@@ -12,11 +12,8 @@ __all__ = ["pages_of"]
 
 def pages_of(name: str, **query: object) -> PageStep:
     """Make the step that reads one list, with these parameters in every request."""
-    return after_last_key(_get, f"/v1/{name}", query={"limit": 100, **query}, bounds=_created_in)
-
-
-def _get(api: StripeApi, path: str, query: Mapping[str, object]) -> Reply:
-    return api.get(path, query)
+    path, query = f"/v1/{name}", {"limit": 100, **query}
+    return after_last_key(StripeApi.get, path, query=query, bounds=_created_in)
 
 
 def _created_in(window: Window) -> Mapping[str, object]:
