@@ -84,13 +84,18 @@ class Manner:
 
 @dataclass(slots=True, kw_only=True)
 class Parcel:
-    """One event on its way to one endpoint; ``account`` is told with it, if any."""
+    """One event on its way to one endpoint; ``account`` is told with it, if any.
+
+    What chance does to it is decided when it sets out: who arrives first varies.
+    """
 
     position: int
     endpoint_id: str
     account: str
     end: str
     due: float
+    is_lost: bool
+    is_doubled: bool
     attempt: int = 1
     is_copy: bool = False
 
@@ -149,6 +154,8 @@ class Courier:
                         account=account,
                         end=end,
                         due=self._clock.now() + self._chance.uniform(0, self.manner.delay_s),
+                        is_lost=self._chance.random() < self.manner.drop,
+                        is_doubled=self._chance.random() < self.manner.duplicate,
                     )
                 )
                 count += 1
@@ -268,7 +275,7 @@ class Courier:
             if endpoint is None or endpoint.is_disabled:
                 self._arrived(parcel)  # nobody waits for it any more
                 return
-            if self._chance.random() < self.manner.drop:
+            if parcel.is_lost:
                 self._note(parcel, endpoint.url, 0, "dropped")
                 self._arrived(parcel)
                 return
@@ -302,7 +309,7 @@ class Courier:
 
     def _succeeded(self, parcel: Parcel) -> None:
         self._arrived(parcel)
-        if not parcel.is_copy and self._chance.random() < self.manner.duplicate:
+        if parcel.is_doubled and not parcel.is_copy:
             parcel.is_copy, parcel.due = True, self._clock.now()
             self._put(parcel)
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import orjson
@@ -138,6 +139,59 @@ def server() -> Iterator[Callable[..., str]]:
     """Serve sandboxes over HTTP: ``server(customers=10)`` returns the base address."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(_served(create_app(**options)))
+
+
+class Receiver:
+    """An endpoint of somebody's: it keeps what is delivered, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[dict[str, str], bytes]] = []
+        self.status, self.pause_s = 200, 0.0
+        self._over = threading.Event()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.seen.append(({k.lower(): v for k, v in self.headers.items()}, body))
+                receiver._over.wait(receiver.pause_s)
+                self.send_response(receiver.status)
+                self.send_header("Location", "https://example.com/")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hooks?a=b"
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What came, in order."""
+        return [orjson.loads(body) for _, body in self.seen]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of what came, in order."""
+        return [event["id"] for event in self.events]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Take deliveries of webhooks on this machine."""
+    with Receiver() as made:
+        yield made
 
 
 @contextmanager

@@ -227,3 +227,27 @@ def test_error_classes_of_oauth(
 ) -> None:
     with pytest.raises(error, match=text):
         ask(connect(server(customers=0), key).oauth)
+
+
+def test_webhook_endpoints_and_what_they_are_told(server: Any, connect: Any, receiver: Any) -> None:
+    base = server(customers=3)
+    client = connect(base)
+    asked = {"url": receiver.url, "enabled_events": ["customer.created"], "metadata": {"a": "1"}}
+    made = client.v1.webhook_endpoints.create(asked)
+    assert (made.status, made.metadata["a"], made.api_version) == ("enabled", "1", None)
+    listed = client.v1.webhook_endpoints.list()
+    assert [each.id for each in listed.data] == [made.id]
+    assert getattr(listed.data[0], "secret", None) is None
+    created = client.v1.customers.create({"name": "Jürgen Groß"})
+    httpx.post(f"{base}/_sandbox/webhooks", json={"flush": True}, timeout=60)
+    [(headers, body)] = receiver.seen
+    event = client.construct_event(body, headers["stripe-signature"], made.secret)
+    assert (event.type, event.data.object["id"]) == ("customer.created", created.id)
+    for wrong in (body + b" ", body.replace(b"J", b"Y", 1)):
+        with pytest.raises(stripe.SignatureVerificationError):
+            client.construct_event(wrong, headers["stripe-signature"], made.secret)
+    changed = client.v1.webhook_endpoints.update(made.id, {"disabled": True})
+    assert client.v1.webhook_endpoints.retrieve(made.id).status == changed.status == "disabled"
+    assert client.v1.webhook_endpoints.delete(made.id).deleted
+    with pytest.raises(stripe.InvalidRequestError, match="No such webhook endpoint"):
+        client.v1.webhook_endpoints.retrieve(made.id)
