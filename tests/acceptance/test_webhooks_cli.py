@@ -142,6 +142,7 @@ def test_an_endpoint_without_a_secret_says_that_it_is_closed_and_what_opens_it(s
     done = site.run("webhooks", "add", "shop", "--url", BASE)
     assert done.returncode == 0
     endpoint_id = done.stdout.strip().rpartition("/")[2]
+    assert f"tieline webhooks register {endpoint_id}\n" in done.stderr
     assert f"tieline webhooks secret rotate {endpoint_id} --secret-stdin" in done.stderr
     assert site.json("webhooks", "show", endpoint_id)["endpoint"]["state"] == "closed"
     site.ok("webhooks", "secret", "rotate", endpoint_id, "--secret-stdin", stdin=SIGNING)

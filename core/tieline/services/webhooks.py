@@ -61,6 +61,7 @@ class Listed:
         counts: What came in and what was refused, by reason; None if nobody
             asked Redis, or it does not answer.
         instructions: What to do by hand at the provider.
+        is_registrable: Whether `tieline webhooks register` can do that instead.
     """
 
     endpoint: EndpointRow
@@ -68,6 +69,7 @@ class Listed:
     from_settings: int
     counts: Mapping[str, int] | None
     instructions: str = ""
+    is_registrable: bool = False
 
     @property
     def is_closed(self) -> bool:
@@ -505,14 +507,15 @@ def _listed(
     counts: Mapping[str | None, Mapping[str, int]] | None,
 ) -> Listed:
     now = installation.clock.now()
-    instructions = ""
+    webhooks = None
     if row.provider in installation.registry.names():
         webhooks = installation.registry.get(row.provider).webhooks
-        instructions = webhooks.instructions if webhooks else ""
+    owner = "connection" if row.connection_id else "application"
     return Listed(
         endpoint=row,
         secrets=[each for each in kept if each.retires_at is None or each.retires_at > now],
         from_settings=len(settings_secrets(installation.settings, row)),
         counts=None if counts is None else dict(counts.get(row.id, {})),
-        instructions=instructions,
+        instructions=webhooks.instructions if webhooks else "",
+        is_registrable=bool(webhooks and webhooks.register and owner in webhooks.registers),
     )

@@ -326,7 +326,7 @@ def _said(found: Listed, done: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"endpoint": _facts(found)})
     else:
-        note(f"  {done:<10}{found.endpoint.id}: {_state(found)}")
+        note(f"  {done:<14}{found.endpoint.id}: {_state(found)}")
 
 
 def _tell(made: Made, done: str, *, as_json: bool) -> None:
@@ -337,8 +337,13 @@ def _tell(made: Made, done: str, *, as_json: bool) -> None:
         return
     note(f"  {done:<10}{row.id}: {_state(made.listed)}")
     print_table((url,), [])
-    if made.listed.instructions and not row.remote_id:
-        note(f"  next  {made.listed.instructions}")
+    by_hand = "" if row.remote_id else made.listed.instructions
+    if made.listed.is_registrable and done == "added":
+        whose = "" if row.connection_id else " --by CONNECTION"
+        note(f"  next  tieline webhooks register {row.id}{whose}")
+        by_hand = f"or by hand: {by_hand}" if by_hand else ""
+    if by_hand:
+        note(f"  next  {by_hand}")
     if made.listed.is_closed:
         note(f"  then  tieline webhooks secret rotate {row.id} --secret-stdin")
 
