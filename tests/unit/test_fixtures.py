@@ -31,10 +31,10 @@ def shipped() -> list[tuple[Fixture, Webhooks]]:
 )
 def test_every_fixture_of_every_plugin_is_a_new_event_of_its_file_s_type(fixture, webhooks):
     first, again, later = (
-        webhooks.parse(fixture.fill(new_id=new_id, now=now), {})
+        webhooks.parse(fixture.fill(new_id=new_id, now=now), {"content-type": fixture.content_type})
         for new_id, now in (("a" * 24, NOW), ("a" * 24, NOW), ("b" * 24, NOW + timedelta(days=1)))
     )
-    assert {event.type for event in first} == {fixture.type}
+    assert fixture.type in {event.type for event in first}
     assert [event.id for event in first] == [event.id for event in again]
     assert not {event.id for event in first} & {event.id for event in later}
 

@@ -217,7 +217,7 @@ def send_fixture(
         )
         tries = [_deliver(letter) for _ in range(2 if trial.is_twice else 1)]
         reason = _verdict(installation, row, letter)
-    event_ids = [event.id for event in _parsed(webhooks, letter.body)]
+    event_ids = [event.id for event in _parsed(webhooks, fixture, letter.body)]
     return Sent(
         fixture=fixture,
         endpoint=row,
@@ -327,10 +327,11 @@ def _read_endpoint(installation: Installation, row: EndpointRow) -> Endpoint:
     return found
 
 
-def _parsed(webhooks: Webhooks, body: bytes) -> list[Event]:
+def _parsed(webhooks: Webhooks, fixture: Fixture, body: bytes) -> list[Event]:
     """Return what a body tells; nothing if the plugin cannot read it."""
     try:
-        return [each for each in webhooks.parse(body, {}) if isinstance(each, Event)]
+        told = webhooks.parse(body, {"content-type": fixture.content_type})
+        return [each for each in told if isinstance(each, Event)]
     except InvalidRecordError:
         return []
 
@@ -343,7 +344,7 @@ def _of_account(
     body: bytes,
 ) -> tuple[bytes, str]:
     """Put our accounts where the fixture has its own."""
-    events = _parsed(webhooks, body)
+    events = _parsed(webhooks, fixture, body)
     if not events:
         raise PluginError(
             f"the fixture {fixture.name} of {fixture.provider} is no delivery that its plugin"
