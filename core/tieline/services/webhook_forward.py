@@ -10,12 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from tieline.clock import Clock
 from tieline.contract import STANDARD_WEBHOOKS, Hmac, ProviderError, Secret
-from tieline.errors import InvalidInputError
 from tieline.inbox import Delivery, sign
+from tieline.services.addresses import safe_address
 from tieline.services.development import in_form_of
 from tieline.transport import HttpTransport, Limits
 
@@ -100,7 +99,11 @@ class Forwarder:
     def __init__(
         self, to: str, secret: Secret, clock: Clock, tell: Callable[[Forwarded], None]
     ) -> None:
-        _check(to)
+        safe_address(
+            to,
+            purpose="deliveries could be handed on to",
+            hint="https://…, or http on this machine: http://localhost:8000/hooks",
+        )
         self._to = to
         self._secret = secret
         self._clock = clock
@@ -189,21 +192,3 @@ def _id_of(parcel: Parcel) -> str:
     """Return what stands for a delivery: the same for one that is repeated, where that is known."""
     ids = [event.id for event in parcel.delivery.events if event.id.isascii()]
     return ids[0] if ids and ids[0].isprintable() else random.token_hex(_ID_BYTES)
-
-
-def _check(to: str) -> None:
-    try:
-        parts = urlsplit(to)
-        is_near = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-        is_good = parts.scheme == "https" or (parts.scheme == "http" and is_near)
-        is_good = is_good and bool(parts.hostname) and to.isprintable() and " " not in to
-        is_good = is_good and not (parts.username or parts.password or parts.fragment)
-        _ = parts.port
-    except ValueError:
-        is_good = False
-    if not is_good:
-        raise InvalidInputError(
-            f"{to[:200]!r} is no address that deliveries could be handed on to",
-            hint="https://…, or http on this machine: http://localhost:8000/hooks",
-            code="url-invalid",
-        )

@@ -44,6 +44,7 @@ from tieline.inbox import (
     signed_by,
 )
 from tieline.registry import Fixture, list_fixtures
+from tieline.services.addresses import is_near, safe_address
 from tieline.services.connections import list_connections
 from tieline.services.events import list_events
 from tieline.services.installation import Installation
@@ -280,24 +281,11 @@ def _open_endpoints(installation: Installation, provider: str) -> list[EndpointR
 
 def _target(row: EndpointRow, to: str, default_base: str) -> str:
     """Say where it goes: an address that is whole, or one that the endpoint's path follows."""
-    path = urlsplit(row.address).path
     own = urlsplit(row.address)
-    is_near = own.hostname in {"localhost", "127.0.0.1", "::1"}
-    base = to.rstrip("/") or (f"{own.scheme}://{own.netloc}" if is_near else default_base)
-    try:
-        parts = urlsplit(base)
-        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and base.isprintable()
-        is_good = is_good and " " not in base and not (parts.username or parts.fragment)
-        _ = parts.port
-    except ValueError:
-        is_good = False
-    if not is_good:
-        raise InvalidInputError(
-            f"{base[:200]!r} is no address that could be delivered to",
-            hint=f"for example: --to {default_base}",
-            code="url-invalid",
-        )
-    return base if _is_elsewhere(base) else f"{base}{path}"
+    base = to.rstrip("/") or (f"{own.scheme}://{own.netloc}" if is_near(own) else default_base)
+    hint = f"https, or http on this machine: --to {default_base}"
+    safe_address(base, purpose="it could be delivered to", hint=hint)
+    return base if _is_elsewhere(base) else f"{base}{own.path}"
 
 
 def _is_elsewhere(to: str) -> bool:

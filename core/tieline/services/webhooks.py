@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from tieline.contract import EndpointOwner, PathSecret, Secret, Webhooks
 from tieline.engine.timetable import read_duration_s
 from tieline.errors import DependencyError, InvalidInputError, NotFoundError, RefusedError, nearest
 from tieline.inbox import SPREAD_S, context_of, digest_of, read_counts, settings_secrets
 from tieline.registry import Plugin
+from tieline.services.addresses import safe_address
 from tieline.services.connect import check_environment
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
@@ -463,21 +463,10 @@ def _base(installation: Installation, given: str) -> str:
             hint="set TIELINE_PUBLIC_URL, or give --url https://tieline.example.com",
             code="url-missing",
         )
-    try:
-        parts = urlsplit(base)
-        is_near = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-        is_good = parts.scheme == "https" or (parts.scheme == "http" and is_near)
-        is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
-        is_good = is_good and is_plain and bool(parts.hostname) and base.isprintable()
-        _ = parts.port
-    except ValueError:
-        is_good = False
-    if not is_good or " " in base or not base.isascii():
-        raise InvalidInputError(
-            f"{base[:200]!r} is no address that a provider could deliver to",
-            hint="for example: https://tieline.example.com",
-            code="url-invalid",
-        )
+    hint = "for example: https://tieline.example.com"
+    purpose = "a provider could deliver to"
+    if safe_address(base, purpose=purpose, hint=hint).query:
+        raise InvalidInputError(f"{base[:200]!r} has a query", hint=hint, code="url-invalid")
     return base
 
 
