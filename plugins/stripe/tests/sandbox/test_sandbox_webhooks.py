@@ -343,7 +343,9 @@ def test_what_was_held_leaves_in_disorder_on_order(hooked: Make) -> None:
     shop.order(hold=False, flush=True)
     in_log = [event["id"] for event in shop.events(limit="30")][::-1]
     assert sorted(shop.receiver.ids) == sorted(in_log)
-    assert shop.receiver.ids != in_log
+    # Several leave at once, so neighbours change places anyhow.
+    moved = [abs(place - in_log.index(name)) for place, name in enumerate(shop.receiver.ids)]
+    assert max(moved) > 12
 
 
 def test_a_delay_is_of_the_sandbox_s_clock(hooked: Make) -> None:
