@@ -14,6 +14,7 @@ from ingest_kit import SECRETS, make_harbour
 from kit import entry_point
 from tieline.clock import SystemClock
 from tieline.errors import DependencyError, InvalidInputError, NotFoundError, RefusedError
+from tieline.inbox import endpoint
 from tieline.registry import Registry, list_fixtures
 from tieline.services import webhook_send as service
 from tieline.services import webhooks
@@ -25,7 +26,9 @@ FORGED, LATE, TWICE = Trial(is_forged=True), Trial(is_late=True), Trial(is_twice
 
 
 @pytest.fixture
-def harbour(sqlite_url, tmp_path):
+def harbour(sqlite_url, tmp_path, monkeypatch):
+    for module in (service, endpoint):  # a change is known sooner: each secret waits for that
+        monkeypatch.setattr(module, "SPREAD_S", 0.1)
     made = make_harbour(sqlite_url, tmp_path, clock=SystemClock())
     registry = made.installation.registry
     given = [each.entry_point for each in registry._found]

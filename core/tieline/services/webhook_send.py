@@ -243,7 +243,7 @@ def _choose(
     if not found:
         raise NotFoundError(
             f"there is no fixture {name[:80]!r}",
-            hint=nearest(name, {each.name for each in every}) or "tieline webhooks send --list",
+            hint=nearest(name, {each.name for each in every}) or "the plugin ships none",
             code="fixture-unknown",
         )
     if row:
