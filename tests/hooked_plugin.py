@@ -48,6 +48,10 @@ def parse(body, headers):
 def register(client, url):
     if "refused" in url:
         raise RequestRejectedError("no such address, please")
+    return make(url)
+
+
+def make(url):
     REGISTERED[f"hook-{len(REGISTERED) + 1}"] = url
     return Registration(id=f"hook-{len(REGISTERED)}", secret=Secret(GIVEN))
 

@@ -12,7 +12,7 @@ import pytest
 import hooked_plugin
 from ingest_kit import make_harbour
 from tieline.clock import SystemClock
-from tieline.contract import RequestRejectedError, Secret
+from tieline.contract import Registration, RequestRejectedError, Secret
 from tieline.errors import InvalidInputError, NotFoundError, RefusedError
 from tieline.inbox import SPREAD_S
 from tieline.services import keys, rotation, webhook_registration, webhooks
@@ -277,6 +277,18 @@ def test_an_endpoint_is_registered_with_the_secret_that_the_provider_gives(shops
     webhooks.remove_endpoint(shops.installation, sender.endpoint_id, actor="test")
     with pytest.raises(NotFoundError):
         webhooks.get_endpoint(shops.installation, sender.endpoint_id)
+
+
+def test_an_endpoint_that_was_made_in_several_places_takes_the_secret_of_each(shops, monkeypatch):
+    given = [hooked_plugin.GIVEN, "whsec_b3RoZXItcGxhY2U=", "whsec_dGhpcmQtcGxhY2U="]
+    first, *more = map(Secret, given)
+    made = Registration(id="hook-3", secret=first, more_secrets=more)
+    monkeypatch.setattr(hooked_plugin, "make", lambda _url: made)
+    sender = shops.add("hooked", "things", secret="whsec_b2xkZXItb25l")
+    webhook_registration.register_endpoint(shops.installation, sender.endpoint_id, actor="test")
+    shops.clock.move(SPREAD_S)
+    assert [shops.accept(sender.signed(secret=each)) for each in given] == [200] * 3
+    assert shops.accept(sender.signed(secret="whsec_b2xkZXItb25l")) == 401
 
 
 def test_what_the_provider_refuses_leaves_the_endpoint_as_it_was(shops):

@@ -301,6 +301,10 @@ class Entity:
         volatile: Fields that change without meaning, such as scores and
             counters; dots lead into objects: ``stats.opens``. They are stored
             as they came with the last real change, and make none themselves.
+        event_key: Fields whose texts, with colons between them, events may
+            name a record by where they cannot tell its key, such as an
+            address. ``get`` must take that too. Where it finds nothing, the
+            records that have it are read by their own keys: one may be gone.
     """
 
     name: str
@@ -318,6 +322,7 @@ class Entity:
     hides: str = ""
     canonical: Canonical | None = None
     volatile: Sequence[str] = ()
+    event_key: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _require_name(self.name, "Entity.name")
@@ -349,7 +354,12 @@ class Entity:
             raise ValueError(f"Entity({self.name!r}).volatile must be a list of dotted paths")
         if self.key in self.volatile:
             raise ValueError(f"Entity({self.name!r}).volatile must leave the key alone")
-        object.__setattr__(self, "volatile", tuple(self.volatile))
+        if isinstance(self.event_key, str) or not all(map(_is_path, self.event_key)):
+            raise ValueError(f"Entity({self.name!r}).event_key must be a list of dotted paths")
+        if self.event_key and self.get is None:
+            raise ValueError(f"Entity({self.name!r}).event_key needs a get that takes it")
+        for name in ("volatile", "event_key"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def shapes(self) -> tuple[str, ...]:

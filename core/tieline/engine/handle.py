@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-from tieline.contract import Entity, NeedsReauthError, TielineError
+from tieline.contract import Entity, NeedsReauthError, ProviderUnavailableError, TielineError
 from tieline.engine.ask import plan_run, ring_for
 from tieline.engine.bring import bring_in
 from tieline.engine.event_fate import fate_of
@@ -25,7 +25,8 @@ from tieline.errors import DependencyError
 from tieline.failpoints import failpoint
 from tieline.records import Draft, PageWriter, Plan, rank_of
 from tieline.registry import Plugin
-from tieline.store import drains, partitions
+from tieline.store import drains, partitions, runs
+from tieline.store import records as record_store
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection, Desk
 from tieline.store.drains import PendingEvent
@@ -160,6 +161,7 @@ class Handler:
         keys: Sequence[str],
     ) -> int:
         """Read records again; one that cannot be read leaves the others their turn."""
+        missing: dict[str, int] = {}
         for key in keys:
             self.check()
             try:
@@ -172,9 +174,45 @@ class Handler:
                 failed[key] = error
                 draft.forget(key)
             else:
-                writer.settle(draft, key, record, rank=rank)
+                if record is None and bundle.entity.event_key:
+                    missing[key] = rank
+                else:
+                    writer.settle(draft, key, record, rank=rank)
             self.moved()
+        if missing:
+            self._settle_missing(bundle.entity, writer, draft, failed, missing)
         return len(keys)
+
+    def _settle_missing(
+        self,
+        entity: Entity,
+        writer: PageWriter,
+        draft: Draft,
+        failed: dict[str, Exception],
+        missing: Mapping[str, int],
+    ) -> None:
+        """Bury what was read by its own key; what an event named otherwise may be another record.
+
+        ``missing`` has the rank of each read that found nothing.
+        """
+        of = (self.row.id, entity.name)
+        with self.engine.database.read() as connection:
+            own = {row[0] for row in record_store.read_known(connection, *of, list(missing))}
+            # First this: what a run has read and not yet written would not be found.
+            is_read = runs.is_any_running(connection, *of)
+            names = [key for key in missing if key not in own]
+            found = record_store.find_named(connection, *of, entity.event_key, names)
+        for key, rank in missing.items():
+            meant = [record_id for name, record_id in found if name == key]
+            if key in own:
+                writer.settle(draft, key, None, rank=rank)
+            elif not meant and is_read:
+                draft.forget(key)
+                failed[key] = ProviderUnavailableError(
+                    "nothing is there, and a run may be about to store what was", code="event-early"
+                )
+            else:
+                draft.ask_instead(key, meant, rank=rank, source="webhook")
 
     def _write(
         self,

@@ -70,6 +70,14 @@ class Draft:
         self.doubtful.discard(key)
         self.copies.pop(key, None)
 
+    def ask_instead(self, key: str, others: Iterable[str], *, rank: int, source: str) -> None:
+        """Ask about the records that were meant, in the place of a key that none of them has."""
+        self.forget(key)
+        for other in others:
+            if other not in self.copies:
+                self.copies[other] = (Copy(other, b"", "", rank, source), None)
+                self.doubtful.add(other)
+
     def has(self, key: str) -> bool:
         """Whether the page tells what became of a record, not only that something did."""
         copy, record = self.copies[key]

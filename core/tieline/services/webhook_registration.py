@@ -164,9 +164,9 @@ def _keep(
     made: Registration | None = None,
     actor: str = "",
 ) -> None:
-    """Store a new secret of the address, or what the provider gave, beside what there is."""
-    secret = made.secret if made else None
-    sealed = seal_secret(installation, endpoint_id, secret) if secret else None
+    """Store a new secret of the address, or those that the provider gave, beside what there is."""
+    given = (made.secret, *made.more_secrets) if made else ()
+    sealed = [seal_secret(installation, endpoint_id, secret) for secret in given if secret]
 
     def work(transaction: Transaction) -> None:
         now = installation.clock.now()
@@ -175,10 +175,11 @@ def _keep(
         if path is not None:
             digest = digest_of(path.reveal())
             store.add_secret(transaction, endpoint_id, kind="path", digest=digest, now=now)
-        if sealed is not None:
+        if sealed:
             store.retire_secrets(transaction, endpoint_id, kind="signature", retires_at=now)
-            store.add_secret(transaction, endpoint_id, kind="signature", now=now, **sealed)
             changed["scheme_level"] = "signature"
+        for each in sealed:
+            store.add_secret(transaction, endpoint_id, kind="signature", now=now, **each)
         if made is not None:
             changed["remote_id"] = made.id
             row = store.find_endpoint(transaction, endpoint_id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import orjson
@@ -37,6 +37,7 @@ __all__ = [
     "StoredRecord",
     "bury",
     "count_live",
+    "find_named",
     "is_empty",
     "move_ranks",
     "read_known",
@@ -175,6 +176,35 @@ def read_payloads(
         connection, statement, (connection_id, entity, wanted)
     ).fetchall()
     return found
+
+
+def find_named(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    fields: Sequence[str],
+    names: Sequence[str],
+) -> list[tuple[str, str]]:
+    """Find the live records that have some fields, with colons between their texts, as a name.
+
+    It looks through all records of the entity: for what is rare.
+
+    Args:
+        connection: Open transaction.
+        connection_id: The connection.
+        entity: The entity.
+        fields: Paths of the fields.
+        names: At most some hundred.
+
+    Returns:
+        Name and key of each.
+    """
+    texts = [records.c.payload[tuple(path.split("."))].as_string() for path in fields]
+    name = reduce(lambda found, text: found + ":" + text, texts)
+    statement = select(name, records.c.record_id).where(
+        _of(connection_id, entity), records.c.deleted_at.is_(None), name.in_(names)
+    )
+    return [tuple(row) for row in connection.execute(statement)]
 
 
 def is_empty(connection: Connection, connection_id: str, entity: str) -> bool:

@@ -33,6 +33,7 @@ __all__ = [
     "end_resting",
     "end_run",
     "get_run",
+    "is_any_running",
     "list_runs",
     "lock_running",
     "lock_splitting",
@@ -121,6 +122,13 @@ def active_run(
     )
     row = found.mappings().first()
     return None if row is None else _with_live_counts(connection, [RunRow.of(dict(row))])[0]
+
+
+def is_any_running(connection: Connection, connection_id: str, entity: str) -> bool:
+    """Say whether an entity is being read or written by some run."""
+    of = (runs.c.connection_id == connection_id, runs.c.entity == entity)
+    statement = select(exists().where(*of, runs.c.state == "running"))
+    return bool(connection.execute(statement).scalar())
 
 
 def list_runs(
