@@ -171,6 +171,12 @@ def server() -> Iterator[Callable[..., str]]:
         yield lambda **options: stack.enter_context(served(create_app(**options)))
 
 
+@pytest.fixture(scope="session")
+def serving() -> Callable[[Any], Any]:
+    """Serve any application: ``with serving(app) as base``."""
+    return served
+
+
 @contextmanager
 def served(app: Any) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -8,7 +8,10 @@ its members, one member by id, address or contact id, its tags, merge fields;
 and for writing members: POST, PUT, PATCH, DELETE, delete-permanent, tags, and up
 to 500 by ``POST /3.0/lists/{id}``. Consent is kept as Mailchimp keeps it: who left
 by itself cannot be subscribed, who was deleted for good does not come back, and
-an archived contact stays so unless a status is sent. The metadata name the
+an archived contact stays so unless a status is sent. Webhooks are made at
+``/3.0/lists/{id}/webhooks``, which looks at their address first; changes of contacts are
+delivered to them as forms, signed unless they are as of old, and again for 75 minutes
+where nobody takes them. The metadata name the
 address at which they were asked as ``api_endpoint``. It imports neither
 Tieline, nor its plugin, nor Mailchimp's SDK, so that a mistake has to be made
 twice to stay unseen.
@@ -43,6 +46,18 @@ Beside the API there is a control surface in plain JSON, without a key:
     ``{"account", "add": {fields} | "audience": id, "set": {fields}, "require":
     [tags], "remove": bool}``: the same with a list, and answers it; ``require``
     says which merge fields must not be blank.
+``GET /_sandbox/deliveries?after=N``
+    ``{"total", "deliveries": [{"number", "webhook", "list_id", "type", "body", "state",
+    "attempts": [{"at", "status", "error", "ms"}]}]}``: what was delivered, and how it was
+    answered. ``state`` is waiting, taken, given up, lost (on order) or dropped (its webhook
+    is gone or silenced); ``status`` 0: no answer, for the reason in ``error``.
+``POST /_sandbox/webhooks``, ``GET /_sandbox/webhooks``
+    Orders, each optional: ``{"rules": {:class:`~tieline_mailchimp_sandbox.post.Rules`},
+    "release": "as made" | "reversed" | "shuffled", "resend": [numbers], "account",
+    "audience", "campaign": {fields}}``. The rules hold deliveries back until they are
+    released, copy, lose or delay them, and say when they are tried again. ``resend``
+    delivers the same bodies once more; ``campaign`` tells of a campaign. Answers ``{"rules",
+    "held", "waiting", "sending", "overflowed"}``.
 ``GET /_sandbox/truth?account=0&entity=contacts|lists``
     Everything as it is now, archived contacts too, without links.
 ``POST /_sandbox/clock``, ``GET /_sandbox/clock``

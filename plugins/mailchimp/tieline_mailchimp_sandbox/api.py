@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from tieline_mailchimp_sandbox.answers import Answer, Problem, json_answer
 from tieline_mailchimp_sandbox.bulk import Bulk
@@ -12,19 +12,22 @@ from tieline_mailchimp_sandbox.grants import Grants
 from tieline_mailchimp_sandbox.listing import Listing, missing
 from tieline_mailchimp_sandbox.request import Request
 from tieline_mailchimp_sandbox.root import root_of
+from tieline_mailchimp_sandbox.webhooks import Webhooks
 from tieline_mailchimp_sandbox.world import Account, World
 from tieline_mailchimp_sandbox.writing import Writing
 
 __all__ = ["PREFIX", "Api"]
 
 PREFIX = "/3.0"
-_Endpoint = Callable[..., Answer]
+_Endpoint = Callable[..., Answer | Awaitable[Answer]]
 
 
 class Api:
     """Answers what is asked under ``/3.0``."""
 
-    def __init__(self, world: World, grants: Grants, listing: Listing, bulk: Bulk) -> None:
+    def __init__(
+        self, world: World, grants: Grants, listing: Listing, bulk: Bulk, webhooks: Webhooks
+    ) -> None:
         self._world = world
         self._grants = grants
         writing = Writing(listing)
@@ -41,6 +44,12 @@ class Api:
                 "PUT": writing.upsert,
                 "PATCH": writing.update,
                 "DELETE": writing.archive,
+            },
+            "lists/([^/]+)/webhooks": {"GET": webhooks.all, "POST": webhooks.create},
+            "lists/([^/]+)/webhooks/([^/]+)": {
+                "GET": webhooks.one,
+                "PATCH": webhooks.update,
+                "DELETE": webhooks.delete,
             },
             f"{member}/tags": {"GET": listing.tags, "POST": writing.tag},
             f"{member}/actions/delete-permanent": {"POST": writing.erase},
@@ -65,8 +74,8 @@ class Api:
             )
         return found
 
-    def execute(self, request: Request, account: Account) -> Answer:
-        """Carry a request out.
+    def execute(self, request: Request, account: Account) -> Answer | Awaitable[Answer]:
+        """Carry a request out, at once or, where others have to be asked, when awaited.
 
         Raises:
             Problem: 404 for an unknown path, 405 for a method that it lacks.

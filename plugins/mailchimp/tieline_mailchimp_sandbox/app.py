@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import itertools
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from tieline_mailchimp_sandbox.answers import Answer, Refusal, html
@@ -21,7 +24,9 @@ from tieline_mailchimp_sandbox.journal import Journal
 from tieline_mailchimp_sandbox.listing import Listing
 from tieline_mailchimp_sandbox.mutation import Mutation, mutate
 from tieline_mailchimp_sandbox.oauth import OAuth
+from tieline_mailchimp_sandbox.post import Post
 from tieline_mailchimp_sandbox.request import Request
+from tieline_mailchimp_sandbox.webhooks import Webhooks
 from tieline_mailchimp_sandbox.world import World, digest
 
 __all__ = ["Sandbox", "create_app"]
@@ -43,6 +48,7 @@ def create_app(
     contact_ids: bool = True,
     lag_s: float = 0.0,
     short_rows: bool = False,
+    unsigned_webhooks: bool = False,
 ) -> Sandbox:
     """Make a Mailchimp that lives in this process.
 
@@ -68,11 +74,13 @@ def create_app(
         lag_s: How many seconds a change takes to show in lists.
         short_rows: Whether the rows that many members in one call are answered with lack
             what the official swagger does not have in them, such as ``contact_id``.
+        unsigned_webhooks: Whether webhooks are as those of old, which do not sign.
 
     Returns:
         An ASGI application. Applications share nothing.
     """
     clock = Clock()
+    post = Post(clock)
 
     def lists_of(account: int) -> Audiences:
         return Audiences(
@@ -82,6 +90,7 @@ def create_app(
             contacts=contacts,
             now=clock.now,
             lag_s=lag_s,
+            tell=post.tell,
         )
 
     world = World(accounts=accounts, seed=seed, api_key=api_key, audiences=lists_of)
@@ -101,6 +110,8 @@ def create_app(
         oauth=oauth,
         listing=listing,
         bulk=Bulk(listing, short_rows=short_rows),
+        webhooks=Webhooks(_new_ids(seed), signs=not unsigned_webhooks),
+        post=post,
         clock=clock,
         seed=seed,
         latency_s=latency_ms / 1000,
@@ -119,6 +130,8 @@ class Sandbox:
         oauth: OAuth,
         listing: Listing,
         bulk: Bulk,
+        webhooks: Webhooks,
+        post: Post,
         clock: Clock,
         seed: int,
         latency_s: float,
@@ -126,8 +139,9 @@ class Sandbox:
     ) -> None:
         self._grants = grants
         self._oauth = oauth
-        self._api = Api(world, grants, listing, bulk)
+        self._api = Api(world, grants, listing, bulk, webhooks)
         self._world = world
+        self._post = post
         self._clock = clock
         self._seed = seed
         self._latency_s = latency_s
@@ -142,13 +156,14 @@ class Sandbox:
             clock=clock,
             faults=self._faults,
             journal=self._journal,
+            post=post,
             facts={"seed": seed, "data_center": world.data_center} | application,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, or the server's start and stop."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await self._live(receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
 
@@ -218,7 +233,9 @@ class Sandbox:
             account = self._api.caller(request)
             in_flight.enter_context(account.meter.flight())
             await self._wait(fired)
-            return self._api.execute(request, account)
+            with self._post.acting("api"):
+                answer = self._api.execute(request, account)
+            return await answer if inspect.isawaitable(answer) else answer
         if request.path == "/oauth2/token":
             in_flight.enter_context(self._grants.token_call(request.form().get("code", "")))
         await self._wait(fired)
@@ -232,11 +249,15 @@ class Sandbox:
         if seconds:
             await asyncio.sleep(seconds)
 
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Take part in the server's start and stop, after which nothing is sent any more."""
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": f"{message['type']}.complete"})
+        await self._post.close()
+        await send({"type": "lifespan.shutdown.complete"})
 
-async def _live(receive: Receive, send: Send) -> None:
-    """Take part in the server's start and stop; there is nothing to prepare."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+
+def _new_ids(seed: int) -> Callable[[str], str]:
+    """Make texts of 64 hex digits: the same seed makes the same ones."""
+    numbers = itertools.count(1)
+    return lambda kind: digest(seed, kind, next(numbers))

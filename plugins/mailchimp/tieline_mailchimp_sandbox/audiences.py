@@ -18,15 +18,18 @@ from tieline_mailchimp_sandbox.contacts import (
     renamed,
     subscriber_hash,
 )
+from tieline_mailchimp_sandbox.hooks import Hook
 from tieline_mailchimp_sandbox.merge_fields import BLANK
 from tieline_mailchimp_sandbox.standing import Standing
 
-__all__ = ["Audience", "Audiences"]
+__all__ = ["Audience", "Audiences", "Tell"]
 
 _BEGIN = 1_583_000_000  # 2020-02-29T18:13:20Z
 _END = 1_793_000_000  # some days before every sandbox's start
 _NAMES = ("Newsletter", "<b>Käufer</b> & Friends 🌸", "Press")
 _Version = tuple[float, Member | None]
+Tell = Callable[["Audience", Member | None, Member | None], None]
+"""``(audience, before, after)`` is called for every change of a contact."""
 
 
 class Audience:
@@ -35,11 +38,16 @@ class Audience:
     Attributes:
         document: What the API says of it, but for statistics and links.
         standing: What it remembers of addresses.
+        hooks: Its webhooks, by their ids.
     """
 
-    def __init__(self, document: dict[str, Any], now: Callable[[], float], lag_s: float) -> None:
+    def __init__(
+        self, document: dict[str, Any], now: Callable[[], float], lag_s: float, tell: Tell
+    ) -> None:
         self.document = document
         self.standing = Standing()
+        self.hooks: dict[str, Hook] = {}
+        self._tell = tell
         self._now = now
         self._lag_s = lag_s
         self._versions: dict[str, list[_Version]] = {}
@@ -92,12 +100,14 @@ class Audience:
             self._by_hash.pop(before["id"], None)
         self._by_hash[member["id"]] = contact
         self._add(contact, member, at)
+        self._tell(self, before, member)
 
     def remove(self, member: Member) -> None:
         """Delete a contact for good."""
         self._by_hash.pop(member["id"], None)
         self.standing.forgotten.add(member["id"])
         self._add(member["contact_id"], None, None)
+        self._tell(self, member, None)
 
     def let_go(self, member: Member, *, is_bounce: bool = False) -> Member:
         """Let a contact leave by itself, or its post come back; the API cannot undo that."""
@@ -164,6 +174,7 @@ class Audiences:
         contacts: How many contacts, over all of them.
         now: Seconds since the epoch.
         lag_s: How long an index takes to notice a change.
+        tell: Is told of every change of a contact.
     """
 
     def __init__(
@@ -175,7 +186,9 @@ class Audiences:
         contacts: int,
         now: Callable[[], float],
         lag_s: float,
+        tell: Tell,
     ) -> None:
+        self._tell = tell
         self._chance = Random(f"{seed}/{account}")  # noqa: S311 - test data, nothing to guess
         self._sizes = (audiences, contacts)
         self._now = now
@@ -196,7 +209,7 @@ class Audiences:
         name = _NAMES[number] if number < len(_NAMES) else f"List {number + 1}"
         made = self._now() if created is None else created
         document = _blank(self._chance, name, iso(made)) | given
-        lists[document["id"]] = Audience(document, self._now, self._lag_s)
+        lists[document["id"]] = Audience(document, self._now, self._lag_s, self._tell)
         return lists[document["id"]]
 
     def add_member(

@@ -19,7 +19,8 @@ from tieline_mailchimp_sandbox.journal import Journal
 from tieline_mailchimp_sandbox.listing import Listing
 from tieline_mailchimp_sandbox.mutation import Mutation, mutate
 from tieline_mailchimp_sandbox.oauth import OAuth
-from tieline_mailchimp_sandbox.orders import order_contact, order_list
+from tieline_mailchimp_sandbox.orders import order_contact, order_list, order_webhooks
+from tieline_mailchimp_sandbox.post import Post
 from tieline_mailchimp_sandbox.world import Account, World
 
 __all__ = ["PREFIX", "Control"]
@@ -41,6 +42,7 @@ class Control:
         clock: Clock,
         faults: Faults,
         journal: Journal,
+        post: Post,
         facts: dict[str, Any],
     ) -> None:
         self._world = world
@@ -49,15 +51,18 @@ class Control:
         self._clock = clock
         self._faults = faults
         self._facts = facts
+        self._post = post
         self._reads: dict[str, Callable[[_Query], Any]] = {
             "": lambda _query: self._overview(),
             "clock": lambda _query: self._time(),
+            "deliveries": lambda query: post.read(int(query.get("after", "0"))),
             "faults": lambda _query: self._faults.status(),
             "log": lambda query: journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: self._grants.report(query.get("grant", "")),
             "truth": lambda query: listing.truth(
                 world.at(int(query.get("account", "0"))), query.get("entity", "contacts")
             ),
+            "webhooks": lambda _query: post.report(),
         }
         self._orders: dict[str, Callable[[Any], Any]] = {
             "clock": self._set_clock,
@@ -66,6 +71,7 @@ class Control:
             "lists": lambda given: order_list(world, given),
             "mutate": lambda given: mutate(world, Mutation.read(given)),
             "oauth": self._order,
+            "webhooks": lambda given: order_webhooks(world, post, given),
         }
 
     def answer(self, method: str, path: str, query: bytes, body: bytes) -> Answer:
@@ -95,6 +101,7 @@ class Control:
         if "now" in order or "advance_s" in order:
             now = float(order.get("now", self._clock.now()))
             self._clock.go_to(now + float(order.get("advance_s", 0)))
+        self._post.ring()
         return self._time()
 
     def _script(self, given: object) -> list[dict[str, Any]]:

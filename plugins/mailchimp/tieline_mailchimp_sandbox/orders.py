@@ -6,9 +6,11 @@ from typing import Any
 
 from tieline_mailchimp_sandbox.contacts import Member, renamed
 from tieline_mailchimp_sandbox.merge_fields import BLANK
+from tieline_mailchimp_sandbox.news import campaign
+from tieline_mailchimp_sandbox.post import Post
 from tieline_mailchimp_sandbox.world import World
 
-__all__ = ["order_contact", "order_list"]
+__all__ = ["order_contact", "order_list", "order_webhooks"]
 
 
 def order_contact(world: World, given: object) -> Member:
@@ -50,6 +52,23 @@ def order_list(world: World, given: object) -> dict[str, Any]:
         audience.standing.required = set(order["require"]) & set(BLANK)
     audience.document |= _fields(order.get("set"))
     return audience.document
+
+
+def order_webhooks(world: World, post: Post, given: object) -> dict[str, Any]:
+    """Carry out orders about deliveries; ValueError says what is wrong with them."""
+    order = _read(given, {"account", "rules", "release", "resend", "audience", "campaign"})
+    if "rules" in order:
+        post.order(order["rules"])
+    if "release" in order:
+        post.let_go(order["release"])
+    if "resend" in order:
+        post.resend(order["resend"])
+    if "campaign" in order:
+        audiences = world.at(order.get("account", 0)).audiences.all()
+        if (audience := audiences.get(str(order.get("audience")))) is None:
+            raise ValueError(f"there is no audience {order.get('audience')!r}")
+        post.publish(audience, campaign(audience.id, _fields(order["campaign"])))
+    return post.report()
 
 
 def _read(given: object, names: set[str]) -> dict[str, Any]:
