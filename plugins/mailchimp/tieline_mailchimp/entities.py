@@ -124,6 +124,7 @@ CONTACTS = Entity(
     key=key_of,
     feed=Feed(page=changed, retention=None, overlap=OVERLAP),
     events=EVENTS["contacts"],
+    event_key=("list_id", "id"),  # deliveries know addresses alone
     # Archived ones stay, with that status; what was deleted for good is only missing.
     deletes="sweep",
     write=WRITE,

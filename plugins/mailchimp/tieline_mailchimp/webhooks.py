@@ -2,15 +2,17 @@
 
 They are hints and no more: what they say of a contact is incomplete and
 ambiguous, so it is read again. Most are not signed: the address holds a
-secret, and newer webhooks have a signature beside it. There is no id of an
-event; a repeated delivery repeats its body.
+secret, and newer webhooks have a signature beside it, each with a secret of its
+own. There is no id of an event; a repeated delivery repeats its body.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import parse_qsl
 
 from tieline.contract import (
@@ -19,8 +21,17 @@ from tieline.contract import (
     Hmac,
     InvalidRecordError,
     PathSecret,
+    ProviderError,
+    RecordNotFoundError,
+    Registration,
+    RequestRejectedError,
+    Secret,
     Webhooks,
+    page_of,
 )
+from tieline_mailchimp.client import MailchimpApi
+from tieline_mailchimp.keys import hash_of, names_of
+from tieline_mailchimp.pages import record_of
 
 __all__ = ["EVENTS", "WEBHOOKS"]
 
@@ -28,53 +39,56 @@ _TYPES = ("subscribe", "unsubscribe", "profile", "upemail", "cleaned")
 EVENTS: Mapping[str, Mapping[str, EventAction]] = {"contacts": dict.fromkeys(_TYPES, "re-read")}
 """Entity to the types of its events, and what each means for it."""
 
+# An omitted source counts as nobody says what; our own writes that come back change nothing.
+_WANTED = {
+    "events": dict.fromkeys(_TYPES, True) | {"campaign": False},
+    "sources": dict.fromkeys(("user", "admin", "api"), True),
+}
+_ADDRESSES = ("data[email]", "data[new_email]", "data[old_email]")
 _LARGEST = 65_536
-_MOST_FIELDS = 500
 _DEEPEST = 3
+_read = partial(
+    parse_qsl, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=500
+)
 
 
 def parse(body: bytes, headers: Mapping[str, str]) -> list[Event]:
     """Read one verified delivery.
 
     The key names a contact by the MD5 of its address, by which it can be read;
-    the record that comes tells its own. After ``upemail`` it is the new address's.
+    the record that comes tells its own. ``upemail`` is two events: who has the
+    new address now, and what became of who had the old one.
     """
+    form = _form(body, headers)
+    audience, is_contact = form.get("data[list_id]"), form["type"] in _TYPES
+    addresses = [form[name] for name in _ADDRESSES if form.get(name)]
+    named = addresses if audience and is_contact else []
+    return [
+        Event(
+            id=hashlib.sha256(repr((key, sorted(form.items()))).encode()).hexdigest(),
+            type=form["type"],
+            entity="contacts" if is_contact else None,
+            key=key,
+            occurred_at=_time(form.get("fired_at", "")),
+        )
+        for key in [f"{audience}:{hash_of(each)}" for each in named] or (None,)
+    ]
+
+
+def _form(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     content = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content != "application/x-www-form-urlencoded" or len(body) > _LARGEST:
         raise _malformed("it is no form, or too large")
     try:
-        pairs = parse_qsl(
-            body.decode(),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=_MOST_FIELDS,
-        )
+        pairs = _read(body.decode())
     except ValueError:
         raise _malformed("its form cannot be read") from None
-    if any(name.count("[") > _DEEPEST for name, _ in pairs):
-        raise _malformed("its form is nested too deeply")
     form = dict(pairs)
+    if any(name.count("[") > _DEEPEST for name in form):
+        raise _malformed("its form is nested too deeply")
     if len(form) < len(pairs) or not form.get("type"):
         raise _malformed("a field is missing, or there twice")
-    audience = form.get("data[list_id]", "")
-    address = form.get("data[new_email]") or form.get("data[email]", "")
-    name = hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
-    is_contact = form["type"] in _TYPES
-    return [
-        Event(
-            id=hashlib.sha256(repr(sorted(pairs)).encode()).hexdigest(),
-            type=form["type"],
-            entity="contacts" if is_contact else None,
-            key=f"{audience}:{name}" if is_contact and audience and address else None,
-            occurred_at=_time(form.get("fired_at", "")),
-        )
-    ]
-
-
-def answer_probe(_method: str, _query: Mapping[str, str], _body: bytes) -> bytes:
-    """Answer the look that Mailchimp takes before it stores an address."""
-    return b""
+    return form
 
 
 def _time(text: str) -> datetime | None:
@@ -86,9 +100,52 @@ def _time(text: str) -> datetime | None:
 
 
 def _malformed(reason: str) -> InvalidRecordError:
-    return InvalidRecordError(
-        f"the delivery is none of Mailchimp's: {reason}", code="delivery-malformed"
-    )
+    said = f"the delivery is none of Mailchimp's: {reason}"
+    return InvalidRecordError(said, code="delivery-malformed")
+
+
+def answer_probe(_method: str, _query: Mapping[str, str], _body: bytes) -> bytes:
+    """Answer the look that Mailchimp takes before it stores an address."""
+    return b""
+
+
+def register(api: MailchimpApi, url: str) -> Registration:
+    """Add a webhook to every audience, or to none.
+
+    One whose answer was lost may be there all the same, so what has to be taken
+    back is found by the address. Signing is asked of all or none: deliveries of
+    one that does not sign would be refused where another's secret is known.
+    """
+    reply = api.ask(api.lists.get_all_lists, fields=["lists.id"], count=1000)
+    audiences = [row["id"] for row in page_of(reply, "lists")[1]]
+    if not audiences:
+        raise RequestRejectedError("the account has no audience that could have a webhook")
+    call, body = api.lists.create_list_webhook, {"url": url, **_WANTED}
+    try:
+        made = [record_of(api.ask(call, audience, body)) for audience in audiences]
+    except ProviderError:
+        for audience in audiences:
+            with suppress(ProviderError):
+                _take_back(api, audience, url)
+        raise
+    names = " ".join(f"{hook['list_id']}:{hook['id']}" for hook in made)
+    secrets = [Secret(hook["signing_secret"]) for hook in made if hook.get("signing_secret")]
+    if len(secrets) < len(made):
+        return Registration(id=names)
+    return Registration(id=names, secret=secrets[0], more_secrets=secrets[1:])
+
+
+def unregister(api: MailchimpApi, names: str) -> None:
+    """Delete the webhooks that :func:`register` made."""
+    for name in names.split():
+        with suppress(RecordNotFoundError):
+            api.ask(api.lists.delete_list_webhook, *names_of(name))
+
+
+def _take_back(api: MailchimpApi, audience: str, url: str) -> None:
+    _, hooks = page_of(api.ask(api.lists.get_list_webhooks, audience), "webhooks")
+    names = [f"{audience}:{hook['id']}" for hook in hooks if hook.get("url") == url]
+    unregister(api, " ".join(names))
 
 
 WEBHOOKS = Webhooks(
@@ -103,8 +160,11 @@ WEBHOOKS = Webhooks(
     ),
     parse=parse,
     challenge=answer_probe,
+    register=register,
+    unregister=unregister,
     types=_TYPES,
-    instructions="In Mailchimp open the audience, Settings, Webhooks: add one for this address"
-    " with the updates above, made by subscribers, by admins and by the API. Do so for each"
-    " audience.",
+    fixtures="tieline_mailchimp.deliveries",
+    instructions="`tieline webhooks register` adds it to each audience. By hand: open the audience,"
+    " Settings, Webhooks, and add one for this address with the updates above, made by subscribers,"
+    " by admins and by the API. Register again, or add it by hand, for an audience that is new.",
 )
