@@ -281,8 +281,7 @@ def test_an_endpoint_is_registered_with_the_secret_that_the_provider_gives(shops
 
 def test_an_endpoint_that_was_made_in_several_places_takes_the_secret_of_each(shops, monkeypatch):
     given = [hooked_plugin.GIVEN, "whsec_b3RoZXItcGxhY2U=", "whsec_dGhpcmQtcGxhY2U="]
-    first, *more = map(Secret, given)
-    made = Registration(id="hook-3", secret=first, more_secrets=more)
+    made = Registration(id="hook-3", secrets=[Secret(each) for each in given])
     monkeypatch.setattr(hooked_plugin, "make", lambda _url: made)
     sender = shops.add("hooked", "things", secret="whsec_b2xkZXItb25l")
     webhook_registration.register_endpoint(shops.installation, sender.endpoint_id, actor="test")

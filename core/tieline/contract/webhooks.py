@@ -151,13 +151,13 @@ class Registration:
     Attributes:
         id: The provider's id of it, which ``unregister`` is handed.
         secret: What the provider signs with; None if it does not sign.
-        more_secrets: Further ones, where it was made in several places and
-            each signs with its own.
+        secrets: The same, where it was made in several places and each signs
+            with its own.
     """
 
     id: str
     secret: Secret | None = None
-    more_secrets: Sequence[Secret] = ()
+    secrets: Sequence[Secret] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -74,7 +74,7 @@ def register_endpoint(
 
     made = _with_client(installation, plugin, by or row.connection_id, call)
     try:
-        _keep(installation, endpoint_id, made=made, actor=actor)
+        _keep(installation, endpoint_id, made=made, by_path=path_secret is not None, actor=actor)
     except BaseException:
         if (unregister := webhooks.unregister) is not None:  # or it would deliver for ever
             with suppress(ProviderError):
@@ -162,10 +162,11 @@ def _keep(
     *,
     path: Secret | None = None,
     made: Registration | None = None,
+    by_path: bool = False,
     actor: str = "",
 ) -> None:
     """Store a new secret of the address, or those that the provider gave, beside what there is."""
-    given = (made.secret, *made.more_secrets) if made else ()
+    given = (made.secret, *made.secrets) if made else ()
     sealed = [seal_secret(installation, endpoint_id, secret) for secret in given if secret]
 
     def work(transaction: Transaction) -> None:
@@ -175,9 +176,9 @@ def _keep(
         if path is not None:
             digest = digest_of(path.reveal())
             store.add_secret(transaction, endpoint_id, kind="path", digest=digest, now=now)
-        if sealed:
+        if sealed or by_path:  # one that was known before is of no use any more
             store.retire_secrets(transaction, endpoint_id, kind="signature", retires_at=now)
-            changed["scheme_level"] = "signature"
+            changed["scheme_level"] = "signature" if sealed else "path-secret"
         for each in sealed:
             store.add_secret(transaction, endpoint_id, kind="signature", now=now, **each)
         if made is not None:

@@ -425,4 +425,4 @@ def is_silent(node: ast.AST) -> bool:
 
 def test_what_must_exist_of_the_plugin_is_small():
     folder = Path(tieline_mailchimp.__file__).parent
-    assert sum(map(code_lines, folder.glob("*.py"))) <= 644
+    assert sum(map(code_lines, folder.glob("*.py"))) <= 600

@@ -15,13 +15,14 @@ from tieline.contract import (
     OAuth2,
     Observation,
     Provider,
-    ProviderError,
+    RateLimitedError,
     RateLimitPolicy,
     Reply,
     Transport,
     Webhooks,
     hookimpl,
 )
+from tieline_mailchimp import errors
 from tieline_mailchimp.account import (
     base_url_of_key,
     identify_by_key,
@@ -30,11 +31,11 @@ from tieline_mailchimp.account import (
 )
 from tieline_mailchimp.client import API_VERSION, MailchimpApi
 from tieline_mailchimp.entities import CONTACTS, LISTS
-from tieline_mailchimp.errors import classify
-from tieline_mailchimp.limits import observe
 from tieline_mailchimp.webhooks import WEBHOOKS
 
 __all__: list[str] = []
+
+_SIGN_IN = "https://login.mailchimp.com"
 
 
 @hookimpl
@@ -48,7 +49,7 @@ def tieline_provider() -> Provider:
         name="mailchimp",
         title="Mailchimp",
         contract=CONTRACT_VERSION,
-        environments={"production": "https://login.mailchimp.com"},
+        environments={"production": _SIGN_IN},
         hosts=["https://*.api.mailchimp.com"],
         api_version=API_VERSION,
         docs="https://mailchimp.com/developer/marketing/api/",
@@ -71,8 +72,8 @@ def tieline_auth() -> tuple[ApiKey, OAuth2]:
     )
     oauth = OAuth2(
         identify=identify_by_token,
-        authorize_url="https://login.mailchimp.com/oauth2/authorize",
-        token_url="https://login.mailchimp.com/oauth2/token",  # noqa: S106 - an address
+        authorize_url=f"{_SIGN_IN}/oauth2/authorize",
+        token_url=f"{_SIGN_IN}/oauth2/token",
         client_auth="body",
         where="https://admin.mailchimp.com/account/oauth2/",
     )
@@ -110,11 +111,14 @@ def tieline_rate_limits() -> RateLimitPolicy:
 
 @hookimpl
 def tieline_observe(reply: Reply) -> Observation | None:
-    """Read which limit a refusal is about."""
-    return observe(reply)
+    """Find the refusals that look like missing rights: a 403 without a problem document.
+
+    Source:
+        Mailchimp, "Throttling", 2026-08.
+    """
+    if reply.status != 403:
+        return None
+    return Observation(is_refusal=isinstance(errors.refusal(reply), RateLimitedError))
 
 
-@hookimpl
-def tieline_classify(error: Exception) -> ProviderError | None:
-    """Say what each error of the SDK means."""
-    return classify(error)
+tieline_classify = hookimpl(errors.classify)

@@ -7,9 +7,10 @@ and headers (mailchimp-marketing 3.0.80, ``ApiClient.call_api``).
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,9 +20,11 @@ from mailchimp_marketing.api_client import ApiClientError  # type: ignore[import
 from tieline.contract import Connection, Credential, Reply, Transport
 from tieline_mailchimp.errors import refusal
 
-__all__ = ["API_VERSION", "MailchimpApi"]
+__all__ = ["API_VERSION", "Call", "MailchimpApi"]
 
 API_VERSION = "3.0"
+Call = Callable[..., Any]
+"""A method of one of the SDK's classes."""
 
 
 class MailchimpApi:
@@ -42,7 +45,7 @@ class MailchimpApi:
         self._connection = connection
         self._credential = credential
         self._transport = transport
-        self.lists = ListsApi(self._sdk(connection.base_url))
+        self.lists = ListsApi(_Sdk(connection.base_url, self._send))
 
     def root(self, base_url: str = "") -> RootApi:
         """Return the SDK's calls about the account itself.
@@ -50,9 +53,9 @@ class MailchimpApi:
         Args:
             base_url: Of the API; empty for the connection's own.
         """
-        return RootApi(self._sdk(base_url or self._connection.base_url))
+        return RootApi(_Sdk(base_url or self._connection.base_url, self._send))
 
-    def ask(self, call: Callable[..., Any], *given: Any, **named: Any) -> Reply:
+    def ask(self, call: Call, *given: Any, **named: Any) -> Reply:
         """Make one call of the SDK's.
 
         Args:
@@ -68,12 +71,11 @@ class MailchimpApi:
             ProviderError: Of the class that says what happens next.
         """
         try:
-            answer = call(*given, **named)
+            reply: Reply = call(*given, **named)
         except ApiClientError as error:
             # The SDK wraps whatever comes out of request(), which is ours.
             raise (error.text if isinstance(error.text, Exception) else error) from None
-        assert isinstance(answer, _Answer)
-        return answer.reply
+        return reply
 
     def ask_sign_in(self, url: str) -> Reply:
         """Ask one of the addresses where accounts sign in, which the SDK does not know.
@@ -84,20 +86,31 @@ class MailchimpApi:
         Raises:
             ProviderError: Of the class that says what happens next.
         """
-        token = self._credential["access_token"].reveal()
-        headers = {"Accept": "application/json", "Authorization": f"OAuth {token}"}
-        reply = self._transport.send("GET", self._connection.address(url), headers=headers)
-        if reply.status != 200:
-            raise refusal(reply, secret=token)
-        return reply
+        headers = {"Accept": "application/json"}
+        return self._send("GET", self._connection.address(url), headers, scheme="OAuth")
 
     def where(self, base_url: str) -> str:
         """Say where an address of the API that Mailchimp named is called."""
-        is_elsewhere = self._connection.is_redirected
-        return self._connection.base_url if is_elsewhere else base_url.rstrip("/")
+        return self._connection.address(base_url.rstrip("/"))
 
-    def _sdk(self, base_url: str) -> ApiClient:
-        return _Sdk(base_url, self._credential, self._transport)
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Any,
+        content: bytes | None = None,
+        scheme: str = "Bearer",
+    ) -> Reply:
+        """Send a request with the secret as it is now; raise for all answers but a success."""
+        is_key = "api_key" in list(self._credential)
+        secret = self._credential["api_key" if is_key else "access_token"].reveal()
+        pair = b64encode(f"tieline:{secret}".encode()).decode()
+        authorization = f"Basic {pair}" if is_key else f"{scheme} {secret}"
+        headers = {**headers, "Authorization": authorization}
+        reply = self._transport.send(method, url, headers=headers, content=content)
+        if not 200 <= reply.status < 300:
+            raise refusal(reply, secret=secret)
+        return reply
 
 
 class _Sdk(ApiClient):  # type: ignore[misc]  # the SDK has no type hints
@@ -107,57 +120,20 @@ class _Sdk(ApiClient):  # type: ignore[misc]  # the SDK has no type hints
     address, also of those in ids. It gets no credential, so that it keeps none.
     """
 
-    def __init__(self, base_url: str, credential: Credential, transport: Transport) -> None:
+    def __init__(self, base_url: str, send: Callable[..., Reply]) -> None:
         super().__init__({"server": ""})
         self.host = f"{base_url}/{API_VERSION}"
-        self._credential = credential
-        self._transport = transport
+        self._send = send
 
     def request(
-        self,
-        method: str,
-        url: str,
-        query_params: Sequence[tuple[str, Any]] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: Any = None,
-    ) -> _Answer:
-        """Send one request that the SDK built; raise for every answer but a success."""
+        self, method: str, url: str, query_params: Any = None, headers: Any = None, body: Any = None
+    ) -> Any:
+        """Send one request that the SDK built; what it takes for the JSON is the whole reply."""
         query = urlencode([(name, _written(value)) for name, value in query_params or ()])
-        secret, authorization = _signed(self._credential)
-        reply = self._transport.send(
-            method,
-            f"{url}?{query}" if query else url,
-            headers={**(headers or {}), "Authorization": authorization},
-            content=None if body is None else json.dumps(body).encode(),
-        )
-        if not 200 <= reply.status < 300:
-            raise refusal(reply, secret=secret)
-        return _Answer(reply)
-
-
-class _Answer:
-    """An answer that the SDK takes for one without a body, and hands on as it is."""
-
-    ok = True
-    text = ""
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply = reply
-        self.status_code = reply.status
-        self.headers = {"content-type": "application/json"}
-
-    def json(self) -> None:
-        """Return nothing: the body is read by who asked."""
-
-
-def _signed(credential: Credential) -> tuple[str, str]:
-    """Return the secret, as it is now, and the header that carries it."""
-    if "access_token" in list(credential):
-        token = credential["access_token"].reveal()
-        return token, f"Bearer {token}"
-    key = credential["api_key"].reveal()
-    pair = base64.b64encode(f"tieline:{key}".encode()).decode()
-    return key, f"Basic {pair}"
+        content = None if body is None else json.dumps(body).encode()
+        reply = self._send(method, f"{url}?{query}" if query else url, headers or {}, content)
+        kind = {"content-type": "application/json"}
+        return SimpleNamespace(ok=True, headers=kind, json=lambda: reply)
 
 
 def _written(value: object) -> object:

@@ -12,6 +12,7 @@ are read each time.
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from marshmallow import fields
 
@@ -22,7 +23,6 @@ from tieline.contract import (
     FeedPage,
     Page,
     PageParams,
-    Record,
     RecordSchema,
     Whole,
 )
@@ -78,23 +78,15 @@ class List(RecordSchema):
     marketing_permissions = fields.Boolean(allow_none=True)
 
 
-def contacts(api: MailchimpApi, params: PageParams, cursor: str | None) -> Page:
-    """Read one page of all contacts."""
-    return take_step(api, params.window.start, cursor, is_whole=True)
-
-
 def changed(api: MailchimpApi, params: PageParams, cursor: str | None) -> FeedPage:
     """Read one page of the contacts that changed.
 
     Each is as it is now: its time is that of the reading, not of its change.
     """
-    page = take_step(api, params.window.start, cursor, is_whole=False)
-    changes = [
-        Change(key=key_of(row) or "", at=page.as_of, record=row)
-        for row in page.records
-        if page.as_of
-    ]
-    return FeedPage(changes=changes, next=page.next, as_of=page.as_of)
+    page = take_step(api, params, cursor, is_whole=False)
+    at = page.as_of
+    changes = [Change(key=key_of(row) or "", at=at, record=row) for row in page.records if at]
+    return FeedPage(changes=changes, next=page.next, as_of=at)
 
 
 def lists(api: MailchimpApi, _params: PageParams, cursor: str | None) -> Page:
@@ -106,21 +98,11 @@ def lists(api: MailchimpApi, _params: PageParams, cursor: str | None) -> Page:
     return Page(records=read.rows, next=following, as_of=read.as_of)
 
 
-def contact(api: MailchimpApi, key: str) -> Record | None:
-    """Read one contact; one that was deleted for good is not there."""
-    return read_one(api, api.lists.get_list_member, key)
-
-
-def one_list(api: MailchimpApi, key: str) -> Record | None:
-    """Read one list."""
-    return read_one(api, api.lists.get_list, key, parts=1)
-
-
 CONTACTS = Entity(
     name="contacts",
     schema=Contact(),
-    page=contacts,
-    get=contact,
+    page=partial(take_step, is_whole=True),
+    get=lambda api, key: read_one(api, api.lists.get_list_member, key),
     key=key_of,
     feed=Feed(page=changed, retention=None, overlap=OVERLAP),
     events=EVENTS["contacts"],
@@ -136,7 +118,7 @@ LISTS = Entity(
     name="lists",
     schema=List(),
     page=lists,
-    get=one_list,
+    get=lambda api, key: read_one(api, api.lists.get_list, key, parts=1),
     deletes="sweep",
     volatile=("stats", "list_rating"),
 )

@@ -7,6 +7,7 @@ rights (Mailchimp, "Throttling", 2026-08).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,11 +22,13 @@ from tieline.contract import (
     RecordNotFoundError,
     Reply,
     RequestRejectedError,
+    object_of,
     parse_json,
     retry_after,
+    text_of,
 )
 
-__all__ = ["AGAIN", "classify", "refusal", "rejection"]
+__all__ = ["AGAIN", "classify", "malformed", "refusal", "rejection"]
 
 AGAIN = "connect the account again; so too if it was moved to another data centre"
 
@@ -52,7 +55,23 @@ def refusal(reply: Reply, *, secret: str = "") -> ProviderError:
     Returns:
         An error of the class that says what happens next, in Mailchimp's words.
     """
-    return _meaning(reply.status, _problem(reply.content), retry_after(reply.headers), secret)
+    status, problem, wait = reply.status, _problem(reply.content), retry_after(reply.headers)
+    said = f"Mailchimp answered {status}: {_words(problem, secret)}"
+    is_access_gone = text_of(problem.get("title")).lower() in _ACCESS_GONE
+    if status == 401 or (status == 403 and is_access_gone):
+        return NeedsReauthError(said, hint=AGAIN)
+    if status == 403 and problem:
+        return PermissionDeniedError(said)
+    if status in {403, 429}:
+        return RateLimitedError(said, retry_after=wait)
+    if status >= 500 or status < 400:  # below 400: a good status that was not what was promised
+        code = ANSWER_TOO_SLOW if status == 504 else None  # its own limit is 120 s
+        return ProviderUnavailableError(said, retry_after=wait, code=code)
+    if status == 404:
+        return RecordNotFoundError(said)
+    if status == 426:
+        return RequestRejectedError(said, hint="Mailchimp wants TLS 1.2 or newer")
+    return rejection(said)
 
 
 def classify(error: Exception) -> ProviderError | None:
@@ -73,28 +92,8 @@ def classify(error: Exception) -> ProviderError | None:
     if not isinstance(status, int):
         what = type(said if isinstance(said, Exception) else error).__name__
         return RequestRejectedError(f"the Mailchimp SDK refused: {what}")
-    return _meaning(status, _problem(said), None, "")
-
-
-def _meaning(
-    status: int, problem: Mapping[str, Any] | None, wait: float | None, secret: str
-) -> ProviderError:
-    said = f"Mailchimp answered {status}: {_words(problem, secret)}"
-    if status == 401:
-        return NeedsReauthError(said, hint=AGAIN)
-    if status == 403 and problem:
-        is_gone = str(problem["title"]).lower() in _ACCESS_GONE
-        return NeedsReauthError(said, hint=AGAIN) if is_gone else PermissionDeniedError(said)
-    if status in {403, 429}:
-        return RateLimitedError(said, retry_after=wait)
-    if status >= 500 or status < 400:  # below 400: a good status that was not what was promised
-        code = ANSWER_TOO_SLOW if status == 504 else None  # its own limit is 120 s
-        return ProviderUnavailableError(said, retry_after=wait, code=code)
-    if status == 404:
-        return RecordNotFoundError(said)
-    if status == 426:
-        return RequestRejectedError(said, hint="Mailchimp wants TLS 1.2 or newer")
-    return rejection(said)
+    content = (said if isinstance(said, str) else json.dumps(said)).encode("utf-8", "replace")
+    return refusal(Reply(status=status, headers={}, content=content, seconds=0))
 
 
 def rejection(said: str) -> RequestRejectedError:
@@ -112,28 +111,28 @@ def rejection(said: str) -> RequestRejectedError:
     return kind(said, code=code)
 
 
-def _problem(said: object) -> Mapping[str, Any] | None:
-    """Read a problem document, which the SDK hands over as text; None if it is none."""
-    if isinstance(said, str | bytes):
-        try:
-            said = parse_json(said if isinstance(said, bytes) else said.encode("utf-8", "replace"))
-        except ProviderError:
-            return None
-    is_problem = isinstance(said, Mapping) and isinstance(said.get("title"), str)
-    return said if is_problem else None  # type: ignore[return-value]
+def malformed(what: str) -> ProviderUnavailableError:
+    """Say that an answer is not what the reference promises; asking again may help."""
+    said = f"Mailchimp's answer is not as it should be: {what}"
+    return ProviderUnavailableError(said, code="answer-malformed")
 
 
-def _words(problem: Mapping[str, Any] | None, secret: str) -> str:
+def _problem(content: bytes) -> Mapping[str, Any]:
+    """Read a problem document; empty for what is none of Mailchimp's."""
+    try:
+        found = object_of(parse_json(content))
+    except ProviderError:
+        return {}
+    return found if isinstance(found.get("title"), str) else {}
+
+
+def _words(problem: Mapping[str, Any], secret: str) -> str:
     """Return Mailchimp's own words; a body that is not its own is not quoted."""
-    if problem is None:
-        return "no problem document of Mailchimp's"
-    parts = [problem["title"], problem.get("detail"), *_fields(problem.get("errors"))]
-    words = ": ".join(part.strip() for part in parts if isinstance(part, str) and part.strip())
-    shown = words.replace(secret, "…") if secret else words
-    return shown[:_LONGEST]
-
-
-def _fields(errors: Any) -> list[str]:
-    """Name each field that was wrong, and what was."""
-    known = errors if isinstance(errors, list) else []
-    return [f"{one.get('field')} ({one.get('message')})" for one in known if isinstance(one, dict)]
+    errors = problem.get("errors")
+    known = [object_of(one) for one in errors] if isinstance(errors, list) else []
+    wrong = [f"{one.get('field')} ({one.get('message')})" for one in known if one]
+    parts = (
+        text_of(part).strip() for part in (problem.get("title"), problem.get("detail"), *wrong)
+    )
+    words = ": ".join(filter(None, parts)) or "no problem document of Mailchimp's"
+    return (words.replace(secret, "…") if secret else words)[:_LONGEST]

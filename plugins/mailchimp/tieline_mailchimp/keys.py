@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import Any
 
-from tieline.contract import RecordNotFoundError
+from tieline.contract import RecordNotFoundError, object_of, text_of
 
 __all__ = ["hash_of", "key_of", "names_of"]
 
@@ -15,9 +15,9 @@ _ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 
 def key_of(record: Any) -> str | None:
     """Tell a contact's key; one without a contact id gets a new key with a new address."""
-    known = record if isinstance(record, dict) else {}
+    known = object_of(record)
     audience, name = known.get("list_id"), known.get("contact_id") or known.get("id")
-    is_good = all(isinstance(each, str) and _ID.fullmatch(each) for each in (audience, name))
+    is_good = all(_ID.fullmatch(text_of(each)) for each in (audience, name))
     return f"{audience}:{name}" if is_good else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tieline.contract import Address, Contact, Record, utc
+from tieline.contract import Address, Contact, Record, text_of, utc
 from tieline_mailchimp.keys import key_of
 
 __all__ = ["contact"]
@@ -46,12 +46,9 @@ def contact(record: Record) -> Contact | None:
 def _address(lives: object) -> Address | None:
     if not isinstance(lives, Mapping):
         return None  # it is an empty text where there is none
-    line1, line2, city, region, postal_code, country = (_text(lives, part) for part in _PARTS)
-    return Address(
-        line1=line1, line2=line2, city=city, region=region, postal_code=postal_code, country=country
-    )
+    one, two, city, state, code, country = (_text(lives, part) for part in _PARTS)
+    return Address(line1=one, line2=two, city=city, region=state, postal_code=code, country=country)
 
 
 def _text(found: Mapping[str, Any], name: str) -> str | None:
-    value = found.get(name)
-    return value if isinstance(value, str) and value else None
+    return text_of(found.get(name)) or None

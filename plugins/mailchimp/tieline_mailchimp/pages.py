@@ -11,21 +11,23 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from tieline.contract import (
     CursorExpiredError,
-    ProviderUnavailableError,
     Record,
     RecordNotFoundError,
     Reply,
     as_of,
+    object_of,
     page_of,
     parse_json,
+    text_of,
+    time_of,
 )
-from tieline_mailchimp.client import MailchimpApi
+from tieline_mailchimp.client import Call, MailchimpApi
+from tieline_mailchimp.errors import malformed
 from tieline_mailchimp.keys import names_of
 
 __all__ = ["Place", "Read", "Sorted", "earlier", "read_after", "read_one", "record_of"]
@@ -73,7 +75,7 @@ class Read(NamedTuple):
 
 
 def read_after(
-    api: MailchimpApi, call: Callable[..., Any], *given: str, of: Sorted, at: Place, **asked: Any
+    api: MailchimpApi, call: Call, *given: str, of: Sorted, at: Place, **asked: Any
 ) -> Read:
     """Read one page.
 
@@ -96,14 +98,12 @@ def read_after(
     reply = api.ask(call, *given, **asked)
     body, rows = page_of(reply, of.items)
     if type(total := body.get("total_items")) is not int:
-        raise ProviderUnavailableError("a page has no total_items", code="answer-malformed")
+        raise malformed("a page has no total_items")
     when = as_of(reply) or datetime.now(UTC) - timedelta(seconds=reply.seconds)
     return Read(rows, _following(at, rows, total, of), when)
 
 
-def read_one(
-    api: MailchimpApi, call: Callable[..., Any], key: str, parts: int = 2
-) -> Record | None:
+def read_one(api: MailchimpApi, call: Call, key: str, parts: int = 2) -> Record | None:
     """Read one record by its key, which has so many parts; None: there is none."""
     try:
         return record_of(api.ask(call, *names_of(key, parts), exclude_fields=["_links"]))
@@ -119,7 +119,7 @@ def record_of(reply: Reply) -> dict[str, Any]:
     """
     found = parse_json(reply.content)
     if not isinstance(found, dict):
-        raise ProviderUnavailableError("Mailchimp's answer is no object", code="answer-malformed")
+        raise malformed("it is no object")
     return found
 
 
@@ -137,8 +137,7 @@ def _following(at: Place, rows: list[Record], total: int, of: Sorted) -> Place |
         if since > at.since:
             return Place(since)
     if len(rows) < 2:
-        said = f"Mailchimp says that there are {total}, and shows no more than {end}"
-        raise ProviderUnavailableError(said, code="answer-malformed")
+        raise malformed(f"it says that there are {total}, and shows no more than {end}")
     return Place(at.since, end - 1, _text(rows[-1], "id"), at.again)
 
 
@@ -147,13 +146,12 @@ def earlier(time: str | datetime | None, by: timedelta) -> str:
 
     Mailchimp leaves times that never were empty.
     """
+    at = time_of(time) if isinstance(time, str) else time
     try:
-        at = datetime.fromisoformat(time) if isinstance(time, str) else time
-        return (at - by).astimezone(UTC).isoformat(timespec="seconds") if at and at.tzinfo else ""
-    except (ValueError, OverflowError):
+        return (at - by).astimezone(UTC).isoformat(timespec="seconds") if at else ""
+    except OverflowError:
         return ""
 
 
-def _text(row: Any, field: str) -> str:
-    value = row.get(field) if isinstance(row, dict) else None
-    return value if isinstance(value, str) else ""
+def _text(row: object, field: str) -> str:
+    return text_of(object_of(row).get(field))

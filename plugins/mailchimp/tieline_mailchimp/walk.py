@@ -21,12 +21,16 @@ from typing import Any, NamedTuple
 from tieline.contract import (
     ANSWER_TOO_SLOW,
     Page,
+    PageParams,
     ProviderUnavailableError,
     RecordNotFoundError,
     RequestRejectedError,
+    object_of,
+    text_of,
 )
 from tieline_mailchimp.client import MailchimpApi
-from tieline_mailchimp.pages import Place, Sorted, earlier, read_after
+from tieline_mailchimp.errors import malformed
+from tieline_mailchimp.pages import Place, Sorted, earlier, read_after, read_one
 
 __all__ = ["OVERLAP", "take_step"]
 
@@ -43,7 +47,7 @@ _NAME = re.compile(r"[0-9A-Za-z]{1,20}", re.ASCII)
 
 
 class _Walk(NamedTuple):
-    """What the cursor holds.
+    """What the cursor holds; places are as JSON has them.
 
     Attributes:
         size: Contacts on a page; half as many after each that was too slow.
@@ -58,22 +62,18 @@ class _Walk(NamedTuple):
     """
 
     size: int
-    lists: Place | None = Place()
+    lists: Sequence[Any] | None = Place()
     queue: Sequence[str] = ()
     border: Sequence[str] = ()
     part: int = _LISTED
-    place: Place | None = None
+    place: Sequence[Any] | None = None
     began: str = ""
     refused: Sequence[str] = ()
     second: str = ""
 
     @classmethod
     def read(cls, cursor: str | None) -> _Walk:
-        if cursor is None:
-            return cls(_MEMBERS.size)
-        walk = cls(*json.loads(cursor))
-        lists, place = (Place(*each) if each else None for each in (walk.lists, walk.place))
-        return walk._replace(lists=lists, place=place)
+        return cls(*json.loads(cursor)) if cursor else cls(_MEMBERS.size)
 
     def page(self, rows: Any = (), as_of: datetime | None = None) -> Page:
         """Make the page after which this is how things stand."""
@@ -86,14 +86,12 @@ class _Walk(NamedTuple):
         return self._replace(queue=self.queue[1:], part=_LISTED, place=None, began="")
 
 
-def take_step(
-    api: MailchimpApi, since: datetime | None, cursor: str | None, *, is_whole: bool
-) -> Page:
+def take_step(api: MailchimpApi, params: PageParams, cursor: str | None, *, is_whole: bool) -> Page:
     """Make the next request.
 
     Args:
         api: The account.
-        since: Contacts that changed since then; None: all.
+        params: Since when contacts changed that are wanted; without that, all.
         cursor: From the step before.
         is_whole: What is not met will be taken for deleted, so nothing may be missed.
 
@@ -102,33 +100,28 @@ def take_step(
     """
     walk = _Walk.read(cursor)
     if walk.queue:
-        return _read_contacts(api, walk, since, _CATCH_UP if is_whole else _ARCHIVED)
-    return _find_audiences(api, walk, walk.lists) if walk.lists else _ask_about_refused(api, walk)
+        last = _CATCH_UP if is_whole else _ARCHIVED
+        return _read_contacts(api, walk, params.window.start, last)
+    return _find_audiences(api, walk) if walk.lists else _ask_about_refused(api, walk)
 
 
-def _find_audiences(api: MailchimpApi, walk: _Walk, at: Place) -> Page:
-    wanted = ["lists.id", "lists.date_created", "total_items"]
+def _find_audiences(api: MailchimpApi, walk: _Walk) -> Page:
+    wanted, at = ["lists.id", "lists.date_created", "total_items"], Place(*walk.lists or ())
     read = read_after(api, api.lists.get_all_lists, of=_AUDIENCES, at=at, fields=wanted)
-    found = [_name_of(row) for row in read.rows]
+    found = [text_of(object_of(row).get("id")) for row in read.rows]
+    if not all(map(_NAME.fullmatch, found)):
+        raise malformed("an audience has no id")  # it must not be passed over
     queue = [name for name in found if name not in walk.border]
     border = found if read.place else []
     return walk._replace(queue=queue, lists=read.place, border=border).page(as_of=read.as_of)
 
 
-def _name_of(row: Any) -> str:
-    """Read an audience's id; one that cannot be read must not be passed over."""
-    name = row.get("id") if isinstance(row, dict) else None
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ProviderUnavailableError("an audience has no id", code="answer-malformed")
-    return name
-
-
 def _read_contacts(api: MailchimpApi, walk: _Walk, since: datetime | None, last: int) -> Page:
     is_late = walk.part == _CATCH_UP
     start = earlier(walk.began, OVERLAP) if is_late else earlier(since, _EXCLUSIVE)
+    at = Place(*walk.place) if walk.place else Place(start)
     asked: dict[str, Any] = {"status": "archived"} if walk.part == _ARCHIVED else {}
-    of = _MEMBERS._replace(size=walk.size)
-    asked |= {"of": of, "at": walk.place or Place(start), "exclude_fields": _LEFT_OUT}
+    asked |= {"of": _MEMBERS._replace(size=walk.size), "at": at, "exclude_fields": _LEFT_OUT}
     try:
         read = read_after(api, api.lists.get_list_members_info, walk.queue[0], **asked)
     except RecordNotFoundError as error:
@@ -146,18 +139,15 @@ def _read_contacts(api: MailchimpApi, walk: _Walk, since: datetime | None, last:
 def _pass_over(walk: _Walk, error: RecordNotFoundError) -> Page:
     audience = walk.queue[0]
     if audience == walk.second or len(walk.refused) >= _MOST_REFUSED:
-        raise RequestRejectedError(
-            f"the audience {audience} is there, and its contacts are refused: {error.message};"
-            " what was read of the others is kept, and nothing was deleted"
-        ) from error
+        said = f"the audience {audience} is there, and its contacts are refused: {error.message};"
+        kept = "what was read of the others is kept, and nothing was deleted"
+        raise RequestRejectedError(f"{said} {kept}") from error
     return walk.past()._replace(refused=[*walk.refused, audience]).page()
 
 
 def _ask_about_refused(api: MailchimpApi, walk: _Walk) -> Page:
     audience, *rest = walk.refused
     walk = walk._replace(refused=rest)
-    try:
-        api.ask(api.lists.get_list, audience, fields=["id"])
-    except RecordNotFoundError:
+    if read_one(api, api.lists.get_list, audience, parts=1) is None:
         return walk.page()  # it was deleted meanwhile, and its contacts with it
     return walk._replace(queue=[audience], second=audience).page()

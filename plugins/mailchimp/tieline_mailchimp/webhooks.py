@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import parse_qsl
 
@@ -28,6 +27,7 @@ from tieline.contract import (
     Secret,
     Webhooks,
     page_of,
+    time_of,
 )
 from tieline_mailchimp.client import MailchimpApi
 from tieline_mailchimp.keys import hash_of, names_of
@@ -61,17 +61,16 @@ def parse(body: bytes, headers: Mapping[str, str]) -> list[Event]:
     """
     form = _form(body, headers)
     audience, is_contact = form.get("data[list_id]"), form["type"] in _TYPES
-    addresses = [form[name] for name in _ADDRESSES if form.get(name)]
-    named = addresses if audience and is_contact else []
+    addresses = [form[name] for name in _ADDRESSES if form.get(name) and audience and is_contact]
     return [
         Event(
             id=hashlib.sha256(repr((key, sorted(form.items()))).encode()).hexdigest(),
             type=form["type"],
             entity="contacts" if is_contact else None,
             key=key,
-            occurred_at=_time(form.get("fired_at", "")),
+            occurred_at=time_of(f"{form.get('fired_at')}+00:00"),  # no zone is told
         )
-        for key in [f"{audience}:{hash_of(each)}" for each in named] or (None,)
+        for key in [f"{audience}:{hash_of(each)}" for each in addresses] or (None,)
     ]
 
 
@@ -84,29 +83,15 @@ def _form(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     except ValueError:
         raise _malformed("its form cannot be read") from None
     form = dict(pairs)
-    if any(name.count("[") > _DEEPEST for name in form):
-        raise _malformed("its form is nested too deeply")
-    if len(form) < len(pairs) or not form.get("type"):
-        raise _malformed("a field is missing, or there twice")
+    is_flat = all(name.count("[") <= _DEEPEST for name in form)
+    if not is_flat or len(form) < len(pairs) or not form.get("type"):
+        raise _malformed("it has no type, a field twice, or one that is nested too deeply")
     return form
-
-
-def _time(text: str) -> datetime | None:
-    """Read a time without a zone; that it is UTC is nowhere said."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def _malformed(reason: str) -> InvalidRecordError:
     said = f"the delivery is none of Mailchimp's: {reason}"
     return InvalidRecordError(said, code="delivery-malformed")
-
-
-def answer_probe(_method: str, _query: Mapping[str, str], _body: bytes) -> bytes:
-    """Answer the look that Mailchimp takes before it stores an address."""
-    return b""
 
 
 def register(api: MailchimpApi, url: str) -> Registration:
@@ -123,16 +108,14 @@ def register(api: MailchimpApi, url: str) -> Registration:
     call, body = api.lists.create_list_webhook, {"url": url, **_WANTED}
     try:
         made = [record_of(api.ask(call, audience, body)) for audience in audiences]
-    except ProviderError:
+    except BaseException:  # whatever ends it, half of the audiences would go on to deliver
         for audience in audiences:
             with suppress(ProviderError):
                 _take_back(api, audience, url)
         raise
     names = " ".join(f"{hook['list_id']}:{hook['id']}" for hook in made)
     secrets = [Secret(hook["signing_secret"]) for hook in made if hook.get("signing_secret")]
-    if len(secrets) < len(made):
-        return Registration(id=names)
-    return Registration(id=names, secret=secrets[0], more_secrets=secrets[1:])
+    return Registration(id=names, secrets=secrets if len(secrets) == len(made) else ())
 
 
 def unregister(api: MailchimpApi, names: str) -> None:
@@ -159,7 +142,7 @@ WEBHOOKS = Webhooks(
         )
     ),
     parse=parse,
-    challenge=answer_probe,
+    challenge=lambda _method, _query, _body: b"",  # it looks before it stores an address
     register=register,
     unregister=unregister,
     types=_TYPES,

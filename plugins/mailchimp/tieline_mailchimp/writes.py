@@ -23,16 +23,16 @@ from tieline.contract import (
     Operation,
     Outcome,
     OutcomeUnknownError,
-    ProviderUnavailableError,
     Record,
     Reply,
     Write,
     as_of,
+    object_of,
     page_of,
     utc,
 )
 from tieline_mailchimp.client import MailchimpApi
-from tieline_mailchimp.errors import rejection
+from tieline_mailchimp.errors import malformed, rejection
 from tieline_mailchimp.keys import hash_of, key_of, names_of
 from tieline_mailchimp.pages import read_one, record_of
 
@@ -149,7 +149,7 @@ def matches(payload: Mapping[str, Any], record: Record) -> bool:
 def _is_same(wanted: Any, present: Any) -> bool:
     """Compare as Mailchimp writes: nothing is an empty text, a number in a text is a number."""
     if isinstance(wanted, Mapping):
-        known = present if isinstance(present, Mapping) else {}
+        known = object_of(present)
         return all(_is_same(value, known.get(name)) for name, value in wanted.items())
     return _plain(wanted) == _plain(present)
 
@@ -161,15 +161,13 @@ def _plain(value: Any) -> str:
 
 def _has_tags(wanted: Sequence[Mapping[str, str]], record: Record) -> bool:
     """Compare tags; a record shows the first 50, so of others nobody knows."""
+    on = {tag["name"] for tag in wanted if tag["status"] == "active"}
+    off = {tag["name"].casefold() for tag in wanted if tag["status"] != "active"}
     shown = {tag["name"] for tag in record.get("tags") or ()}
-    # Whether names are told apart by case is not told.
-    perhaps = {name.casefold() for name in shown}
     is_all = record.get("tags_count") == len(shown)
-    return all(
-        tag["name"] in shown if tag["status"] == "active"
-        else is_all and tag["name"].casefold() not in perhaps
-        for tag in wanted
-    )  # fmt: skip
+    # Whether names are told apart by case is not told.
+    is_off = is_all and off.isdisjoint(name.casefold() for name in shown)
+    return on <= shown and (is_off or not off)
 
 
 class _Asked(NamedTuple):
@@ -199,7 +197,7 @@ def _made(reply: Reply, record: Record | None = None) -> Outcome:
     found = dict(record or record_of(reply))
     found.pop("_links", None)  # lists are asked for records without them
     if key_of(found) is None:
-        raise ProviderUnavailableError("Mailchimp's answer is no contact", code="answer-malformed")
+        raise malformed("it is no contact")
     return Outcome(record=found, as_of=as_of(reply))
 
 

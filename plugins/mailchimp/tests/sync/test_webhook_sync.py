@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tieline.contract import ProviderUnavailableError, RequestRejectedError
+from tieline.contract import ProviderUnavailableError, RequestRejectedError, Secret
 from tieline.engine import drain_events
 from tieline.errors import RefusedError
 from tieline.inbox import SPREAD_S
@@ -173,6 +173,17 @@ def test_an_account_is_told_of_everywhere_or_nowhere(site: Any, *, executed: boo
     assert webhooks.get_endpoint(one.bench.installation, one.endpoint_id).endpoint.remote_id is None
     one.register()
     assert len(one.hooks()) == 3
+
+
+def test_one_that_signed_before_and_does_not_now_goes_by_its_address(site: Any) -> None:
+    one = site(audiences=1, contacts=3, unsigned_webhooks=True)
+    old = Secret("mcwhsec_of_one_that_is_gone")
+    webhooks.rotate_secret(one.bench.installation, one.endpoint_id, secret=old, actor="test")
+    one.bench.sync(mode="full")
+    assert one.register().endpoint.scheme_level == "path-secret"
+    one.bench.mutate(update=1)
+    one.arrive()
+    assert one.states() == {"done"}
 
 
 def test_an_account_without_an_audience_is_told_so(site: Any) -> None:
