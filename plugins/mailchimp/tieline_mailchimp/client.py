@@ -87,27 +87,22 @@ class MailchimpApi:
             ProviderError: Of the class that says what happens next.
         """
         headers = {"Accept": "application/json"}
-        return self._send("GET", self._connection.address(url), headers, scheme="OAuth")
+        return self._send("GET", self._connection.address(url), headers, kind="OAuth")
 
     def where(self, base_url: str) -> str:
         """Say where an address of the API that Mailchimp named is called."""
         return self._connection.address(base_url.rstrip("/"))
 
     def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Any,
-        content: bytes | None = None,
-        scheme: str = "Bearer",
+        self, method: str, url: str, headers: Any, body: bytes | None = None, kind: str = "Bearer"
     ) -> Reply:
         """Send a request with the secret as it is now; raise for all answers but a success."""
         is_key = "api_key" in list(self._credential)
         secret = self._credential["api_key" if is_key else "access_token"].reveal()
         pair = b64encode(f"tieline:{secret}".encode()).decode()
-        authorization = f"Basic {pair}" if is_key else f"{scheme} {secret}"
+        authorization = f"Basic {pair}" if is_key else f"{kind} {secret}"
         headers = {**headers, "Authorization": authorization}
-        reply = self._transport.send(method, url, headers=headers, content=content)
+        reply = self._transport.send(method, url, headers=headers, content=body)
         if not 200 <= reply.status < 300:
             raise refusal(reply, secret=secret)
         return reply
