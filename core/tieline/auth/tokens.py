@@ -130,6 +130,15 @@ class TokenEndpoint:
         asked = {"grant_type": "refresh_token", "refresh_token": token.reveal()}
         return self._grant(self._ask(asked), now, given={}, is_new=False)
 
+    def read(self, answer: Mapping[str, Any], *, now: datetime, given: Mapping[str, str]) -> Grant:
+        """Read a first answer of the endpoint that somebody has at hand.
+
+        Raises:
+            OutcomeUnknownError: It has no access token.
+            RequestRejectedError: A promised field is missing.
+        """
+        return self._grant(answer, now, given=given, is_new=True)
+
     def revoke(self, fields: Mapping[str, str]) -> bool:
         """Give access back.
 

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-__all__ = ["PROVIDERS", "SANDBOXES", "Found", "find_plugins", "find_sandboxes"]
+__all__ = ["LEVELS", "PROVIDERS", "SANDBOXES", "Found", "find_plugins", "find_sandboxes"]
 
 PROVIDERS = "tieline.providers"
 SANDBOXES = "tieline.sandboxes"
+LEVELS = "tieline.levels"
+"""Group in which a plugin shows its level: the entry point's value is the level."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from tieline.auth import Grant, application_of, connection_of, redirect_uri_of
@@ -44,6 +45,7 @@ __all__ = [
     "Connected",
     "Link",
     "begin",
+    "connect_granted",
     "drop_link",
     "find_connected",
     "finish",
@@ -393,6 +395,37 @@ def _exchange(
         is_new = store.find_connection(transaction, row.id) is None
     resumed = store_connection(installation, row, grant.fields, prepared, actor=actor, grant=grant)
     return Connected(row=row, is_new=is_new, resumed=resumed, next_url=pending.next_url)
+
+
+def connect_granted(
+    installation: Installation,
+    intent: Intent,
+    answer: Mapping[str, Any],
+    given: Mapping[str, str],
+) -> ConnectionRow:
+    """Connect an account with what a token endpoint answered already.
+
+    For sandboxes, which give grants without a browser; unlike a sign-in, this
+    may connect an account twice.
+
+    Args:
+        installation: Where.
+        intent: What is to be connected.
+        answer: Of the token endpoint.
+        given: The parameters that a redirect would have brought.
+
+    Raises:
+        ProviderError: The tokens are refused.
+    """
+    plugin = installation.registry.get(intent.provider)
+    oauth = _oauth(plugin)
+    row = _row(intent, installation)
+    endpoint = installation.engine.opener.endpoint(row, oauth)
+    grant = endpoint.read(answer, now=installation.clock.now(), given=given)
+    row = with_account(plugin, row, identify(installation, oauth, row, grant.fields))
+    prepared = prepare(installation, row.id, tuple(grant.fields))
+    store_connection(installation, row, grant.fields, prepared, actor=intent.actor, grant=grant)
+    return get_connection(installation, row.id)
 
 
 def _store_for_another(

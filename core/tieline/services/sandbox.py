@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import uvicorn
 
-from tieline.errors import InvalidInputError, NotFoundError, PluginLoadError, nearest
+from tieline.errors import DependencyError, InvalidInputError, NotFoundError, PluginLoadError, nearest
 from tieline.registry import find_sandboxes
 
-__all__ = ["load_sandbox", "serve"]
+__all__ = ["load_sandbox", "serve", "serving"]
 
 _BACKLOG = 512
+_START_S = 30.0
 
 
 def load_sandbox(name: str) -> Callable[..., Any]:
@@ -54,16 +58,45 @@ def serve(app: Any, *, host: str, port: int, on_ready: Callable[[str], None]) ->
             hint="choose another --port; 0 takes a free one",
             code="port-taken",
         ) from None
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        date_header=False,  # a sandbox has a clock of its own
-        server_header=False,
-    )
+    config = _config(app)
     # Accepted sockets take it over; without it a small answer waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
         on_ready(f"http://{host}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve an ASGI app in a thread of this process, at a free port; yield its address.
+
+    Raises:
+        DependencyError: The server does not start.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # see serve()
+        server = uvicorn.Server(_config(app, log_level="critical"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        until = time.monotonic() + _START_S
+        try:
+            while not server.started:
+                if not thread.is_alive() or time.monotonic() > until:
+                    raise DependencyError("the sandbox's server does not start")
+                time.sleep(0.002)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            server.force_exit = True
+            thread.join(_START_S)
+
+
+def _config(app: Any, *, log_level: str = "warning") -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level=log_level,
+        access_log=False,
+        lifespan="off",
+        date_header=False,  # a sandbox has a clock of its own
+        server_header=False,
+    )

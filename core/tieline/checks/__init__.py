@@ -1,0 +1,39 @@
+"""Named checks of a plugin, against its own sandbox: what it promises is tried out.
+
+A check drives the real engine, on SQLite, against the sandbox over HTTP, and
+has the sandbox fail, change and refuse in between. It says what is wrong,
+where in the plugin, and what to do.
+"""
+
+from tieline.checks import (
+    changing,
+    deliveries,
+    failing,
+    hostile,
+    limits,
+    papers,
+    reading,
+    writing,
+)
+from tieline.checks.case import Case
+from tieline.checks.kinds import CHECKS, LEVELS, Check, Finding, Level
+from tieline.checks.run import Report, check_plugin, chosen, make_check
+from tieline.checks.subject import Subject, find_subject
+
+__all__ = [
+    "CHECKS",
+    "LEVELS",
+    "Case",
+    "Check",
+    "Finding",
+    "Level",
+    "Report",
+    "Subject",
+    "check_plugin",
+    "chosen",
+    "find_subject",
+    "make_check",
+]
+
+# In the order in which they were imported they are made.
+_GROUPS = (papers, reading, changing, failing, deliveries, hostile, writing, limits)

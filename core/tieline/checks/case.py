@@ -1,0 +1,270 @@
+"""What the checks of one plugin share: the plugin, its sandbox, sites to try things at."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tieline.checks.guide import Control, Guide, read_guide
+from tieline.checks.kinds import DoesNotApplyError, WrongError
+from tieline.checks.probe import Probed, probe
+from tieline.checks.site import Site, Stand, make_template, open_site
+from tieline.checks.subject import Subject
+from tieline.contract import Entity, Page, PageParams
+from tieline.errors import PluginError
+from tieline.registry import Plugin, Registry
+from tieline.services.sandbox import serving
+
+__all__ = ["Case", "Difference", "compare"]
+
+
+@dataclass
+class Case:
+    """One plugin under test. Use it as a context.
+
+    Attributes:
+        subject: Where it is.
+        database_url: A second database, beside SQLite, for hostile data; empty: none.
+    """
+
+    subject: Subject
+    database_url: str = ""
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _sites: int = 0
+
+    def __enter__(self) -> Case:
+        self._stack.enter_context(self.subject.importable())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # --- the plugin -------------------------------------------------------------------------------
+
+    @cached_property
+    def registry(self) -> Registry:
+        """What holds this plugin alone."""
+        return Registry(given=[self.subject.entry_point])
+
+    @cached_property
+    def plugin(self) -> Plugin:
+        """The plugin, loaded.
+
+        Raises:
+            PluginError: It does not load.
+        """
+        return self.registry.get(self.subject.name)
+
+    @property
+    def entities(self) -> Sequence[Entity]:
+        """Those that both the plugin and its sandbox have."""
+        known = self.guide.entities
+        found = [each for each in self.plugin.entities.values() if each.name in known]
+        if not found:
+            raise DoesNotApplyError("nothing is kept in step")
+        return found
+
+    def place(self, entity: Entity, what: str = "page") -> str:
+        """Return where a part of an entity is written: its function, else its declaration."""
+        thing = getattr(entity, what, None)
+        found = self.subject.place_of(thing) if callable(thing) else ""
+        if found:
+            return found
+        if what != "page":
+            return self.subject.find(rf"\b{what}\s*[=:]")
+        return self.subject.find(rf'["\']{entity.name}["\']')
+
+    @cached_property
+    def probed(self) -> Probed:
+        """What importing it does, in a process of its own."""
+        return probe(self.subject)
+
+    # --- the sandbox ------------------------------------------------------------------------------
+
+    @cached_property
+    def _folder(self) -> Path:
+        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tieline-check-")))
+
+    @cached_property
+    def _template(self) -> Path:
+        folder = self._folder / "template"
+        make_template(folder)
+        return folder
+
+    @cached_property
+    def _stand(self) -> tuple[Stand, str]:
+        stand = Stand()
+        return stand, self._stack.enter_context(serving(stand))
+
+    def new_sandbox(self, **options: Any) -> Any:
+        """Make a sandbox.
+
+        Raises:
+            WrongError: There is none, or it cannot be made.
+        """
+        if self.subject.sandbox is None:
+            raise WrongError(
+                "there is no sandbox",
+                do="write one, and announce it: "
+                f'[project.entry-points."tieline.sandboxes"] {self.subject.name} = "…:create_app"',
+            )
+        try:
+            return self.subject.sandbox.load()(**options)
+        except Exception as error:
+            raise WrongError(
+                f"the sandbox cannot be made: {type(error).__name__}: {error}"
+            ) from error
+
+    @cached_property
+    def guide(self) -> Guide:
+        """What the sandbox says of itself."""
+        stand, url = self._stand
+        stand.clear(self.new_sandbox())
+        control = Control(url)
+        try:
+            return read_guide(control.get("guide"))
+        finally:
+            control.close()
+
+    @contextmanager
+    def site(self, **given: Any) -> Iterator[Site]:
+        """Open a new installation beside a new sandbox."""
+        guide, plugin = self.guide, self.plugin
+        stand, url = self._stand
+        options = given.pop("options", {})
+        stand.clear(self.new_sandbox(**(dict(guide.options) | options)))
+        self._sites += 1
+        with open_site(
+            plugin,
+            self.registry,
+            guide,
+            stand,
+            url=url,
+            template=self._template,
+            folder=self._folder / f"site-{self._sites}",
+            **given,
+        ) as site:
+            yield site
+
+    def each(self, *verbs: str) -> Iterator[tuple[Site, Entity]]:
+        """Open a site, and hand it out with every entity that the sandbox can change so."""
+        chosen = [
+            entity
+            for entity in self.entities
+            if all(getattr(self.guide.entities[entity.name], verb) for verb in verbs)
+        ]
+        if not chosen:
+            raise DoesNotApplyError(f"the sandbox has no order to {' or '.join(verbs)}")
+        with self.site() as site:
+            for entity in chosen:
+                yield site, entity
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def steps(self, opened: Any) -> Iterator[tuple[str, Any, str]]:
+        """Yield every step that reads, as ``(what, call, where)``."""
+        for entity in self.entities:
+            yield (
+                f"reading {entity.name}",
+                lambda entity=entity: self.read(opened, entity, None),
+                self.place(entity),
+            )
+            if entity.get is not None:
+                yield (
+                    f"reading one of {entity.name}",
+                    lambda entity=entity: self.called(opened, entity.get, self.some_key(entity)),
+                    self.place(entity, "get"),
+                )
+
+    def some_key(self, entity: Entity) -> str:
+        """Return the key of a record that the sandbox has."""
+        stand, url = self._stand
+        control = Control(url)
+        try:
+            return next(iter(control.truth(self.guide.entities[entity.name])), "1")
+        finally:
+            control.close()
+
+    def read(self, opened: Any, entity: Entity, cursor: str | None) -> Page:
+        """Read one page."""
+        page: Page = self.called(opened, entity.page, PageParams(), cursor)
+        return page
+
+    def called(self, opened: Any, step: Any, *given: Any) -> Any:
+        """Call a step; what it raises is translated as the engine does it.
+
+        Raises:
+            ProviderError: As the plugin says.
+            Exception: Whatever else it raised.
+        """
+        try:
+            return step(opened.client, *given)
+        except PluginError:
+            raise
+        except Exception as error:
+            if (known := self.plugin.classify(error)) is not None:
+                raise known from error
+            raise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """How what is stored differs from what there is.
+
+    Attributes:
+        missing: Keys that are there and not here.
+        extra: Keys that are here and not there.
+        changed: Key to the names of promised fields that differ.
+    """
+
+    missing: list[str]
+    extra: list[str]
+    changed: Mapping[str, list[str]]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.extra or self.changed)
+
+    def __str__(self) -> str:
+        said = []
+        if self.missing:
+            said.append(f"{len(self.missing)} are missing, such as {self.missing[0]}")
+        if self.extra:
+            said.append(f"{len(self.extra)} are there no longer, such as {self.extra[0]}")
+        if self.changed:
+            key, names = next(iter(self.changed.items()))
+            said.append(f"{len(self.changed)} are not as they are there, such as {key}"
+                        f" in {', '.join(names)}")  # fmt: skip
+        return "; ".join(said)
+
+
+def compare(site: Site, entity: Entity) -> Difference:
+    """Compare what is stored with what the sandbox has, in the fields that are promised."""
+    ours, theirs = site.stored(entity), site.truth(entity)
+    left_out = {path.partition(".")[0] for path in entity.volatile}
+    promised = [name for name in entity.schema.fields if name not in left_out]
+    changed = {}
+    for key in ours.keys() & theirs.keys():
+        names = [
+            name
+            for name in promised
+            if name in theirs[key] and _text(ours[key].get(name)) != _text(theirs[key][name])
+        ]
+        if names:
+            changed[key] = names
+    return Difference(
+        missing=sorted(theirs.keys() - ours.keys()),
+        extra=sorted(ours.keys() - theirs.keys()),
+        changed=changed,
+    )
+
+
+def _text(value: Any) -> str:
+    """Write a value so that 1 and 1.0 differ."""
+    import json  # noqa: PLC0415 - here alone
+
+    return json.dumps(value, sort_keys=True)
