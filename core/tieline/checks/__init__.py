@@ -35,5 +35,8 @@ __all__ = [
     "make_check",
 ]
 
-# In the order in which they were imported they are made.
+# What is seen without running anything comes first.
 _GROUPS = (papers, reading, changing, failing, deliveries, hostile, writing, limits)
+_PLACES = {group.__name__: place for place, group in enumerate(_GROUPS)}
+for _each in sorted(CHECKS.values(), key=lambda each: _PLACES[each.run.__module__]):
+    CHECKS[_each.name] = CHECKS.pop(_each.name)

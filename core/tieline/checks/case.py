@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from tieline.checks.guide import Control, Guide, read_guide
 from tieline.checks.kinds import DoesNotApplyError, WrongError
 from tieline.checks.probe import Probed, probe
-from tieline.checks.site import Site, Stand, make_template, open_site
+from tieline.checks.site import Grounds, Site, open_site
 from tieline.checks.subject import Subject
 from tieline.contract import Entity, Page, PageParams
 from tieline.errors import PluginError
 from tieline.registry import Plugin, Registry
-from tieline.services.sandbox import serving
+from tieline.services.installation import Installation
 
 __all__ = ["Case", "Difference", "compare"]
 
@@ -30,15 +28,18 @@ class Case:
     Attributes:
         subject: Where it is.
         database_url: A second database, beside SQLite, for hostile data; empty: none.
+        grounds: What it stands on; opened and closed by this case unless it is open.
     """
 
     subject: Subject
     database_url: str = ""
+    grounds: Grounds = field(default_factory=Grounds)
     _stack: ExitStack = field(default_factory=ExitStack)
-    _sites: int = 0
 
     def __enter__(self) -> Case:
         self._stack.enter_context(self.subject.importable())
+        if not hasattr(self.grounds, "home"):
+            self._stack.enter_context(self.grounds)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,21 +87,6 @@ class Case:
 
     # --- the sandbox ------------------------------------------------------------------------------
 
-    @cached_property
-    def _folder(self) -> Path:
-        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tieline-check-")))
-
-    @cached_property
-    def _template(self) -> Path:
-        folder = self._folder / "template"
-        make_template(folder)
-        return folder
-
-    @cached_property
-    def _stand(self) -> tuple[Stand, str]:
-        stand = Stand()
-        return stand, self._stack.enter_context(serving(stand))
-
     def new_sandbox(self, **options: Any) -> Any:
         """Make a sandbox.
 
@@ -123,33 +109,32 @@ class Case:
     @cached_property
     def guide(self) -> Guide:
         """What the sandbox says of itself."""
-        stand, url = self._stand
-        stand.clear(self.new_sandbox())
-        control = Control(url)
+        self.grounds.stand.clear(self.new_sandbox())
+        control = Control(self.grounds.url)
         try:
             return read_guide(control.get("guide"))
         finally:
             control.close()
 
+    @cached_property
+    def _made(self) -> Installation:
+        return self.grounds.install(self.registry, self.guide, self.plugin.name)
+
     @contextmanager
     def site(self, **given: Any) -> Iterator[Site]:
-        """Open a new installation beside a new sandbox."""
+        """Open a site: a new sandbox, and a new connection to it.
+
+        Args:
+            **given: For an installation of its own: see :meth:`Grounds.install`.
+        """
         guide, plugin = self.guide, self.plugin
-        stand, url = self._stand
-        options = given.pop("options", {})
-        stand.clear(self.new_sandbox(**(dict(guide.options) | options)))
-        self._sites += 1
-        with open_site(
-            plugin,
-            self.registry,
-            guide,
-            stand,
-            url=url,
-            template=self._template,
-            folder=self._folder / f"site-{self._sites}",
-            **given,
-        ) as site:
-            yield site
+        self.grounds.stand.clear(self.new_sandbox(**guide.options))
+        with ExitStack() as stack:
+            made = self._made
+            if given:
+                made = self.grounds.install(self.registry, guide, plugin.name, **given)
+                stack.callback(made.redis.close if "redis_url" in given else made.raw_database.close)
+            yield stack.enter_context(open_site(plugin, guide, self.grounds, made))
 
     def each(self, *verbs: str) -> Iterator[tuple[Site, Entity]]:
         """Open a site, and hand it out with every entity that the sandbox can change so."""
@@ -183,8 +168,7 @@ class Case:
 
     def some_key(self, entity: Entity) -> str:
         """Return the key of a record that the sandbox has."""
-        stand, url = self._stand
-        control = Control(url)
+        control = Control(self.grounds.url)
         try:
             return next(iter(control.truth(self.guide.entities[entity.name])), "1")
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 from tieline.checks.case import Case, compare
 from tieline.checks.kinds import DoesNotApplyError, WrongError, check
 from tieline.checks.reading import require_success
-from tieline.checks.site import Site
+from tieline.checks.site import MovedClock, Site
 from tieline.contract import (
     CursorExpiredError,
     NeedsReauthError,
@@ -22,7 +22,6 @@ from tieline.contract import (
     RetryLaterError,
     TielineError,
 )
-from tieline.engine import help_run
 
 __all__: list[str] = []
 
@@ -213,7 +212,11 @@ def _revoked(case: Case) -> None:
         entity = case.entities[0]
         run_id = site.ask(entity)
         before = site.control.calls()
-        help_run(site.made.engine, run_id, threading.Event())
+        if site.row.auth_kind == "oauth2":
+            site.control.fail()  # its token endpoint has words of its own
+            for grant in site.control.get("oauth")["grants"]:
+                site.control.post("oauth", {"revoke": grant["id"]})
+        site.help(run_id)
         made = [one for one in site.control.calls_since(before) if int(one["status"]) >= 400]
         with site.made.database.read() as transaction:
             from tieline.store import connections  # noqa: PLC0415 - here alone
@@ -287,14 +290,14 @@ def _require_shut(case: Case, what: str, text: str, hidden: list[str], where: st
 
 
 def _with_tokens(case: Case, site: Site) -> timedelta:
-    """Return how long an access token lives here."""
+    """Return after what time an access token has surely ended."""
     if site.row.auth_kind != "oauth2":
         raise DoesNotApplyError("the credential is no token that ends")
     ends_at = _ends_at(site)
     if ends_at is None:
         raise DoesNotApplyError("access tokens do not end")
     left: timedelta = ends_at - site.clock.now()
-    return left
+    return 2 * left  # it is renewed some time before its end
 
 
 def _ends_at(site: Site) -> Any:
@@ -332,7 +335,7 @@ def _tokens(case: Case) -> None:
     do="read credential[…] at each call and renew nothing yourself",
 )
 def _renewed_once(case: Case) -> None:
-    with case.site() as site:
+    with case.site(clock=MovedClock()) as site:
         left = _with_tokens(case, site)
         site.move(left.total_seconds() + 120)
         before = site.control.get("oauth")["refreshes"]

@@ -16,7 +16,6 @@ from tieline.checks.reading import require_success
 from tieline.checks.site import Site
 from tieline.contract import Entity
 from tieline.records.canonical import restore
-from tieline.store import records
 
 __all__: list[str] = []
 
@@ -84,7 +83,8 @@ def _rewriting(site: Site, entity: Entity, change: Callable[[dict[str, Any], int
 )
 def _hostile(case: Case) -> None:
     for database_url in ("", *filter(None, [case.database_url])):
-        with case.site(database_url=database_url) as site:
+        given = {"database_url": database_url} if database_url else {}
+        with case.site(**given) as site:
             looked = 0
             for entity in case.entities:
                 there = site.truth(entity)
@@ -108,8 +108,7 @@ def _try_texts(case: Case, site: Site, entity: Entity, name: str, count: int) ->
     finally:
         site.stand.rewrite = None
     require_success(case, entity, run, "with hostile texts")
-    with site.made.database.read() as transaction:
-        rows = records.read_records(transaction, site.row.id, entity.name, limit=1_000_000)
+    rows = site.rows(entity)
     bad = len(site.quarantined(entity))
     if len(rows) + bad != count:
         raise WrongError(

@@ -15,14 +15,15 @@ from limits import parse
 from tieline.checks.case import Case
 from tieline.checks.kinds import DoesNotApplyError, WrongError, check
 from tieline.clock import SystemClock
-from tieline.contract import RateLimitPolicy
-from tieline.errors import DependencyError
+from tieline.contract import RateLimitPolicy, RetryLaterError
+from tieline.errors import DependencyError, StopRequested
 
 __all__: list[str] = []
 
 _WORKERS = 8
 _SECONDS = 1.5
 _SLOW_S = 0.03
+_FEWEST = 3
 
 
 def _policy(case: Case, site: Any) -> RateLimitPolicy:
@@ -95,6 +96,8 @@ def _eight(case: Case) -> None:
         counter.most = 0
         _call_side_by_side(case, site)
         where = case.subject.find(r"def tieline_(rate_limits|client)")
+        if len(counter.at) < _FEWEST:
+            raise WrongError(f"only {len(counter.at)} calls were made in {_SECONDS:g} s", where=where)
         if policy.concurrency and counter.most > policy.concurrency:
             raise WrongError(
                 f"{counter.most} calls were under way at once; {policy.concurrency} are declared", where=where
@@ -111,14 +114,17 @@ def _call_side_by_side(case: Case, site: Any) -> None:
     until = time.monotonic() + _SECONDS
     entity = case.entities[0]
     stop = threading.Event()
+    errors: list[Exception] = []
 
     def work() -> None:
-        opened = site.made.engine.opener.open(site.row.id, stop=stop, pace="run")
+        opened = site.made.engine.opener.open(site.row.id, stop=stop, pace="sync")
         try:
             while time.monotonic() < until and not stop.is_set():
                 case.read(opened, entity, None)
-        except BaseException:  # noqa: BLE001, S110 - a wait that was cut short, most often
+        except (StopRequested, RetryLaterError):  # a wait that was cut short
             pass
+        except Exception as error:  # noqa: BLE001 - it is told below
+            errors.append(error)
         finally:
             opened.transport.close()
 
@@ -129,6 +135,11 @@ def _call_side_by_side(case: Case, site: Any) -> None:
     stop.set()
     for hand in hands:
         hand.join(30)
+    if errors:
+        raise WrongError(
+            f"one of {_WORKERS} workers met {type(errors[0]).__name__}: {errors[0]}",
+            where=case.subject.place_in(errors[0]) or case.place(entity),
+        )
 
 
 def _redis(stack: ExitStack, home: Path) -> str:

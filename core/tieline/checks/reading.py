@@ -15,7 +15,7 @@ from tieline.errors import TielineError
 from tieline.failpoints import Crash, set_failpoints
 from tieline.records import canonical
 from tieline.registry import Registry
-from tieline.store import records
+from tieline.services.records import list_records
 from tieline.store.rows import RunRow
 
 __all__ = ["require_equal", "require_success"]
@@ -221,10 +221,8 @@ def _outlive(case: Case) -> None:
     with case.site() as site:
         entity = case.entities[0]
         site.sync(entity)
-        site.made.__dict__["registry"] = Registry(given=[])
-        with site.made.database.read() as transaction:
-            rows = records.read_records(transaction, site.row.id, entity.name, limit=10)
-        if not rows:
+        bare = case.grounds.install(Registry(given=[]), case.guide, case.subject.name)
+        if not list_records(bare, site.row.name, entity.name, limit=10):
             raise WrongError(f"no {entity.name} can be read without the plugin")
 
 
@@ -288,7 +286,7 @@ def _get(case: Case) -> None:
                 if found is None:
                     raise WrongError(f"get says that {entity.name} {key} is gone, and it is there", where=where)
                 listed = canonical(stored[key], tuple(entity.volatile))
-                if canonical(found, tuple(entity.volatile)).hash != listed.hash:
+                if canonical(found, tuple(entity.volatile)).digest != listed.digest:
                     names = [name for name in {*found, *stored[key]} - set(entity.volatile)
                              if found.get(name) != stored[key].get(name)]  # fmt: skip
                     raise WrongError(

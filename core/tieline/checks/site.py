@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import httpx
 
 from tieline.auth import OpenConnection, auth_of, connection_of
 from tieline.checks.guide import Control, EntityGuide, Guide
 from tieline.checks.kinds import WrongError
-from tieline.clock import ManualClock
+from tieline.clock import Clock, ManualClock, SystemClock
 from tieline.contract import ApiKey, Entity, OAuth2, Secret
 from tieline.engine import ask_run, help_run
 from tieline.registry import Plugin, Registry
 from tieline.services.connect import connect_api_key, connect_basic
 from tieline.services.installation import Installation
 from tieline.services.oauth import connect_granted, intend
+from tieline.services.sandbox import serving
 from tieline.settings import load_settings
 from tieline.store import quarantined, records, runs, schema
 from tieline.store.connections import ConnectionRow
+from tieline.store.database import Database
+from tieline.store.records import StoredRecord
 from tieline.store.rows import RunRow
 
-__all__ = ["Counter", "Site", "Stand", "make_template", "open_site"]
+__all__ = ["Counter", "Grounds", "MovedClock", "Site", "Stand", "open_site"]
 
 _NO_REDIS = "redis://127.0.0.1:1"  # nothing listens: bells are not rung here
 _MOST_TURNS = 40
+
+
+class MovedClock(SystemClock):
+    """The machine's clock, that can be moved on: waits take as long as they do."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def now(self) -> datetime:
+        """Return the wall time, and what it was moved by."""
+        return super().now() + timedelta(seconds=self._ahead)
+
+    def monotonic(self) -> float:
+        """Return the machine's monotonic seconds, and what it was moved by."""
+        return super().monotonic() + self._ahead
+
+    def move(self, seconds: float) -> None:
+        """Move on by so many seconds."""
+        self._ahead += seconds
 
 
 @dataclass
@@ -121,7 +145,6 @@ class Site:
         stand: What the sandbox stands on.
         control: Of the sandbox.
         made: The installation.
-        clock: The installation's; the sandbox's is moved with it.
         row: The connection.
     """
 
@@ -131,8 +154,13 @@ class Site:
     stand: Stand
     control: Control
     made: Installation
-    clock: ManualClock
     row: ConnectionRow = field(init=False)
+
+    @property
+    def clock(self) -> ManualClock | MovedClock:
+        """The installation's clock; the sandbox's is moved with it."""
+        assert isinstance(self.made.clock, (ManualClock, MovedClock))
+        return self.made.clock
 
     # --- connecting -------------------------------------------------------------------------------
 
@@ -249,9 +277,14 @@ class Site:
 
     def stored(self, entity: Entity) -> dict[str, Mapping[str, Any]]:
         """Return the live records, by key."""
+        return {row.record_id: json.loads(row.payload) for row in self.rows(entity)}
+
+    def rows(self, entity: Entity) -> list[StoredRecord]:
+        """Return the live records as they are stored."""
         with self.made.database.read() as transaction:
-            rows = records.read_records(transaction, self.row.id, entity.name, limit=1_000_000)
-        return {row.record_id: json.loads(row.payload) for row in rows}
+            return records.read_records(
+                transaction, self.row.id, entity.name, limit=1_000_000, with_deleted=False
+            )
 
     def quarantined(self, entity: Entity) -> list[Any]:
         """Return what could not be used, of one entity."""
@@ -277,77 +310,96 @@ class Site:
         return bool(given)
 
 
-def make_template(folder: Path) -> None:
-    """Make an installation's folder that sites are copied from: a database and a key."""
-    made = Installation(_settings(folder, {}))
-    try:
-        made.make_key()
-        database = made.settings.home / "tieline.db"
-        database.touch()
-        schema.upgrade(made.raw_database)
-    finally:
-        made.close()
+class Grounds:
+    """What the checks of any number of plugins may share: a folder, a database, a server.
+
+    Use it as a context. Everything in it is removed at the end.
+    """
+
+    def __init__(self) -> None:
+        self.stand = Stand()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Grounds:
+        self.home = Path(self._stack.enter_context(TemporaryDirectory(prefix="tieline-check-")))
+        try:
+            self.url = self._stack.enter_context(serving(self.stand))
+            made = Installation(_settings(self.home, {}))
+            made.make_key()
+            (self.home / "tieline.db").touch()
+            self.database: Database = made.raw_database
+            self._stack.callback(self.database.close)
+            schema.upgrade(self.database)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def install(
+        self,
+        registry: Registry,
+        guide: Guide,
+        name: str,
+        *,
+        database_url: str = "",
+        redis_url: str = "",
+        clock: Clock | None = None,
+    ) -> Installation:
+        """Make an installation that has one plugin alone.
+
+        Args:
+            registry: What has it.
+            guide: Of its sandbox.
+            name: The provider's name.
+            database_url: In place of the database that all share.
+            redis_url: For the throttle; empty: there is none.
+            clock: Now and sleep; None: one that is held.
+        """
+        given = {"TIELINE_DATABASE_URL": database_url} if database_url else {}
+        given["TIELINE_REDIS_URL"] = redis_url or _NO_REDIS
+        for field_name in ("client_id", "client_secret"):
+            if text := guide.auth.get(field_name):
+                given[f"TIELINE_{name.upper()}_{field_name.upper()}"] = str(text)
+        clock = clock or ManualClock(datetime.now(UTC).replace(microsecond=0))
+        made = Installation(_settings(self.home, given), clock=clock, registry=registry)
+        if database_url:
+            schema.upgrade(made.raw_database)
+        else:
+            made.__dict__["raw_database"] = self.database
+        if not redis_url:
+            _without_redis(made, registry, clock)
+        return made
 
 
 @contextmanager
-def open_site(
-    plugin: Plugin,
-    registry: Registry,
-    guide: Guide,
-    stand: Stand,
-    *,
-    url: str,
-    template: Path,
-    folder: Path,
-    database_url: str = "",
-    redis_url: str = "",
-    clock: Any = None,
-) -> Iterator[Site]:
-    """Open a new installation beside the sandbox that stands there, and connect its account.
-
-    Args:
-        plugin: The plugin.
-        registry: What has it alone.
-        guide: The sandbox's.
-        stand: Holds the sandbox.
-        url: Where the stand is served.
-        template: As :func:`make_template` made it.
-        folder: An empty one, for this site.
-        database_url: In place of a fresh SQLite file.
-        redis_url: For the throttle; empty: there is none.
-        clock: In place of one that is held.
+def open_site(plugin: Plugin, guide: Guide, grounds: Grounds, made: Installation) -> Iterator[Site]:
+    """Connect the account of the sandbox that stands there, its clock at the installation's.
 
     Raises:
-        WrongError: The account cannot be connected.
+        TielineError: The account cannot be connected.
+        WrongError: The sandbox does not answer as it should.
     """
-    shutil.copytree(template, folder, dirs_exist_ok=True)
-    given = {"TIELINE_DATABASE_URL": database_url} if database_url else {}
-    given["TIELINE_REDIS_URL"] = redis_url or _NO_REDIS
-    for name in ("client_id", "client_secret"):
-        if text := guide.auth.get(name):
-            given[f"TIELINE_{plugin.name.upper()}_{name.upper()}"] = str(text)
-    control = Control(url)
-    now = float(int(control.get("clock")["now"])) + 60
-    control.post("clock", {"now": now, "frozen": True})
-    held = ManualClock(datetime.fromtimestamp(now, UTC))
-    settings = _settings(folder, given)
-    made = Installation(settings, clock=clock or held, registry=registry)
+    control = Control(grounds.url)
     try:
-        if database_url:
-            schema.upgrade(made.raw_database)
-        if not redis_url:
-            _without_redis(made, registry, held)
-        site = Site(plugin, guide, url, stand, control, made, held)
+        if isinstance(made.clock, (ManualClock, MovedClock)):
+            theirs = float(int(control.get("clock")["now"]))
+            ahead = theirs + 60 - made.clock.now().timestamp()
+            made.clock.move(max(60.0, ahead))
+            is_held = isinstance(made.clock, ManualClock)
+            control.post("clock", {"now": made.clock.now().timestamp(), "frozen": is_held})
+        site = Site(plugin, guide, grounds.url, grounds.stand, control, made)
         site.row = site.connect()
         yield site
     finally:
-        with suppress(WrongError):
+        with suppress(WrongError, httpx.HTTPError):
             control.fail()
         control.close()
-        made.close()
 
 
-def _without_redis(made: Installation, registry: Registry, clock: ManualClock) -> None:
+def _without_redis(made: Installation, registry: Registry, clock: Clock) -> None:
     from tieline.auth import Opener  # noqa: PLC0415 - as the installation does it
     from tieline.engine import Engine  # noqa: PLC0415
 

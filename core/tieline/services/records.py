@@ -9,12 +9,13 @@ from typing import Any
 
 import orjson
 
-from tieline.errors import NotFoundError
+from tieline.errors import NotFoundError, PluginError
 from tieline.records import restore
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import consumers, drift
 from tieline.store import records as store
+from tieline.store.connections import ConnectionRow
 from tieline.store.records import StoredRecord
 
 __all__ = [
@@ -51,7 +52,7 @@ def list_records(
         NotFoundError: No such connection or entity.
     """
     row = get_connection(installation, connection)
-    installation.registry.get(row.provider).entity(entity)
+    _require_entity(installation, row, entity)
     with installation.database.read() as transaction:
         found = store.read_records(
             transaction, row.id, entity, after=after, limit=limit, with_deleted=with_deleted
@@ -68,7 +69,7 @@ def get_record(
         NotFoundError: No such connection, entity or record.
     """
     row = get_connection(installation, connection)
-    installation.registry.get(row.provider).entity(entity)
+    _require_entity(installation, row, entity)
     with installation.database.read() as transaction:
         found = store.read_record(transaction, row.id, entity, record_id)
     if found is None:
@@ -107,7 +108,7 @@ def all_records(
         NotFoundError: No such connection or entity.
     """
     row = get_connection(installation, connection)
-    installation.registry.get(row.provider).entity(entity)
+    _require_entity(installation, row, entity)
     after = 0
     with installation.database.read() as transaction:
         consumers.hold_snapshot(transaction)
@@ -116,6 +117,15 @@ def all_records(
         ):
             yield from found
             after = found[-1].position
+
+
+def _require_entity(installation: Installation, row: ConnectionRow, entity: str) -> None:
+    """Refuse an entity that there is not; without its plugin, what is stored can still be read."""
+    try:
+        plugin = installation.registry.get(row.provider)
+    except (NotFoundError, PluginError):
+        return
+    plugin.entity(entity)
 
 
 def list_drift(
