@@ -49,6 +49,7 @@ class EntityGuide:
             each time. Empty: it cannot be ordered. So for the next two.
         update: Changes some.
         delete: Deletes some.
+        is_small: No account has more than one page of it.
         write: Payloads that the plugin can send: ``{"create": {…}, "update": {…}}``.
     """
 
@@ -58,6 +59,7 @@ class EntityGuide:
     create: Mapping[str, Any] = field(default_factory=dict)
     update: Mapping[str, Any] = field(default_factory=dict)
     delete: Mapping[str, Any] = field(default_factory=dict)
+    is_small: bool = False
     write: Mapping[str, Any] = field(default_factory=dict)
 
     def key_of(self, thing: Mapping[str, Any]) -> str:
@@ -157,7 +159,7 @@ class Control:
         text = answer.text.strip()
         if answer.status_code != 200:
             raise WrongError(f"GET {entity.truth} answers {answer.status_code}")
-        listed = json.loads(text) if text.startswith("[") else map(json.loads, text.splitlines())
+        listed = json.loads(text) if text.startswith("[") else map(json.loads, text.split("\n"))
         found = {}
         for each in listed:
             is_wrapped = isinstance(each.get("object"), dict) and each.keys() <= {"id", "object"}

@@ -15,7 +15,7 @@ from tieline.checks.kinds import DoesNotApplyError, WrongError, check
 from tieline.checks.reading import require_success
 from tieline.checks.site import Site
 from tieline.contract import Entity
-from tieline.records.canonical import restore
+from tieline.records import restore
 
 __all__: list[str] = []
 

@@ -19,10 +19,11 @@ _SCRIPT = """
 import json, os, signal, sys, threading, time
 folders, module, package = json.loads(sys.argv[1])
 sys.path[:0] = folders
+unit = time.process_time()
 import marshmallow, tieline.contract
+unit = time.process_time() - unit
 met = []
-names = {"socket.connect": "opens a connection", "socket.bind": "opens a port",
-         "socket.getaddrinfo": "looks a host up", "subprocess.Popen": "starts a program",
+names = {"socket.connect": "opens a connection", "socket.getaddrinfo": "looks a host up", "subprocess.Popen": "starts a program",
          "os.system": "starts a program", "os.chdir": "changes the working directory",
          "os.fork": "forks", "os.putenv": "changes the environment"}
 def hook(event, args):
@@ -53,7 +54,7 @@ for thread in threading.enumerate():
 for number, handler in caught.items():
     if signal.getsignal(number) != handler:
         met.append([f"takes the signal {number}", ""])
-print("PROBED" + json.dumps({"error": error, "seconds": spent[0], "cpu_s": spent[1], "met": met}),
+print("PROBED" + json.dumps({"error": error, "seconds": spent[0], "cpu_s": spent[1], "unit": unit, "met": met}),
       flush=True)
 os._exit(0)
 """
@@ -67,12 +68,14 @@ class Probed:
         error: Why it failed; empty if it did not.
         seconds: Wall time of the import, without the contract's own.
         cpu_s: Processor time of it.
+        contract_s: What the contract's own import takes on this machine.
         met: What it should not have done: ``(what, file:line)``.
     """
 
     error: str = ""
     seconds: float = 0.0
     cpu_s: float = 0.0
+    contract_s: float = 0.0
     met: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -102,5 +105,6 @@ def probe(subject: Subject) -> Probed:
         error=said["error"],
         seconds=said["seconds"],
         cpu_s=said["cpu_s"],
+        contract_s=said["unit"],
         met=[(what, where) for what, where in said["met"]],
     )

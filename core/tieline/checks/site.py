@@ -21,6 +21,7 @@ from tieline.checks.kinds import WrongError
 from tieline.clock import Clock, ManualClock, SystemClock
 from tieline.contract import ApiKey, Entity, OAuth2, Secret
 from tieline.engine import ask_run, help_run
+from tieline.records import restore
 from tieline.registry import Plugin, Registry
 from tieline.services.connect import connect_api_key, connect_basic
 from tieline.services.installation import Installation
@@ -277,7 +278,10 @@ class Site:
 
     def stored(self, entity: Entity) -> dict[str, Mapping[str, Any]]:
         """Return the live records, by key."""
-        return {row.record_id: json.loads(row.payload) for row in self.rows(entity)}
+        return {
+            row.record_id: json.loads(restore(row.payload, is_escaped=row.is_escaped))
+            for row in self.rows(entity)
+        }
 
     def rows(self, entity: Entity) -> list[StoredRecord]:
         """Return the live records as they are stored."""

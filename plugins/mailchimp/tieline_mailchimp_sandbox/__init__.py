@@ -25,6 +25,8 @@ Beside the API there is a control surface in plain JSON, without a key:
 ``GET /_sandbox/``
     Facts: seed, application, accounts with their keys and with ``in_flight``
     (``{"now", "most", "refused"}``), clock, kinds of faults.
+``GET /_sandbox/guide``
+    How all of this is used by programs that try a client: see ``guide``.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status", "request_id"}]}``: what was answered, in order.

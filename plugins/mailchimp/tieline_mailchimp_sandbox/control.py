@@ -15,6 +15,7 @@ from tieline_mailchimp_sandbox.answers import Answer, json_answer
 from tieline_mailchimp_sandbox.clock import Clock
 from tieline_mailchimp_sandbox.faults import KINDS, Fault, Faults
 from tieline_mailchimp_sandbox.grants import Grants
+from tieline_mailchimp_sandbox.guide import guide
 from tieline_mailchimp_sandbox.journal import Journal
 from tieline_mailchimp_sandbox.listing import Listing
 from tieline_mailchimp_sandbox.mutation import Mutation, mutate
@@ -57,6 +58,9 @@ class Control:
             "clock": lambda _query: self._time(),
             "deliveries": lambda query: post.read(int(query.get("after", "0"))),
             "faults": lambda _query: self._faults.status(),
+            "guide": lambda _query: guide(
+                world.at(0).api_key, next(iter(world.at(0).audiences.all()))
+            ),
             "log": lambda query: journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: self._grants.report(query.get("grant", "")),
             "truth": lambda query: listing.truth(

@@ -118,6 +118,8 @@ Beside the API there is a control surface in plain JSON, without a key:
     By realm ``{"most": {"per_second", "per_minute", "batches_per_minute",
     "at_once"}, "reads", "refused"}``: the most calls that there ever were,
     counted without limits too.
+``GET /_sandbox/guide``
+    How all of this is used by programs that try a client: see ``guide``.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status", "intuit_tid"}]}``: what was answered, in order.

@@ -166,7 +166,11 @@ class Sandbox:
             orders=Orders(companies, books, reads, writes),
             limits=limits,
             webhooks=self._webhooks,
-            facts={"seed": seed, "client_id": application.client_id},
+            facts={
+                "seed": seed,
+                "client_id": application.client_id,
+                "client_secret": application.client_secret,
+            },
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

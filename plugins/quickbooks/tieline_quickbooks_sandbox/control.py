@@ -17,6 +17,7 @@ from tieline_quickbooks_sandbox.companies import Company
 from tieline_quickbooks_sandbox.consent import ACCOUNTING, ANSWERS, Consent
 from tieline_quickbooks_sandbox.faults import KINDS, Fault, Faults
 from tieline_quickbooks_sandbox.grants import ROTATIONS, Grants
+from tieline_quickbooks_sandbox.guide import guide
 from tieline_quickbooks_sandbox.journal import Journal
 from tieline_quickbooks_sandbox.limits import Limits
 from tieline_quickbooks_sandbox.orders import Orders
@@ -57,6 +58,7 @@ class Control:
             "clock": lambda _query: self._time(),
             "deliveries": lambda query: webhooks.log(int(query.get("after", "0"))),
             "faults": lambda _query: faults.status(),
+            "guide": lambda _query: guide(facts["client_id"], facts["client_secret"]),
             "limits": lambda _query: limits.status(),
             "log": lambda query: journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: grants.described(query.get("grant", "")),

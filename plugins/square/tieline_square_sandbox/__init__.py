@@ -40,6 +40,8 @@ Beside the API there is a control surface in plain JSON, without a key:
     [ids], "merge": [ids], "create": n, "update": n, "delete": n, "seed": s}``:
     see :class:`~tieline_square_sandbox.changes.Order`. Answers ``{"created":
     [ids], "updated": [ids], "deleted": [ids]}``.
+``GET /_sandbox/guide``
+    How all of this is used by programs that try a client: see ``guide``.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status"}]}``: what was answered, in order. ``status`` 0:

@@ -19,6 +19,7 @@ from tieline_square_sandbox.consent import CONSENTS, Orders
 from tieline_square_sandbox.courier import Courier, Handling
 from tieline_square_sandbox.faults import KINDS, Fault, Faults
 from tieline_square_sandbox.grants import ROTATIONS, Grants
+from tieline_square_sandbox.guide import guide
 from tieline_square_sandbox.herald import Herald
 from tieline_square_sandbox.journal import Journal
 from tieline_square_sandbox.oracle import Oracle
@@ -68,6 +69,7 @@ class Control:
             "clock": lambda _query: self._time(),
             "deliveries": lambda query: self._courier.tell(int(query.get("after", "0"))),
             "faults": lambda _query: self._faults.status(),
+            "guide": lambda _query: guide(),
             "log": lambda query: self._journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: self._oracle.tell(query.get("grant", "")),
         }

@@ -13,6 +13,8 @@ Beside the API there is a control surface in plain JSON, without a key:
 ``GET /_sandbox/``
     Facts: account, seed, counts, clock, the kinds of faults, the platform's
     ``client_id`` and ``accounts``: those that can be connected, ``[{"id", "name"}]``.
+``GET /_sandbox/guide``
+    How all of this is used by programs that try a client: see ``guide``.
 ``GET /_sandbox/log?after=N``
     ``{"total", "requests": [{"number", "accepted_ms", "answered_ms", "method",
     "path", "query", "status", "request_id"}]}``: what was answered, in order.

@@ -15,6 +15,7 @@ import orjson
 from tieline_stripe_sandbox.answers import Answer
 from tieline_stripe_sandbox.delivery import Receive, Send, deliver, disconnected
 from tieline_stripe_sandbox.faults import KINDS, Fault, Faults
+from tieline_stripe_sandbox.guide import guide
 from tieline_stripe_sandbox.journal import Journal
 from tieline_stripe_sandbox.mutation import Mutation, mutate
 from tieline_stripe_sandbox.oauth_orders import OAuthOrders
@@ -52,6 +53,7 @@ class Control:
             "": self._overview,
             "clock": lambda _query: self._clock(),
             "faults": lambda _query: self._faults.status(),
+            "guide": lambda _query: guide(world.seed),
             "log": lambda query: self._journal.read(int(query.get("after", "0"))),
             "oauth": oauth.read,
             "webhooks": webhooks.read,

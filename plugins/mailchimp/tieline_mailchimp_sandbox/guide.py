@@ -1,0 +1,54 @@
+"""``GET /_sandbox/guide``: how this sandbox is used by programs that try a client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["guide"]
+
+
+def guide(api_key: str, audience: str) -> dict[str, Any]:
+    """Say what there is, how it is changed, and how Mailchimp refuses.
+
+    Args:
+        api_key: Of the first account.
+        audience: Id of one of its lists.
+    """
+    mutate = "/_sandbox/mutate"
+    written = {"list_id": audience, "email_address": "check@example.com"}
+    return {
+        "version": 1,
+        "options": {"contacts": 60},
+        "auth": {"kind": "api_key", "fields": {"api_key": api_key}},
+        "entities": {
+            "contacts": {
+                "truth": "/_sandbox/truth?entity=contacts",
+                "key": "{list_id}:{contact_id}",
+                "hidden": {"status": "archived"},
+                "create": {"path": mutate, "body": {"create": "$n", "seed": "$seed"}},
+                "update": {"path": mutate, "body": {"update": "$n", "seed": "$seed"}},
+                "delete": {"path": mutate, "body": {"delete": "$n", "seed": "$seed"}},
+                "write": {
+                    "create": written | {"status_if_new": "subscribed"},
+                    "update": {"language": "de"},
+                },
+            },
+            "lists": {
+                "truth": "/_sandbox/truth?entity=lists",
+                "is_small": True,
+                "create": {"path": "/_sandbox/lists", "body": {"add": {"name": "Made by a check"}}},
+            },
+        },
+        "refusals": {
+            "throttled": {"status": 429, "body": ""},
+            "denied": _problem(403, "Forbidden"),
+            "revoked": _problem(401, "API Key Invalid"),
+        },
+        # Of one user, over all applications ("Throttling").
+        "limits": {"at_once": 10},
+    }
+
+
+def _problem(status: int, title: str) -> dict[str, Any]:
+    said = {"type": "about:blank", "title": title, "status": status, "detail": "On order."}
+    return {"status": status, "body": said}
