@@ -81,7 +81,7 @@ CHANGING = {
     "connections resume", "connections rotate-key", "db upgrade", "dead drop", "dead retry", "demo",
     "down", "init", "keys forget", "keys rotate", "outbox drop",
     "outbox resolve", "outbox retry", "push", "records consumers drop",
-    "records consumers reset", "records quarantine drop", "records quarantine retry", "sandbox",
+    "records consumers reset", "plugin check", "plugin new", "records quarantine drop", "records quarantine retry", "sandbox",
     "schedules pause", "schedules remove", "schedules resume", "schedules set", "scheduler",
     "serve", "sync cancel", "sync run", "up", "verify", "views create", "views drop",
     "webhooks add", "webhooks disable", "webhooks enable", "webhooks events replay",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from tieline.checks.guide import Control, Guide, read_guide
 from tieline.checks.kinds import DoesNotApplyError, WrongError
@@ -36,7 +36,7 @@ class Case:
     grounds: Grounds = field(default_factory=Grounds)
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def __enter__(self) -> Case:
+    def __enter__(self) -> Self:
         self._stack.enter_context(self.subject.importable())
         if not hasattr(self.grounds, "home"):
             self._stack.enter_context(self.grounds)
@@ -133,7 +133,9 @@ class Case:
             made = self._made
             if given:
                 made = self.grounds.install(self.registry, guide, plugin.name, **given)
-                stack.callback(made.redis.close if "redis_url" in given else made.raw_database.close)
+                stack.callback(
+                    made.redis.close if "redis_url" in given else made.raw_database.close
+                )
             yield stack.enter_context(open_site(plugin, guide, self.grounds, made))
 
     def each(self, *verbs: str) -> Iterator[tuple[Site, Entity]]:

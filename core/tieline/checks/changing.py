@@ -24,7 +24,8 @@ def _settled(case: Case, site: Site, entity: Entity, when: str) -> None:
     "changes-are-seen",
     "bronze",
     "An incremental run brings what was made and changed since the last one.",
-    do="let Entity.feed read the range of params.window, its start included; without a log of changes"
+    do="let Entity.feed read the range of params.window, its start included; without a log of"
+    " changes"
     " leave feed out, and everything is read",
 )
 def _changes(case: Case) -> None:
@@ -49,9 +50,12 @@ def _has(site: Site, entity: Entity, *verbs: str) -> bool:
 @check(
     "deletes-are-seen",
     "silver",
-    "A record that was deleted there becomes a tombstone here, by the run that the entity declares.",
-    do='say in Entity.deletes how deletions show: "feed" where the log tells them (Change(is_deleted='
-    'True)), "flag" where a field does, "sweep" where only a full read does; "none" only where nothing'
+    "A record that was deleted there becomes a tombstone here, by the run that the entity"
+    " declares.",
+    do='say in Entity.deletes how deletions show: "feed" where the log tells them'
+    " (Change(is_deleted="
+    'True)), "flag" where a field does, "sweep" where only a full read does; "none" only where'
+    " nothing"
     " is ever deleted",
 )
 def _deletes(case: Case) -> None:
@@ -69,12 +73,15 @@ def _deletes(case: Case) -> None:
         left = sorted(gone & site.stored(entity).keys())
         if left:
             raise WrongError(
-                f"{len(left)} of {len(gone)} deleted {entity.name} are still there after {mode} run,"
+                f"{len(left)} of {len(gone)} deleted {entity.name} are still there after {mode}"
+                " run,"
                 f" such as {left[0]}; deletes={entity.deletes!r}",
                 where=case.place(entity, "deletes"),
             )
         if found:
-            raise WrongError(f"after deletions, {entity.name} differ: {found}", where=case.place(entity))
+            raise WrongError(
+                f"after deletions, {entity.name} differ: {found}", where=case.place(entity)
+            )
 
 
 @check(

@@ -47,7 +47,11 @@ def _scheme(case: Case) -> Hmac:
 
 def _secret(scheme: Hmac, chance: random.Random) -> str:
     raw = chance.randbytes(24)
-    return raw.hex() if scheme.secret_prefix is None else scheme.secret_prefix + b64encode(raw).decode()
+    return (
+        raw.hex()
+        if scheme.secret_prefix is None
+        else scheme.secret_prefix + b64encode(raw).decode()
+    )
 
 
 def _key(scheme: Hmac, secret: str) -> bytes:
@@ -98,14 +102,17 @@ def _true(case: Case) -> None:
         now=_NOW,
     )
     if said is not None:
-        raise WrongError(f"it is refused: {said}", where=case.subject.find(r"Hmac\(|STANDARD_WEBHOOKS"))
+        raise WrongError(
+            f"it is refused: {said}", where=case.subject.find(r"Hmac\(|STANDARD_WEBHOOKS")
+        )
 
 
 @check(
     "forged-deliveries-are-refused",
     "silver",
     f"Of {_FORGERIES:,} forged deliveries none is accepted.",
-    do="declare the scheme as the provider's page has it, and sign the body, the time and, where the"
+    do="declare the scheme as the provider's page has it, and sign the body, the time and, where"
+    " the"
     " provider does, the id",
     needs="plugin",
 )
@@ -157,7 +164,9 @@ def _forgeries(
             yield "with another body", dict(true), bytes(body)
         elif number % 3 == 1:
             at = chance.choice(places)
-            sign = chance.choice([each for each in string.hexdigits if each.lower() != given[at].lower()])
+            sign = chance.choice(
+                [each for each in string.hexdigits if each.lower() != given[at].lower()]
+            )
             forged = given[:at] + sign + given[at + 1 :]
             yield "with another signature", true | {name: forged}, _BODY
         else:
@@ -186,9 +195,11 @@ def _fixtures(case: Case) -> Mapping[str, tuple[str, bytes]]:
 @check(
     "deliveries-are-read",
     "silver",
-    "Every example delivery says what happened to which record, with a zone, and the same when it is"
+    "Every example delivery says what happened to which record, with a zone, and the same when it"
+    " is"
     " read again.",
-    do="let parse return an Event with the provider's id of the event (not one made up), its type as in"
+    do="let parse return an Event with the provider's id of the event (not one made up), its type"
+    " as in"
     " Webhooks.types, a declared entity, and occurred_at by utc()",
     needs="plugin",
 )
@@ -200,7 +211,8 @@ def _read(case: Case) -> None:
         raise WrongError(
             "there are no example deliveries",
             where=case.subject.find(r"Webhooks\("),
-            do="put bodies from the provider's pages into a folder of the package, each named after its"
+            do="put bodies from the provider's pages into a folder of the package, each named"
+            " after its"
             ' type, and name it: Webhooks(fixtures="tieline_acme.deliveries")',
         )
     for name, (kind, body) in examples.items():
@@ -252,7 +264,18 @@ def _require_good(case: Case, name: str, kind: str, event: Event, where: str) ->
 def _nonsense(case: Case) -> None:
     webhooks = _webhooks(case)
     where = case.subject.place_of(webhooks.parse)
-    for body in (b"", b"null", b"[]", b"{}", b"7", b"{", b"\xff\xfe", b"[" * 50_000, b'{"id": {}}', b"a=b&c"):
+    for body in (
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"7",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 50_000,
+        b'{"id": {}}',
+        b"a=b&c",
+    ):
         try:
             events = list(webhooks.parse(body, {}))
         except Exception:  # noqa: S112, BLE001 - any error refuses it
@@ -283,7 +306,8 @@ def _examples(case: Case) -> None:
     "events-in-any-order",
     "silver",
     "Events that come twice, late and in the wrong order leave the records as they are there.",
-    do="let events be re-read where the provider sends no whole record, and give Event.occurred_at and"
+    do="let events be re-read where the provider sends no whole record, and give Event.occurred_at"
+    " and"
     " Entity.version where it does",
 )
 def _any_order(case: Case) -> None:
@@ -324,7 +348,9 @@ def _deliver(site: Site, entity: Entity, before: Mapping[str, Any]) -> None:
                 deliveries.NewEvent(
                     id=new_id("evt"),
                     endpoint_id="whe_check",
-                    event_key=f"{entity.name}-{key}" if place % 2 else f"{entity.name}-{key}-{round_number}",
+                    event_key=f"{entity.name}-{key}"
+                    if place % 2
+                    else f"{entity.name}-{key}-{round_number}",
                     connection_id=site.row.id,
                     type=kind,
                     entity=entity.name,

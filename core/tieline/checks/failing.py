@@ -28,7 +28,11 @@ __all__: list[str] = []
 _ALWAYS = {"nth": 1, "times": 0}
 _OUTAGES: Mapping[str, Mapping[str, Any]] = {
     "a 500": {"kind": "status", "status": 500},
-    "a 502 with a page of HTML": {"kind": "status", "status": 502, "body": "<html>Bad gateway</html>"},
+    "a 502 with a page of HTML": {
+        "kind": "status",
+        "status": 502,
+        "body": "<html>Bad gateway</html>",
+    },
     "a 503": {"kind": "status", "status": 503},
     "a connection that is cut": {"kind": "drop"},
     "an empty answer": {"kind": "empty"},
@@ -44,7 +48,7 @@ def _refusal(case: Case, name: str, **more: Any) -> Mapping[str, Any]:
     return {"kind": "status", **given, **_ALWAYS, **more, "headers": headers}
 
 
-def _raised(case: Case, call: Any) -> Exception | None:
+def _raised(call: Any) -> Exception | None:
     """Call a step and return what it raised."""
     try:
         call()
@@ -64,7 +68,8 @@ def _told(error: Exception | None) -> str:
     "silver",
     "A refusal for the rate is a RateLimitedError that says how long to wait, in both forms of"
     " Retry-After, and a run goes on after it.",
-    do="raise RateLimitedError(…, retry_after=retry_after(reply.headers)) for the provider's refusal;"
+    do="raise RateLimitedError(…, retry_after=retry_after(reply.headers)) for the provider's"
+    " refusal;"
     " an SDK's error is translated in tieline_classify",
 )
 def _throttled(case: Case) -> None:
@@ -74,13 +79,16 @@ def _throttled(case: Case) -> None:
         for form in ("7", date):
             site.control.fail(_refusal(case, "throttled", headers={"Retry-After": form}))
             for what, call, where in case.steps(opened):
-                error = _raised(case, call)
+                error = _raised(call)
                 place = _place(case, error, where)
                 if not isinstance(error, RateLimitedError):
-                    raise WrongError(f"{what}, a refusal for the rate raised {_told(error)}", where=place)
+                    raise WrongError(
+                        f"{what}, a refusal for the rate raised {_told(error)}", where=place
+                    )
                 if error.retry_after is None or not 5 <= error.retry_after <= 9:
                     raise WrongError(
-                        f"{what}, Retry-After: {form} became {error.retry_after} seconds, not 7", where=place
+                        f"{what}, Retry-After: {form} became {error.retry_after} seconds, not 7",
+                        where=place,
                     )
         site.control.fail()
         entity = case.entities[0]
@@ -88,9 +96,13 @@ def _throttled(case: Case) -> None:
         began = site.clock.now()
         require_success(case, entity, site.sync(entity), "that was throttled once")
         if site.clock.now() - began < timedelta(seconds=7):
-            raise WrongError("a run did not wait for as long as the provider asked", where=case.place(entity))
+            raise WrongError(
+                "a run did not wait for as long as the provider asked", where=case.place(entity)
+            )
         if found := compare(site, entity).missing:
-            raise WrongError(f"{len(found)} {entity.name} were lost to a refusal", where=case.place(entity))
+            raise WrongError(
+                f"{len(found)} {entity.name} were lost to a refusal", where=case.place(entity)
+            )
 
 
 def _place(case: Case, error: Exception | None, where: str) -> str:
@@ -100,7 +112,8 @@ def _place(case: Case, error: Exception | None, where: str) -> str:
 @check(
     "outages-are-put-off",
     "silver",
-    "A 5xx, a cut connection and an answer that is no JSON are put off and tried again, never a bug,"
+    "A 5xx, a cut connection and an answer that is no JSON are put off and tried again, never a"
+    " bug,"
     " and never an end.",
     do="raise ProviderUnavailableError for every 5xx, and read bodies by parse_json, which does",
 )
@@ -109,9 +122,11 @@ def _outages(case: Case) -> None:
         for name, fault in _OUTAGES.items():
             site.control.fail({**fault, **_ALWAYS})
             for what, call, where in case.steps(opened):
-                error = _raised(case, call)
+                error = _raised(call)
                 if not isinstance(error, RetryLaterError):
-                    raise WrongError(f"{what}, {name} raised {_told(error)}", where=_place(case, error, where))
+                    raise WrongError(
+                        f"{what}, {name} raised {_told(error)}", where=_place(case, error, where)
+                    )
         for entity in case.entities:
             run_id = site.ask(entity)
             site.control.fail(*({**fault, "nth": 2 * place + 2, "times": 1}
@@ -120,14 +135,18 @@ def _outages(case: Case) -> None:
             site.control.fail()
             found = compare(site, entity)
             if found.missing:
-                raise WrongError(f"through outages, {entity.name} differ: {found}", where=case.place(entity))
+                raise WrongError(
+                    f"through outages, {entity.name} differ: {found}", where=case.place(entity)
+                )
 
 
 @check(
     "repeats-nothing-by-itself",
     "silver",
-    "A step makes one request and no second one when that fails: the core decides what may be repeated.",
-    do="take the loop out, and switch the SDK's own retries off: a call that writes must not be sent"
+    "A step makes one request and no second one when that fails: the core decides what may be"
+    " repeated.",
+    do="take the loop out, and switch the SDK's own retries off: a call that writes must not be"
+    " sent"
     " twice by somebody who does not know whether the first one arrived",
 )
 def _repeats(case: Case) -> None:
@@ -136,7 +155,7 @@ def _repeats(case: Case) -> None:
             site.control.fail({**_OUTAGES[name], **_ALWAYS})
             for what, call, where in (*case.steps(opened), *_writes(case, opened)):
                 before = site.control.calls()
-                _raised(case, call)
+                _raised(call)
                 made = site.control.calls() - before
                 if made > 1:
                     raise WrongError(f"{what}, {name} was met by {made} requests", where=where)
@@ -171,7 +190,8 @@ def _writes(case: Case, opened: Any) -> Any:
     "denied-is-no-success",
     "silver",
     "A right that is missing fails the run, names the right, and deletes nothing.",
-    do="raise PermissionDeniedError for the provider's refusal, never an empty page, and name the right"
+    do="raise PermissionDeniedError for the provider's refusal, never an empty page, and name the"
+    " right"
     " in Entity.scope",
 )
 def _denied(case: Case) -> None:
@@ -180,16 +200,22 @@ def _denied(case: Case) -> None:
             require_success(case, entity, site.sync(entity))
             before = len(site.stored(entity))
             site.control.fail(_refusal(case, "denied"))
-            error = _raised(case, lambda entity=entity: case.read(opened, entity, None))
+            error = _raised(lambda entity=entity: case.read(opened, entity, None))
             where = _place(case, error, case.place(entity))
             if not isinstance(error, PermissionDeniedError):
-                raise WrongError(f"reading {entity.name} without the right raised {_told(error)}", where=where)
+                raise WrongError(
+                    f"reading {entity.name} without the right raised {_told(error)}", where=where
+                )
             run = site.sync(entity)
             site.control.fail()
             if run.state != "failed" or run.error_code != PermissionDeniedError.code:
-                raise WrongError(f"a run of {entity.name} without the right {run.state}", where=where)
+                raise WrongError(
+                    f"a run of {entity.name} without the right {run.state}", where=where
+                )
             if len(site.stored(entity)) != before:
-                raise WrongError(f"a run of {entity.name} without the right deleted records", where=where)
+                raise WrongError(
+                    f"a run of {entity.name} without the right deleted records", where=where
+                )
             site.move()
 
 
@@ -203,7 +229,7 @@ def _revoked(case: Case) -> None:
     with case.site() as site, site.opened() as opened:
         site.control.fail(_refusal(case, "revoked"))
         for what, call, where in case.steps(opened):
-            error = _raised(case, call)
+            error = _raised(call)
             if not isinstance(error, NeedsReauthError):
                 raise WrongError(
                     f"{what} with a credential that was taken back raised {_told(error)}",
@@ -224,7 +250,8 @@ def _revoked(case: Case) -> None:
             row = connections.find_connection(transaction, site.row.id)
         if row is None or row.state != "needs_reauth":
             raise WrongError(
-                f"a run with it left the connection {row.state if row else 'gone'}", where=case.place(entity)
+                f"a run with it left the connection {row.state if row else 'gone'}",
+                where=case.place(entity),
             )
         if len(made) > 2:
             raise WrongError(f"it took {len(made)} calls to find out", where=case.place(entity))
@@ -245,10 +272,14 @@ def _expired(case: Case) -> None:
             if first.next is None:
                 continue
             site.control.fail(given)
-            error = _raised(case, lambda entity=entity, first=first: case.read(opened, entity, first.next))
+            error = _raised(
+                lambda entity=entity, first=first: case.read(opened, entity, first.next)
+            )
             where = _place(case, error, case.place(entity))
             if not isinstance(error, CursorExpiredError):
-                raise WrongError(f"a forgotten cursor of {entity.name} raised {_told(error)}", where=where)
+                raise WrongError(
+                    f"a forgotten cursor of {entity.name} raised {_told(error)}", where=where
+                )
             site.control.fail({**given, "nth": 2, "times": 1})
             require_success(case, entity, site.sync(entity), "whose cursor was forgotten")
             if found := compare(site, entity).missing:
@@ -269,7 +300,7 @@ def _secrets(case: Case) -> None:
         for status in (400, 401, 403, 404, 409, 422, 429, 500):
             site.control.fail({"kind": "status", "status": status, **_ALWAYS})
             for what, call, where in (*case.steps(opened), *_writes(case, opened)):
-                error = _raised(case, call)
+                error = _raised(call)
                 if error is None:
                     continue
                 shown = [str(error), repr(error.args), getattr(error, "hint", "")]
@@ -277,19 +308,23 @@ def _secrets(case: Case) -> None:
                     shown.append(error.message)
                 shown += traceback.format_exception(error)
                 place = _place(case, error, where)
-                _require_shut(case, f"{what}, the error of a {status}", "\n".join(shown), hidden, place)
+                _require_shut(
+                    case, f"{what}, the error of a {status}", "\n".join(shown), hidden, place
+                )
         site.control.fail()
 
 
 def _require_shut(case: Case, what: str, text: str, hidden: list[str], where: str) -> None:
     if any(secret in text for secret in hidden):
-        raise WrongError(f"{what} holds the credential", where=where or case.subject.find("tieline_client"))
+        raise WrongError(
+            f"{what} holds the credential", where=where or case.subject.find("tieline_client")
+        )
 
 
 # --- tokens that end ------------------------------------------------------------------------------
 
 
-def _with_tokens(case: Case, site: Site) -> timedelta:
+def _with_tokens(site: Site) -> timedelta:
     """Return after what time an access token has surely ended."""
     if site.row.auth_kind != "oauth2":
         raise DoesNotApplyError("the credential is no token that ends")
@@ -312,13 +347,13 @@ def _ends_at(site: Site) -> Any:
 )
 def _tokens(case: Case) -> None:
     with case.site() as site:
-        left = _with_tokens(case, site)
+        left = _with_tokens(site)
         with site.opened() as opened:
             entity = case.entities[0]
             case.read(opened, entity, None)
             site.move(left.total_seconds() + 120)
             before = site.control.get("oauth")["refreshes"]
-            error = _raised(case, lambda: case.read(opened, entity, None))
+            error = _raised(lambda: case.read(opened, entity, None))
             if error is not None:
                 raise WrongError(
                     f"after the access token's end, reading raised {_told(error)}",
@@ -336,7 +371,7 @@ def _tokens(case: Case) -> None:
 )
 def _renewed_once(case: Case) -> None:
     with case.site(clock=MovedClock()) as site:
-        left = _with_tokens(case, site)
+        left = _with_tokens(site)
         site.move(left.total_seconds() + 120)
         before = site.control.get("oauth")["refreshes"]
         errors: list[Exception] = []

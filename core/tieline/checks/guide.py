@@ -100,9 +100,9 @@ def read_guide(given: Any) -> Guide:
     Raises:
         WrongError: It is none.
     """
+    if not isinstance(given, dict) or given.get("version") != 1:
+        raise WrongError("GET /_sandbox/guide answers no guide of version 1")
     try:
-        if given["version"] != 1:
-            raise ValueError(f"its version is {given['version']!r}, not 1")
         named = {name: EntityGuide(**each) for name, each in given["entities"].items()}
         return Guide(
             auth=given["auth"],

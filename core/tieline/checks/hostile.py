@@ -20,13 +20,19 @@ from tieline.records import restore
 __all__: list[str] = []
 
 _TEXTS = (
-    "plain", "", " ", "null", "𐍈😀 é", "\u202eright to left", "'; DROP TABLE records; --", '"quoted"',
-    "back\\slash\\u0000", "line\r\nbreak", "\u2028\u2029", "\x00 zero", "\ud800 half a pair",
-    "\udfff\ud800", "%s%n{0}{{x}}", "=cmd()", "<script>alert(1)</script>", "e\u0301" * 50, "x" * 100_000,
-    "\ufffe\uffff", "NaN", "1e999",
-)  # fmt: skip
+    *("plain", "", " ", "null", "NaN", "1e999", "𐍈😀 é", "e\u0301" * 50, "x" * 100_000),
+    *("\u202eright to left", "\u2028\u2029", "\ufffe\uffff", "line\r\nbreak"),
+    *("\x00 zero", "\ud800 half a pair", "\udfff\ud800", "back\\slash\\u0000"),
+    *(
+        '"quoted"',
+        "'; DROP TABLE records; --",
+        "%s%n{0}{{x}}",
+        "=cmd()",
+        "<script>alert(1)</script>",
+    ),
+)
 _BIG = 12345678901234567890123
-_TIME = re.compile(r"\d{4}-\d\d-\d\d|_at$|date|time|url|id$|email|currency|status|state|type", re.IGNORECASE)
+_MEANT = re.compile(r"_at$|date|time|url|id$|email|currency|status|state|type", re.IGNORECASE)
 
 
 def _text_field(entity: Entity, there: Mapping[str, Mapping[str, Any]], left_out: str) -> str:
@@ -38,7 +44,7 @@ def _text_field(entity: Entity, there: Mapping[str, Mapping[str, Any]], left_out
         and not field.required
         and f"{{{name}}}" not in left_out
         and not field.validators
-        and not _TIME.search(name)
+        and not _MEANT.search(name)
         and any(isinstance(thing.get(name), str) for thing in there.values())
     ]
     return next((name for name in names if re.search("name|note|text|desc", name, re.IGNORECASE)),
@@ -112,14 +118,17 @@ def _try_texts(case: Case, site: Site, entity: Entity, name: str, count: int) ->
     bad = len(site.quarantined(entity))
     if len(rows) + bad != count:
         raise WrongError(
-            f"of {count} {entity.name} with hostile {name}, {len(rows)} are stored and {bad} in quarantine",
+            f"of {count} {entity.name} with hostile {name}, {len(rows)} are stored and {bad} in"
+            " quarantine",
             where=case.place(entity),
         )
     sent = set(_TEXTS)
     for row in rows:
         text = json.loads(restore(row.payload, is_escaped=row.is_escaped)).get(name)
         if isinstance(text, str) and text not in sent:
-            raise WrongError(f"a hostile {name} of {entity.name} became {text[:40]!r}", where=case.place(entity))
+            raise WrongError(
+                f"a hostile {name} of {entity.name} became {text[:40]!r}", where=case.place(entity)
+            )
 
 
 def _with_fields(case: Case, given: Mapping[str, Any], wrong: str) -> None:
@@ -136,7 +145,8 @@ def _with_fields(case: Case, given: Mapping[str, Any], wrong: str) -> None:
                 for name, value in given.items():
                     if record.get(name) != value:
                         raise WrongError(
-                            f"{wrong}: {value!r} of {entity.name} {key} became {record.get(name)!r}",
+                            f"{wrong}: {value!r} of {entity.name} {key} became"
+                            f" {record.get(name)!r}",
                             where=case.place(entity),
                         )
 

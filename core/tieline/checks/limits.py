@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from bisect import bisect_left
@@ -9,8 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-from limits import parse
 
 from tieline.checks.case import Case
 from tieline.checks.kinds import DoesNotApplyError, WrongError, check
@@ -24,6 +23,7 @@ _WORKERS = 8
 _SECONDS = 1.5
 _SLOW_S = 0.03
 _FEWEST = 3
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
 def _policy(case: Case, site: Any) -> RateLimitPolicy:
@@ -38,8 +38,10 @@ def _rates(policy: RateLimitPolicy) -> list[tuple[int, float, str]]:
     found = []
     for rate in policy.rates:
         if rate.scope == "account" and not rate.match:
-            item = parse(rate.limit)
-            found.append((item.amount, float(item.get_expiry()), rate.limit))
+            said = re.fullmatch(r"(\d+) ?/ ?(\d+)? ?(second|minute|hour|day)s?", rate.limit)
+            if said:
+                seconds = float(said[2] or 1) * _UNITS[said[3]]
+                found.append((int(said[1]), seconds, rate.limit))
     return found
 
 
@@ -58,15 +60,23 @@ def _below(case: Case) -> None:
     where = case.subject.find(r"def tieline_rate_limits")
     at_once, per_second = allowed.get("at_once"), allowed.get("per_second")
     if at_once and (policy.concurrency or 0) > at_once:
-        raise WrongError(f"{policy.concurrency} calls at once are declared; {at_once} are allowed", where=where)
+        raise WrongError(
+            f"{policy.concurrency} calls at once are declared; {at_once} are allowed", where=where
+        )
     if at_once and not policy.concurrency:
-        raise WrongError(f"{at_once} calls at once are allowed, and no concurrency is declared", where=where)
+        raise WrongError(
+            f"{at_once} calls at once are allowed, and no concurrency is declared", where=where
+        )
     if per_second:
         rates = [amount / seconds for amount, seconds, _ in _rates(policy)]
         if not rates:
-            raise WrongError(f"{per_second} calls a second are allowed, and no rate is declared", where=where)
+            raise WrongError(
+                f"{per_second} calls a second are allowed, and no rate is declared", where=where
+            )
         if min(rates) > per_second:
-            raise WrongError(f"{min(rates):g} calls a second are declared; {per_second} are allowed", where=where)
+            raise WrongError(
+                f"{min(rates):g} calls a second are declared; {per_second} are allowed", where=where
+            )
 
 
 @check(
@@ -97,14 +107,20 @@ def _eight(case: Case) -> None:
         _call_side_by_side(case, site)
         where = case.subject.find(r"def tieline_(rate_limits|client)")
         if len(counter.at) < _FEWEST:
-            raise WrongError(f"only {len(counter.at)} calls were made in {_SECONDS:g} s", where=where)
+            raise WrongError(
+                f"only {len(counter.at)} calls were made in {_SECONDS:g} s", where=where
+            )
         if policy.concurrency and counter.most > policy.concurrency:
             raise WrongError(
-                f"{counter.most} calls were under way at once; {policy.concurrency} are declared", where=where
+                f"{counter.most} calls were under way at once; {policy.concurrency} are declared",
+                where=where,
             )
         times = sorted(counter.at)
         for amount, seconds, text in _rates(policy):
-            most = max((bisect_left(times, at + seconds) - place for place, at in enumerate(times)), default=0)
+            most = max(
+                (bisect_left(times, at + seconds) - place for place, at in enumerate(times)),
+                default=0,
+            )
             # A call is counted when it leaves, and may arrive a little closer to the one before.
             if most > amount + max(2, amount // 10):
                 raise WrongError(f"{most} calls came within {text}", where=where)

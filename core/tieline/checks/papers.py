@@ -156,7 +156,9 @@ def _signatures(case: Case) -> None:
                 for part in ast.walk(side):
                     is_key = isinstance(part, ast.Constant) and isinstance(part.value, str)
                     text = part.value if is_key else _dotted(part)
-                    if isinstance(part, (ast.Name, ast.Attribute, ast.Constant)) and _SIGNATURE.search(str(text)):
+                    if isinstance(
+                        part, (ast.Name, ast.Attribute, ast.Constant)
+                    ) and _SIGNATURE.search(str(text)):
                         raise WrongError(f"it compares {text!r} by ==", where=where)
 
 
@@ -186,7 +188,9 @@ def _times_have_zones(case: Case) -> None:
             for _, parent in _nodes(case)
         )
         if is_naive and not is_mended:
-            raise WrongError(f"{name}() makes a time without a zone", where=_at(case.subject, path, node))
+            raise WrongError(
+                f"{name}() makes a time without a zone", where=_at(case.subject, path, node)
+            )
 
 
 @check(
@@ -265,7 +269,9 @@ def _metadata(case: Case) -> None:
 def _exemptions(case: Case) -> None:
     for name, reason in case.subject.exemptions.items():
         if name not in CHECKS:
-            raise WrongError(f"there is no check {name!r} to be exempt from", where="pyproject.toml")
+            raise WrongError(
+                f"there is no check {name!r} to be exempt from", where="pyproject.toml"
+            )
         if not isinstance(reason, str) or len(reason.split()) < 3:
             raise WrongError(f"the exemption from {name!r} has no reason", where="pyproject.toml")
     if case.subject.published and case.subject.published not in LEVELS:
@@ -351,7 +357,9 @@ def _is_typed(case: Case) -> None:
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        bare = [arg.arg for arg in given if arg.annotation is None and arg.arg not in {"self", "cls"}]
+        bare = [
+            arg.arg for arg in given if arg.annotation is None and arg.arg not in {"self", "cls"}
+        ]
         if bare or node.returns is None:
             what = f"the argument {bare[0]}" if bare else "what it returns"
             raise WrongError(
@@ -397,7 +405,9 @@ def _https(case: Case) -> None:
     provider = case.plugin.provider
     for url in (*provider.environments.values(), *provider.hosts):
         if not url.startswith("https://") or "localhost" in url or "127.0.0.1" in url:
-            raise WrongError(f"{url} is no https address of a provider", where=case.subject.find(re.escape(url)))
+            raise WrongError(
+                f"{url} is no https address of a provider", where=case.subject.find(re.escape(url))
+            )
 
 
 @check(
@@ -411,7 +421,9 @@ def _settings(case: Case) -> None:
     schema = case.plugin.provider.settings
     for name, field in (schema.fields if schema else {}).items():
         if not field.metadata.get("description"):
-            raise WrongError(f"the setting {name} has no help text", where=case.subject.find(rf"\b{name}\s*="))
+            raise WrongError(
+                f"the setting {name} has no help text", where=case.subject.find(rf"\b{name}\s*=")
+            )
 
 
 @check(
@@ -435,7 +447,10 @@ def _schemas(case: Case) -> None:
         if isinstance(entity.key, str):
             top = entity.key.partition(".")[0]
             if top not in promised or not promised[top].required:
-                raise WrongError(f"the schema of {entity.name} does not require its key {entity.key!r}", where=where)
+                raise WrongError(
+                    f"the schema of {entity.name} does not require its key {entity.key!r}",
+                    where=where,
+                )
         if all(type(field) in {fields.Raw, fields.Field} for field in promised.values()):
             raise WrongError(f"no field of {entity.name} has a type", where=where)
 
@@ -467,7 +482,9 @@ def _money(case: Case) -> None:
                     )
     for path, node in _nodes(case):
         if isinstance(node, ast.Call) and _dotted(node.func) == "float":
-            text = " ".join(str(part.value) for part in ast.walk(node) if isinstance(part, ast.Constant))
+            text = " ".join(
+                str(part.value) for part in ast.walk(node) if isinstance(part, ast.Constant)
+            )
             names = " ".join(_dotted(part) for part in ast.walk(node))
             if _MONEY.search(f"{text} {names}"):
                 raise WrongError("an amount is made a float", where=_at(case.subject, path, node))
@@ -477,7 +494,7 @@ def _money(case: Case) -> None:
     "limits-are-declared",
     "bronze",
     "The plugin says as data how fast the provider may be called.",
-    do="write the hook tieline_rate_limits: RateLimitPolicy(rates=[Rate(limit=\"25/second\")],"
+    do='write the hook tieline_rate_limits: RateLimitPolicy(rates=[Rate(limit="25/second")],'
     " concurrency=5), below what the provider's reference allows",
     needs="plugin",
 )
@@ -546,6 +563,6 @@ def _set_up(case: Case) -> None:
     if webhooks is None:
         raise DoesNotApplyError("the provider sends nothing by itself")
     if webhooks.register is None and not webhooks.instructions.strip():
-        raise WrongError("neither register nor instructions is given", where=case.subject.find(r"Webhooks\("))
-
-
+        raise WrongError(
+            "neither register nor instructions is given", where=case.subject.find(r"Webhooks\(")
+        )

@@ -23,8 +23,8 @@ unit = time.process_time()
 import marshmallow, tieline.contract
 unit = time.process_time() - unit
 met = []
-names = {"socket.connect": "opens a connection", "socket.getaddrinfo": "looks a host up", "subprocess.Popen": "starts a program",
-         "os.system": "starts a program", "os.chdir": "changes the working directory",
+names = {"socket.connect": "opens a connection", "socket.getaddrinfo": "looks a host up",
+         "subprocess.Popen": "starts a program", "os.system": "starts a program", "os.chdir": "changes the working directory",
          "os.fork": "forks", "os.putenv": "changes the environment"}
 def hook(event, args):
     if event in names:
@@ -54,8 +54,8 @@ for thread in threading.enumerate():
 for number, handler in caught.items():
     if signal.getsignal(number) != handler:
         met.append([f"takes the signal {number}", ""])
-print("PROBED" + json.dumps({"error": error, "seconds": spent[0], "cpu_s": spent[1], "unit": unit, "met": met}),
-      flush=True)
+said = {"error": error, "seconds": spent[0], "cpu_s": spent[1], "unit": unit, "met": met}
+print("PROBED" + json.dumps(said), flush=True)
 os._exit(0)
 """
 
@@ -84,7 +84,12 @@ def probe(subject: Subject) -> Probed:
     folders = []
     if subject.is_path and subject.folder is not None:
         folders = [str(subject.folder), str(subject.folder / "src")]
-    command = [sys.executable, "-c", _SCRIPT, json.dumps([folders, subject.entry_point.module, subject.package])]
+    command = [
+        sys.executable,
+        "-c",
+        _SCRIPT,
+        json.dumps([folders, subject.entry_point.module, subject.package]),
+    ]
     environ = {name: text for name, text in os.environ.items() if not name.startswith("TIELINE_")}
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and script

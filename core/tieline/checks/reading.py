@@ -28,13 +28,17 @@ def require_success(case: Case, entity: Entity, run: RunRow, when: str = "") -> 
     """Fail a check over a run that failed."""
     if run.state != "succeeded":
         raise WrongError(
-            f"a {run.mode} run of {entity.name} {when} {run.state}: {run.error_message}".replace("  ", " "),
+            f"a {run.mode} run of {entity.name} {when} {run.state}: {run.error_message}".replace(
+                "  ", " "
+            ),
             where=case.place(entity),
             do=run.error_hint or "",
         )
 
 
-def require_equal(case: Case, site: Site, entity: Entity, when: str, *, where: str = "page") -> Difference:
+def require_equal(
+    case: Case, site: Site, entity: Entity, when: str, *, where: str = "page"
+) -> Difference:
     """Fail a check over records that are not those of the sandbox."""
     found = compare(site, entity)
     if found:
@@ -53,9 +57,13 @@ def _account(case: Case) -> None:
         began = time.monotonic()
         with case.site() as site:
             if time.monotonic() - began > _IDENTIFY_S:
-                raise WrongError("connecting an account takes longer", where=case.subject.find("identify"))
+                raise WrongError(
+                    "connecting an account takes longer", where=case.subject.find("identify")
+                )
             if not site.row.account_id:
-                raise WrongError("identify names no account id", where=case.subject.find("identify"))
+                raise WrongError(
+                    "identify names no account id", where=case.subject.find("identify")
+                )
     except TielineError as error:
         raise WrongError(
             f"an account of the sandbox cannot be connected: {error.message}",
@@ -73,7 +81,9 @@ def _account(case: Case) -> None:
 def _has_it_all(case: Case) -> None:
     missing = case.plugin.entities.keys() - case.guide.entities.keys()
     if missing:
-        raise WrongError(f"the guide does not name {', '.join(sorted(missing))}", where="the sandbox's guide")
+        raise WrongError(
+            f"the guide does not name {', '.join(sorted(missing))}", where="the sandbox's guide"
+        )
     with case.site() as site:
         for entity in case.entities:
             if not site.truth(entity):
@@ -91,7 +101,8 @@ def _has_it_all(case: Case) -> None:
     "pages-completely",
     "bronze",
     "A full run brings all that the provider shows, once.",
-    do="begin without a cursor, ask for the next page with what the answer gave for it, and end only"
+    do="begin without a cursor, ask for the next page with what the answer gave for it, and end"
+    " only"
     " where the answer says so; by_cursor and after_last_key do that",
 )
 def _pages(case: Case) -> None:
@@ -109,7 +120,8 @@ def _pages(case: Case) -> None:
             total = len(site.stored(entity)) + run.counts.quarantined
             if run.counts.seen > 2 * total:
                 raise WrongError(
-                    f"{run.counts.seen} {entity.name} were read, and there are {total}: pages repeat",
+                    f"{run.counts.seen} {entity.name} were read, and there are {total}: pages"
+                    " repeat",
                     where=case.place(entity),
                 )
 
@@ -122,7 +134,8 @@ def _is_hidden(thing: Mapping[str, Any], hidden: Mapping[str, Any]) -> bool:
     "nothing-is-hidden",
     "bronze",
     "What the provider's list hides by default, such as archived records, is asked for.",
-    do="add the parameter that shows hidden rows to every page (such as status=all or archived=true),"
+    do="add the parameter that shows hidden rows to every page (such as status=all or"
+    " archived=true),"
     " and say in Entity.hides what is hidden by default",
 )
 def _nothing_hidden(case: Case) -> None:
@@ -134,7 +147,9 @@ def _nothing_hidden(case: Case) -> None:
             hidden = site.about(entity).hidden
             there = [key for key, thing in site.truth(entity).items() if _is_hidden(thing, hidden)]
             if not there:
-                raise WrongError(f"the sandbox has no hidden {entity.name}", where="the sandbox's guide")
+                raise WrongError(
+                    f"the sandbox has no hidden {entity.name}", where="the sandbox's guide"
+                )
             site.sync(entity)
             missing = sorted(set(there) - set(site.stored(entity)))
             if missing:
@@ -150,7 +165,8 @@ def _nothing_hidden(case: Case) -> None:
     "records-fit-their-schema",
     "bronze",
     "No record of the sandbox is quarantined.",
-    do="promise what the provider's reference does and no more: allow_none=True where it may be null",
+    do="promise what the provider's reference does and no more: allow_none=True where it may be"
+    " null",
 )
 def _fit(case: Case) -> None:
     with case.site() as site:
@@ -158,7 +174,8 @@ def _fit(case: Case) -> None:
             site.sync(entity)
             if bad := site.quarantined(entity):
                 raise WrongError(
-                    f"{len(bad)} {entity.name} are quarantined, such as {bad[0].record_id}: {bad[0].reason}",
+                    f"{len(bad)} {entity.name} are quarantined, such as {bad[0].record_id}:"
+                    f" {bad[0].reason}",
                     where=case.subject.place_of(type(entity.schema)) or case.place(entity),
                 )
 
@@ -188,7 +205,8 @@ def _as_received(case: Case) -> None:
     "twice-equals-once",
     "bronze",
     "A second run without a change there writes nothing here.",
-    do="name what changes without meaning in Entity.volatile, and add nothing of your own to records",
+    do="name what changes without meaning in Entity.volatile, and add nothing of your own to"
+    " records",
 )
 def _twice(case: Case) -> None:
     with case.site() as site:
@@ -229,7 +247,8 @@ def _outlive(case: Case) -> None:
 @check(
     "meanings-hold",
     "bronze",
-    "Every record has the canonical shape that its entity declares, or none, and its times have zones.",
+    "Every record has the canonical shape that its entity declares, or none, and its times have"
+    " zones.",
     do="return None for a record that has no such shape; use money() and utc() of tieline.contract",
 )
 def _meanings(case: Case) -> None:
@@ -269,7 +288,8 @@ def _require_sound(shape: Any, whose: str, where: str) -> None:
     "one-record-can-be-read",
     "silver",
     "Reading one record gives what the list gives; of one that is gone, None.",
-    do="read the same representation as the list (same version, same expansions), and return None for"
+    do="read the same representation as the list (same version, same expansions), and return None"
+    " for"
     " the provider's 404",
 )
 def _get(case: Case) -> None:
@@ -284,19 +304,24 @@ def _get(case: Case) -> None:
             for key in list(stored)[:: max(1, len(stored) // 4)]:
                 found = _read_one(case, opened, entity, key, where)
                 if found is None:
-                    raise WrongError(f"get says that {entity.name} {key} is gone, and it is there", where=where)
+                    raise WrongError(
+                        f"get says that {entity.name} {key} is gone, and it is there", where=where
+                    )
                 listed = canonical(stored[key], tuple(entity.volatile))
                 if canonical(found, tuple(entity.volatile)).digest != listed.digest:
                     names = [name for name in {*found, *stored[key]} - set(entity.volatile)
                              if found.get(name) != stored[key].get(name)]  # fmt: skip
                     raise WrongError(
-                        f"get gives other {entity.name} than the list: {', '.join(sorted(names)[:4])} of {key}",
+                        f"get gives other {entity.name} than the list:"
+                        f" {', '.join(sorted(names)[:4])} of {key}",
                         where=where,
                     )
             if site.order(entity, "delete", 1):
                 gone = sorted(stored.keys() - site.truth(entity).keys())
                 if gone and (found := _read_one(case, opened, entity, gone[0], where)) is not None:
-                    raise WrongError(f"get still gives {entity.name} {gone[0]}, which is gone", where=where)
+                    raise WrongError(
+                        f"get still gives {entity.name} {gone[0]}, which is gone", where=where
+                    )
 
 
 def _read_one(case: Case, opened: Any, entity: Entity, key: str, where: str) -> Any:
@@ -369,22 +394,35 @@ def _windows(case: Case) -> None:
             where = case.place(entity)
             times = sorted(filter(None, map(entity.windows.time_of, site.truth(entity).values())))
             if not times:
-                raise WrongError(f"no record of {entity.name} has a time in {entity.windows.field}", where=where)
+                raise WrongError(
+                    f"no record of {entity.name} has a time in {entity.windows.field}", where=where
+                )
             middle = times[len(times) // 2]
             found: list[str] = []
-            for window in (Window(end=middle), Window(start=middle, end=times[-1] + entity.windows.step)):
+            for window in (
+                Window(end=middle),
+                Window(start=middle, end=times[-1] + entity.windows.step),
+            ):
                 for record in _all(case, opened, entity, window):
                     at = entity.windows.time_of(record)
                     key = site.about(entity).key_of(record)
-                    if at and not (window.start or at) <= at < (window.end or at + timedelta(days=1)):
+                    if at and not (window.start or at) <= at < (
+                        window.end or at + timedelta(days=1)
+                    ):
                         raise WrongError(
-                            f"{entity.name} {key} of {at:%Y-%m-%d %H:%M:%S} is outside of its window", where=where
+                            f"{entity.name} {key} of {at:%Y-%m-%d %H:%M:%S} is outside of its"
+                            " window",
+                            where=where,
                         )
                     found.append(key)
-            whole = [site.about(entity).key_of(each) for each in _all(case, opened, entity, Window())]
+            whole = [
+                site.about(entity).key_of(each) for each in _all(case, opened, entity, Window())
+            ]
             if sorted(found) != sorted(whole):
                 raise WrongError(
-                    f"two windows of {entity.name} hold {len(found)} records, all of it {len(whole)}", where=where
+                    f"two windows of {entity.name} hold {len(found)} records, all of it"
+                    f" {len(whole)}",
+                    where=where,
                 )
 
 
@@ -420,7 +458,8 @@ def _pages_move(case: Case) -> None:
             missing = sorted(untouched - site.stored(entity).keys())
             if missing:
                 raise WrongError(
-                    f"{len(missing)} {entity.name} that nobody touched are missing after a run during"
+                    f"{len(missing)} {entity.name} that nobody touched are missing after a run"
+                    " during"
                     f" which others changed, such as {missing[0]}",
                     where=case.place(entity),
                 )
@@ -437,5 +476,3 @@ def _read_first(site: Site, run_id: str) -> None:
         site.clock.move(site.made.settings.lease_s + 1)
     finally:
         set_failpoints("")
-
-

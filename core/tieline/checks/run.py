@@ -88,7 +88,9 @@ def chosen(level: Level | None = None, only: Iterable[str] = ()) -> list[Check]:
         if name not in CHECKS:
             raise InvalidInputError(f"there is no check {name!r}", hint=nearest(name, CHECKS))
     asked = levels_up_to(level)
-    return [each for each in CHECKS.values() if (each.name in names if names else each.level in asked)]
+    return [
+        each for each in CHECKS.values() if (each.name in names if names else each.level in asked)
+    ]
 
 
 def check_plugin(
@@ -150,7 +152,9 @@ def _made(case: Case, check: Check) -> Finding:
     except DoesNotApplyError as reason:
         return Finding(check=check, state="not applicable", what=str(reason))
     except WrongError as wrong:
-        return Finding(check=check, state="failed", what=wrong.what, where=wrong.where, do=wrong.do or check.do)
+        return Finding(
+            check=check, state="failed", what=wrong.what, where=wrong.where, do=wrong.do or check.do
+        )
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything

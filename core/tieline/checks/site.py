@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -250,9 +250,7 @@ class Site:
 
     def ask(self, entity: Entity, mode: str = "full", **options: Any) -> str:
         """Ask for a run."""
-        asked = ask_run(
-            self.made.engine, self.row, entity, mode=mode, asked_by="check", **options
-        )
+        asked = ask_run(self.made.engine, self.row, entity, mode=mode, asked_by="check", **options)
         return asked.run.id
 
     def help(self, run_id: str) -> RunRow:
@@ -324,7 +322,7 @@ class Grounds:
         self.stand = Stand()
         self._stack = ExitStack()
 
-    def __enter__(self) -> Grounds:
+    def __enter__(self) -> Self:
         self.home = Path(self._stack.enter_context(TemporaryDirectory(prefix="tieline-check-")))
         try:
             self.url = self._stack.enter_context(serving(self.stand))

@@ -190,7 +190,9 @@ def find_subject(named: str) -> Subject:
         sandbox=next((each for each in entry_points(group=SANDBOXES) if each.name == named), None),
         folder=home,
         project=_read_project(home) if home else {},
-        published=next((one.value for one in entry_points(group=PUBLISHED) if one.name == named), ""),
+        published=next(
+            (one.value for one in entry_points(group=PUBLISHED) if one.name == named), ""
+        ),
     )
 
 

@@ -41,9 +41,7 @@ def _written(case: Case, kind: str) -> Iterator[tuple[Site, Entity, Any]]:
 def _push(site: Site, entity: Entity, change: Change) -> Any:
     """Ask for a change, and let workers and time go on until it is done or given up."""
     name = site.row.name
-    asked = outbox.ask_changes(
-        site.made, name, entity.name, [change], policy="hold", actor="check"
-    )
+    asked = outbox.ask_changes(site.made, name, entity.name, [change], policy="hold", actor="check")
     for _ in range(_MOST_TURNS):
         sweep(site.made.engine)
         for run in syncs.list_runs(site.made, limit=5):
@@ -88,7 +86,9 @@ def _arrive_by(case: Case, kind: str) -> None:
         where = case.subject.place_of(getattr(entity.write, kind))
         after = site.truth(entity)
         if kind == "create" and len(after) != len(before) + 1:
-            raise WrongError(f"a create of {entity.name} made {len(after) - len(before)} of them", where=where)
+            raise WrongError(
+                f"a create of {entity.name} made {len(after) - len(before)} of them", where=where
+            )
         if kind == "update" and before == after:
             raise WrongError(f"an update of {entity.name} changed nothing", where=where)
         if found := compare(site, entity):
@@ -99,17 +99,22 @@ def _arrive_by(case: Case, kind: str) -> None:
     "lost-answers-make-no-second",
     "silver",
     "A create whose answer was lost is made once, however often it is tried.",
-    do="send Operation.idempotency_key where the provider takes one and declare Write.idempotency, or"
+    do="send Operation.idempotency_key where the provider takes one and declare Write.idempotency,"
+    " or"
     " give Write.find, which looks for what was made",
 )
 def _lost(case: Case) -> None:
     for site, entity, given in _written(case, "create"):
         before = site.truth(entity)
-        site.control.fail({"kind": "drop", "executed": True, "method": "POST", "nth": 1, "times": 1})
+        site.control.fail(
+            {"kind": "drop", "executed": True, "method": "POST", "nth": 1, "times": 1}
+        )
         row = _push(site, entity, Change(kind="create", payload=given))
         site.control.fail()
         made = len(site.truth(entity)) - len(before)
         where = case.subject.place_of(entity.write.create if entity.write else None)
         if made != 1:
-            raise WrongError(f"a create of {entity.name} whose answer was lost made {made}", where=where)
+            raise WrongError(
+                f"a create of {entity.name} whose answer was lost made {made}", where=where
+            )
         _require_done(case, entity, row, "create")

@@ -15,6 +15,9 @@ LEVELS = "tieline.levels"
 """Group in which a plugin shows its level: the entry point's value is the level."""
 
 
+_LEVELS = ("bronze", "silver", "gold")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
     """An entry point that claims to be a provider.
@@ -24,6 +27,8 @@ class Found:
         distribution: Name of the installed distribution; empty if unknown.
         version: Its version; empty if unknown.
         entry_point: How to load it.
+        level: ``bronze``, ``silver`` or ``gold``, as the plugin shows it; empty
+            for none.
         holder: The other distribution that the name belongs to, or the rivals
             between which nobody decided; empty if the name is this one's.
     """
@@ -32,6 +37,7 @@ class Found:
     distribution: str
     version: str
     entry_point: EntryPoint
+    level: str = ""
     holder: tuple[str, ...] = ()
 
 
@@ -58,6 +64,7 @@ def find_plugins(
             distribution=distribution,
             version=point.dist.version if point.dist else "",
             entry_point=point,
+            level=_level(point),
             holder=_holder(name, distribution, set(claimants), (pins or {}).get(name, "")),
         )
         for name, claimants in sorted(claims.items())
@@ -70,6 +77,12 @@ def _holder(name: str, claimant: str, claimants: set[str], pin: str) -> tuple[st
         if owner in claimants:
             return () if claimant == owner else (owner,)
     return tuple(sorted(claimants - {claimant}))
+
+
+def _level(point: EntryPoint) -> str:
+    """Read the level that a plugin shows; empty for none, or for one that there is not."""
+    shown = point.dist.entry_points.select(group=LEVELS, name=point.name) if point.dist else ()
+    return next((each.value for each in shown if each.value in _LEVELS), "")
 
 
 def find_sandboxes() -> dict[str, EntryPoint]:

@@ -22,6 +22,7 @@ def describe_provider(listed: Listed) -> dict[str, Any]:
         "name": listed.found.name,
         "distribution": listed.found.distribution,
         "version": listed.found.version,
+        "level": listed.found.level or None,
         "contract": None,
         "state": "disabled" if listed.is_disabled else "ok" if listed.plugin else "broken",
         "cause": None,

@@ -11,7 +11,13 @@ from typing import Any, cast
 
 import uvicorn
 
-from tieline.errors import DependencyError, InvalidInputError, NotFoundError, PluginLoadError, nearest
+from tieline.errors import (
+    DependencyError,
+    InvalidInputError,
+    NotFoundError,
+    PluginLoadError,
+    nearest,
+)
 from tieline.registry import find_sandboxes
 
 __all__ = ["load_sandbox", "serve", "serving"]

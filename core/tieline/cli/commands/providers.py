@@ -77,11 +77,12 @@ def _list(*, as_json: bool) -> None:
         note("  no provider is installed (next: pip install tieline-stripe)")
         return
     print_table(
-        ("NAME", "STATE", "DISTRIBUTION", "CONTRACT", "AUTH", "ENTITIES"),
+        ("NAME", "STATE", "LEVEL", "DISTRIBUTION", "CONTRACT", "AUTH", "ENTITIES"),
         (
             (
                 one["name"],
                 one["state"],
+                one["level"],
                 f"{one['distribution']} {one['version']}".strip(),
                 one["contract"],
                 ", ".join(one["auth"]) or None,
