@@ -1,4 +1,4 @@
-"""Bugs that plugins have, each a small patch of the scaffolded one, and the check that must catch it."""
+"""Bugs that plugins have: each a patch of the scaffolded one, and the check that catches it."""
 
 from __future__ import annotations
 
@@ -195,7 +195,8 @@ SEEDS = {
     ),
     "a thread at import": Seed(
         old="__all__: list[str] = []\n",
-        new="import threading\n\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        new="import threading\n\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "__all__: list[str] = []\n",
         check="import-is-quiet",
         mend="move it into the function",

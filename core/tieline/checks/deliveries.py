@@ -143,7 +143,7 @@ def _forged(case: Case) -> None:
 
 
 def _forgeries(
-    scheme: Hmac, secret: str, true: Mapping[str, str], chance: random.Random
+    scheme: Hmac, secret: str, true: dict[str, str], chance: random.Random
 ) -> Iterator[tuple[str, dict[str, str], bytes]]:
     name = scheme.header.lower()
     other = _secret(scheme, chance)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-if TYPE_CHECKING:
-    from tieline.checks.case import Case
+from typing import Any, Literal, get_args
 
 __all__ = [
     "CHECKS",
@@ -26,7 +23,7 @@ Level = Literal["bronze", "silver", "gold"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 """From the lowest to the highest; each holds those before it."""
 
-State = Literal["passed", "failed", "exempt", "not applicable"]
+State = Literal["passed", "failed", "exempt", "not applicable", "not made"]
 Needs = Literal["", "plugin", "sandbox"]
 
 
@@ -61,7 +58,7 @@ class Check:
         do: What to do if it fails.
         needs: ``plugin``: it has to load; ``sandbox``: it has to have one that
             answers; empty: neither.
-        run: Returns if all is well.
+        run: Is handed a :class:`~tieline.checks.case.Case`; returns if all is well.
     """
 
     name: str
@@ -69,7 +66,7 @@ class Check:
     proves: str
     do: str
     needs: Needs
-    run: Callable[[Case], None]
+    run: Callable[[Any], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +75,8 @@ class Finding:
 
     Attributes:
         check: Which.
-        state: ``exempt`` for one that failed, and has a written reason.
+        state: ``exempt`` for one that failed, and has a written reason; ``not made``
+            where an earlier one has to pass first.
         what: What is wrong, or why there was nothing to look at.
         where: ``file:line`` in the plugin.
         do: What to do.
@@ -111,10 +109,10 @@ CHECKS: dict[str, Check] = {}
 
 def check(
     name: str, level: Level, proves: str, *, do: str, needs: Needs = "sandbox"
-) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
+) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Make a function a check; see :class:`Check`."""
 
-    def add(run: Callable[[Case], None]) -> Callable[[Case], None]:
+    def add(run: Callable[[Any], None]) -> Callable[[Any], None]:
         CHECKS[name] = Check(name=name, level=level, proves=proves, do=do, needs=needs, run=run)
         return run
 

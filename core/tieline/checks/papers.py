@@ -27,8 +27,8 @@ def _at(subject: Subject, path: Path, node: ast.AST) -> str:
 
 
 def _nodes(case: Case) -> Iterator[tuple[Path, ast.AST]]:
-    for path, tree in case.subject.trees.items():
-        for node in ast.walk(tree):
+    for path, nodes in case.subject.nodes.items():
+        for node in nodes:
             yield path, node
 
 
@@ -154,8 +154,7 @@ def _signatures(case: Case) -> None:
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
             for side in (node.left, *node.comparators):
                 for part in ast.walk(side):
-                    is_key = isinstance(part, ast.Constant) and isinstance(part.value, str)
-                    text = part.value if is_key else _dotted(part)
+                    text = str(part.value) if isinstance(part, ast.Constant) else _dotted(part)
                     if isinstance(
                         part, (ast.Name, ast.Attribute, ast.Constant)
                     ) and _SIGNATURE.search(str(text)):
@@ -171,6 +170,11 @@ def _signatures(case: Case) -> None:
     needs="",
 )
 def _times_have_zones(case: Case) -> None:
+    mended = {
+        id(node.value)
+        for _, node in _nodes(case)
+        if isinstance(node, ast.Attribute) and node.attr == "replace"
+    }
     for path, node in _nodes(case):
         if not isinstance(node, ast.Call):
             continue
@@ -183,11 +187,7 @@ def _times_have_zones(case: Case) -> None:
             or (name == "fromtimestamp" and given < 2)
             or (name == "strptime" and "%z" not in str(text))
         )
-        is_mended = any(
-            isinstance(parent, ast.Attribute) and parent.value is node and parent.attr == "replace"
-            for _, parent in _nodes(case)
-        )
-        if is_naive and not is_mended:
+        if is_naive and id(node) not in mended:
             raise WrongError(
                 f"{name}() makes a time without a zone", where=_at(case.subject, path, node)
             )
@@ -227,10 +227,12 @@ def _said(subject: Subject) -> Callable[[str], str]:
     if project:
         return lambda name: str(project.get(name) or "")
     name = subject.entry_point.dist.name if subject.entry_point.dist else ""
-    found = metadata(name) if name else {}
+    if not name:
+        return lambda _name: ""
+    found = metadata(name)
     names = {"license": "License-Expression", "authors": "Author", "maintainers": "Maintainer",
              "dependencies": "Requires-Dist", "requires-python": "Requires-Python"}  # fmt: skip
-    return lambda what: str(found.get(names.get(what, what)) or "")  # type: ignore[union-attr]
+    return lambda what: " ".join(map(str, found.get_all(names.get(what, what)) or []))
 
 
 @check(

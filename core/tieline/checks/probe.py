@@ -24,7 +24,8 @@ import marshmallow, tieline.contract
 unit = time.process_time() - unit
 met = []
 names = {"socket.connect": "opens a connection", "socket.getaddrinfo": "looks a host up",
-         "subprocess.Popen": "starts a program", "os.system": "starts a program", "os.chdir": "changes the working directory",
+         "subprocess.Popen": "starts a program", "os.system": "starts a program",
+         "os.chdir": "changes the working directory",
          "os.fork": "forks", "os.putenv": "changes the environment"}
 def hook(event, args):
     if event in names:

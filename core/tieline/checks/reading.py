@@ -174,8 +174,8 @@ def _fit(case: Case) -> None:
             site.sync(entity)
             if bad := site.quarantined(entity):
                 raise WrongError(
-                    f"{len(bad)} {entity.name} are quarantined, such as {bad[0].record_id}:"
-                    f" {bad[0].reason}",
+                    f"{len(bad)} {entity.name} are quarantined, such as {bad[0]['record_id']}:"
+                    f" {bad[0]['reason']}",
                     where=case.subject.place_of(type(entity.schema)) or case.place(entity),
                 )
 

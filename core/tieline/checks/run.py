@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tieline.checks.case import Case
@@ -24,6 +24,7 @@ from tieline.failpoints import set_failpoints
 
 __all__ = ["Report", "check_plugin", "chosen", "make_check"]
 
+_IMPORTS = "import-is-quiet"
 _LOADS = "it-loads"
 _SANDBOX = "sandbox-has-it-all"
 
@@ -48,13 +49,18 @@ class Report:
         return [each for each in self.findings if each.state == "failed"]
 
     @property
+    def is_wanting(self) -> bool:
+        """Whether a check failed, or could not be made."""
+        return any(each.state in {"failed", "not made"} for each in self.findings)
+
+    @property
     def earned(self) -> Level | None:
         """The highest level all of whose checks, and of those below, were made and did not fail."""
         made = {each.check.name: each.state for each in self.findings}
         best: Level | None = None
         for level in LEVELS:
             asked = [each.name for each in CHECKS.values() if each.level == level]
-            if any(made.get(name, "failed") == "failed" for name in asked):
+            if any(made.get(name, "not made") in {"failed", "not made"} for name in asked):
                 break
             best = level
         return best
@@ -130,24 +136,15 @@ def make_check(case: Case, check: Check) -> Finding:
     began = time.monotonic()
     finding = _made(case, check)
     reason = case.subject.exemptions.get(check.name)
-    values = {
-        "check": check,
-        "state": finding.state,
-        "what": finding.what,
-        "where": finding.where,
-        "do": finding.do,
-        "seconds": time.monotonic() - began,
-    }
     if finding.state == "failed" and reason and check.name != "exemptions-have-reasons":
-        values |= {"state": "exempt", "what": f"{reason} ({finding.what})", "do": ""}
-    return Finding(**values)
+        finding = replace(finding, state="exempt", what=f"{reason} ({finding.what})", do="")
+    return replace(finding, seconds=time.monotonic() - began)
 
 
 def _made(case: Case, check: Check) -> Finding:
     try:
         if missing := _missing(case, check):
-            return Finding(check=check, state="failed", what=f"it could not be made: {missing}",
-                           do=f"mend that first: {missing}")  # fmt: skip
+            return Finding(check=check, state="not made", what=f"{missing} has to pass first")
         check.run(case)
     except DoesNotApplyError as reason:
         return Finding(check=check, state="not applicable", what=str(reason))
@@ -175,7 +172,7 @@ def _missing(case: Case, check: Check) -> str:
     """Say which earlier check has to pass before this one can be made."""
     if check.needs in {"plugin", "sandbox"}:
         if case.probed.error:
-            return "import-is-quiet"
+            return _IMPORTS
         try:
             _ = case.plugin
         except Exception:  # noqa: BLE001 - its own check says what it is

@@ -181,7 +181,7 @@ class Site:
         if kind == "oauth2":
             return self._connect_granted(name)
         fields: Mapping[str, str] = given.get("fields", {})
-        common = {"name": name, "base_url": self.url, "actor": "check"}
+        common: dict[str, Any] = {"name": name, "base_url": self.url, "actor": "check"}
         try:
             if kind == "basic":
                 return connect_basic(
@@ -288,11 +288,12 @@ class Site:
                 transaction, self.row.id, entity.name, limit=1_000_000, with_deleted=False
             )
 
-    def quarantined(self, entity: Entity) -> list[Any]:
+    def quarantined(self, entity: Entity) -> list[dict[str, Any]]:
         """Return what could not be used, of one entity."""
         with self.made.database.read() as transaction:
-            found = quarantined.list_quarantined(transaction, self.row.id)
-        return [each for each in found if each.entity == entity.name]
+            return quarantined.list_quarantined(
+                transaction, self.row.id, entity.name, limit=1_000_000
+            )
 
     # --- the other side ---------------------------------------------------------------------------
 

@@ -101,12 +101,12 @@ class Subject:
         return _sources(self.sandbox_package) if self.sandbox else {}
 
     @cached_property
-    def trees(self) -> Mapping[Path, ast.Module]:
-        """The plugin's files, parsed; one that is no Python is left out."""
+    def nodes(self) -> Mapping[Path, list[ast.AST]]:
+        """Every node of the plugin's files; one that is no Python is left out."""
         found = {}
         for path, text in self.sources.items():
             try:
-                found[path] = ast.parse(text)
+                found[path] = list(ast.walk(ast.parse(text)))
             except SyntaxError:
                 continue
         return found

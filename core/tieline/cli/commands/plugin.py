@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["plugin"]
 
 _LEVELS = ("bronze", "silver", "gold")
-_MARKS = {"passed": "ok", "failed": "FAILED", "exempt": "exempt", "not applicable": "-"}
+_MARKS = {
+    "passed": "ok",
+    "failed": "FAILED",
+    "exempt": "exempt",
+    "not applicable": "-",
+    "not made": "",
+}
 
 
 @click.group()
@@ -64,7 +70,8 @@ def new(
 def _asked(given: str | None, what: str, default: str) -> str:
     if given is not None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return default if given is None else given
-    return cast("str", click.prompt(what, default=default, err=True))
+    answer: str = click.prompt(what, default=default, err=True)
+    return answer
 
 
 @plugin.command("check")
@@ -113,10 +120,12 @@ def check(
         _sum_up(report, is_whole=not (tier or only))
     if published:
         return 1 if report.is_overstated else 0
-    return 1 if report.failed else 0
+    return 1 if report.is_wanting else 0
 
 
 def _show(finding: Finding) -> None:
+    if finding.state == "not made":
+        return
     mark = _MARKS[finding.state]
     write_line(f"{mark:<7} {finding.check.level:<7} {finding.check.name}".encode())
     if finding.state != "passed":
