@@ -67,11 +67,10 @@ class Report:
 
     @property
     def is_overstated(self) -> bool:
-        """Whether the plugin shows a higher level than it earns."""
-        if self.published not in LEVELS:
-            return bool(self.published)
+        """Whether the plugin earns less than the level it shows, or than bronze if it shows none."""
+        shown = self.published or LEVELS[0]
         earned = -1 if self.earned is None else LEVELS.index(self.earned)
-        return LEVELS.index(self.published) > earned
+        return shown not in LEVELS or LEVELS.index(shown) > earned
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values."""

@@ -81,9 +81,6 @@ def _asked(given: str | None, what: str, default: str) -> str:
 )
 @click.option("--only", multiple=True, metavar="CHECK", help="Only this check; may be repeated.")
 @click.option(
-    "--published", is_flag=True, help="Fail only if the level that it shows is not earned."
-)
-@click.option(
     "--database-url",
     default="",
     help="A scratch PostgreSQL, tried beside SQLite with hostile data.",
@@ -93,7 +90,6 @@ def check(
     named: str,
     tier: str | None,
     only: tuple[str, ...],
-    published: bool,
     database_url: str,
     as_json: bool,
 ) -> int:
@@ -101,7 +97,8 @@ def check(
 
     Each check drives the real engine against the plugin's own sandbox, on this
     machine and without an account. A failure says what is wrong, where, and what
-    to do. Exit 0 if all hold, 1 if one failed.
+    to do. Exit 1 if one of the tier failed; without a tier all are made, and exit
+    is 1 if the level that the plugin shows, bronze if it shows none, is not earned.
     """
     from tieline.checks import check_plugin, find_subject  # noqa: PLC0415 - help can spare it
     from tieline.telemetry import configure_logging  # noqa: PLC0415
@@ -114,13 +111,12 @@ def check(
         database_url=database_url,
         on_finding=(lambda _finding: None) if as_json else _show,
     )
+    is_whole = not (tier or only)
     if as_json:
         print_json(report.as_dict())
     else:
-        _sum_up(report, is_whole=not (tier or only))
-    if published:
-        return 1 if report.is_overstated else 0
-    return 1 if report.is_wanting else 0
+        _sum_up(report, is_whole=is_whole)
+    return int(report.is_overstated if is_whole else report.is_wanting)
 
 
 def _show(finding: Finding) -> None:
@@ -150,6 +146,6 @@ def _sum_up(report: Report, *, is_whole: bool) -> None:
     note(f"  level     {report.earned or 'none'}" + ("" if is_whole else " (of what was checked)"))
     if report.is_overstated and is_whole:
         note(
-            f"  shown     {report.published}, which is not earned"
-            f" (next: write {report.earned or 'nothing'} in pyproject.toml, or mend what failed)"
+            f"  shown     {report.published or 'no level'}: less is earned"
+            " (next: mend what failed, or write what is earned into pyproject.toml)"
         )
