@@ -47,30 +47,22 @@ def test_a_seeded_bug_is_caught_by_a_check_that_names_the_mend(name, scaffolds, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_plugin_without_a_bug_is_silver(kind, scaffolds, grounds):
+def test_the_plugin_without_a_bug_passes_the_same_checks(kind, scaffolds, grounds):
+    names = {seed.check for seed in SEEDS.values()} if kind == "api_key" else OF_CREDENTIALS
     with Case(find_subject(str(scaffolds[kind])), grounds=grounds) as case:
-        made = CHECKS.values() if kind == "api_key" else OF_CREDENTIALS
-        found = [make_check(case, each) for each in made]
-    failed = [each for each in found if each.state == "failed"]
-    assert [
-        f"{each.check.name}: {each.what}" for each in failed if each.check.level != "gold"
-    ] == []
-    # What a scaffold cannot know: whether answers tell of limits; and it is eight files.
-    assert {each.check.name for each in failed} <= {"limits-are-learned", "is-typed"}
+        found = [make_check(case, CHECKS[name]) for name in sorted(names)]
+    assert [f"{each.check.name}: {each.what}" for each in found if each.state == "failed"] == []
 
 
-OF_CREDENTIALS = [
-    CHECKS[name]
-    for name in (
-        "account-is-named",
-        "pages-completely",
-        "revoked-asks-a-person",
-        "secrets-stay-shut",
-        "tokens-are-read-at-each-call",
-        "tokens-are-renewed-once",
-        "docs-page",
-    )
-]
+OF_CREDENTIALS = {
+    "account-is-named",
+    "docs-page",
+    "pages-completely",
+    "revoked-asks-a-person",
+    "secrets-stay-shut",
+    "tokens-are-read-at-each-call",
+    "tokens-are-renewed-once",
+}
 
 
 def test_at_least_twenty_bugs_are_planted_and_each_in_its_own_way():

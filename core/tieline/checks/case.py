@@ -85,6 +85,11 @@ class Case:
         """What importing it does, in a process of its own."""
         return probe(self.subject)
 
+    @property
+    def has_probed(self) -> bool:
+        """Whether that was tried already."""
+        return "probed" in self.__dict__
+
     # --- the sandbox ------------------------------------------------------------------------------
 
     def new_sandbox(self, **options: Any) -> Any:

@@ -379,7 +379,7 @@ def _is_typed(case: Case) -> None:
     "it-loads",
     "bronze",
     "Every hook is spelt right, returns what it should, and was made for this contract.",
-    do="see docs/reference/contract.md for what each hook returns",
+    do="mend that line; what each hook takes and returns is in docs/reference/contract.md",
     needs="",
 )
 def _it_loads(case: Case) -> None:
@@ -387,11 +387,11 @@ def _it_loads(case: Case) -> None:
         _ = case.plugin
     except Exception as error:
         cause = error.__cause__ or error
-        message = getattr(error, "message", str(error))
+        message, hint = getattr(error, "message", str(error)), str(getattr(error, "hint", ""))
         raise WrongError(
             message,
             where=case.subject.place_in(cause) or case.subject.find("@hookimpl"),
-            do=str(getattr(error, "hint", "")),
+            do="" if hint.startswith("tieline ") else hint,
         ) from error
 
 

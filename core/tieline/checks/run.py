@@ -67,7 +67,7 @@ class Report:
 
     @property
     def is_overstated(self) -> bool:
-        """Whether the plugin earns less than the level it shows, or than bronze if it shows none."""
+        """Whether less is earned than the level that is shown, or than bronze without one."""
         shown = self.published or LEVELS[0]
         earned = -1 if self.earned is None else LEVELS.index(self.earned)
         return shown not in LEVELS or LEVELS.index(shown) > earned
@@ -170,7 +170,7 @@ def _made(case: Case, check: Check) -> Finding:
 def _missing(case: Case, check: Check) -> str:
     """Say which earlier check has to pass before this one can be made."""
     if check.needs in {"plugin", "sandbox"}:
-        if case.probed.error:
+        if case.has_probed and case.probed.error:
             return _IMPORTS
         try:
             _ = case.plugin
