@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tieline.scaffold import Wanted, make_plugin
+
 pytestmark = [pytest.mark.timeout(120), pytest.mark.slow, pytest.mark.xdist_group("wheels")]
 
 TOP = Path(__file__).resolve().parents[2]
@@ -55,14 +57,16 @@ class Installed:
     python: Path
     folder: Path
 
-    def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, timeout_s: float = 60, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.python), *command],
             cwd=self.folder,
             env=neutral_environ() | environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout_s,
         )
 
     def document(self, *command: str, **environ: str) -> object:
@@ -267,3 +271,36 @@ def test_the_console_script_is_there(installed: Installed) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["tieline"]
+
+
+@pytest.mark.timeout(600)
+def test_a_new_plugin_is_green_before_anybody_types(installed: Installed, tmp_path: Path) -> None:
+    """From its wheel, by its own tests; then editable, by `plugin check`; without a network."""
+    folder = tmp_path / "tieline-acme"
+    make_plugin(Wanted(name="acme"), folder)
+    built = build(folder, tmp_path / "built")
+    install(installed, str(built.wheel))
+    tested = installed.run("-m", "pytest", "-q", f"--rootdir={folder}", str(folder), timeout_s=500)
+    assert tested.returncode == 0, tested.stdout[-3000:]
+    facts = installed.document("providers", "--json")
+    assert isinstance(facts, dict)
+    assert {each["name"]: each["level"] for each in facts["providers"]}["acme"] == "silver"
+
+    install(installed, "--no-build-isolation", "--editable", str(folder))
+    wanted = ("docs-page", "it-loads", "pages-completely", "sandbox-stands-alone")
+    only = [part for name in wanted for part in ("--only", name)]
+    said = installed.document("plugin", "check", "acme", "--json", *only)
+    assert isinstance(said, dict)
+    assert {each["name"]: each["state"] for each in said["checks"]} == dict.fromkeys(
+        wanted, "passed"
+    )
+
+
+def install(installed: Installed, *what: str) -> None:
+    """Install one more thing without an index; what it depends on is there."""
+    alone = ["--no-index", "--no-deps", *what]
+    command = [str(installed.python), "-m", "pip", "install", "--no-cache-dir", *alone]
+    if uv := shutil.which("uv"):
+        target = ["--no-cache", "--python", str(installed.python)]
+        command = [uv, "pip", "install", *target, "--reinstall-package", "tieline-acme", *alone]
+    subprocess.run(command, check=True, env=neutral_environ(), capture_output=True)
