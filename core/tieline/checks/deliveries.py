@@ -29,6 +29,7 @@ _FORGERIES = 10_000
 _ADDRESS = "https://hooks.example.com/webhooks/acme/whe_1"
 _BODY = b'{"id": "evt_1", "type": "x", "data": {"id": "1", "amount": 100}}'
 _NOW = 1_790_000_000
+_SENT_AS = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 
 
 def _webhooks(case: Case) -> Webhooks:
@@ -187,7 +188,7 @@ def _fixtures(case: Case) -> Mapping[str, tuple[str, bytes]]:
     found = {}
     for path in sorted(place.iterdir(), key=lambda each: each.name):
         stem, dot, ending = path.name.rpartition(".")
-        if dot and ending in {"json", "form"}:
+        if dot and ending in _SENT_AS:
             found[path.name] = (stem.partition("+")[0], path.read_bytes().strip())
     return found
 
@@ -225,7 +226,9 @@ def _read(case: Case) -> None:
 
 def _parsed(case: Case, name: str, body: bytes, where: str) -> list[Event]:
     try:
-        found = list(_webhooks(case).parse(body, {}))
+        found = list(
+            _webhooks(case).parse(body, {"content-type": _SENT_AS[name.rpartition(".")[2]]})
+        )
     except Exception as error:
         raise WrongError(
             f"reading {name} raises {type(error).__name__}: {error}",
