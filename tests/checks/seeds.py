@@ -48,6 +48,12 @@ SEEDS = {
         "pages-completely",
         "by_cursor",
     ),
+    "pages that never end": _broken_page(
+        "page = THINGS(client, params, cursor)\n"
+        "    return type(page)(records=page.records, next=page.next or cursor, as_of=page.as_of)",
+        "pages-completely",
+        "end only where",
+    ),
     "only the first page": _broken_page(
         "page = THINGS(client, params, cursor)\n"
         "    return type(page)(records=page.records, next=None, as_of=page.as_of)",

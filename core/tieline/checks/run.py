@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +30,7 @@ __all__ = ["Report", "check_plugin", "chosen", "make_check"]
 _IMPORTS = "import-is-quiet"
 _LOADS = "it-loads"
 _SANDBOX = "sandbox-has-it-all"
+_LONGEST_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +148,8 @@ def _made(case: Case, check: Check) -> Finding:
     try:
         if missing := _missing(case, check):
             return Finding(check=check, state="not made", what=f"{missing} has to pass first")
-        check.run(case)
+        with _bounded():
+            check.run(case)
     except DoesNotApplyError as reason:
         return Finding(check=check, state="not applicable", what=str(reason))
     except WrongError as wrong:
@@ -167,11 +172,34 @@ def _made(case: Case, check: Check) -> Finding:
     return Finding(check=check, state="passed")
 
 
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Give up a check that hangs, where no other alarm is set and this is the main thread."""
+    is_free = threading.current_thread() is threading.main_thread() and not any(
+        signal.getitimer(signal.ITIMER_REAL)
+    )
+    if not is_free:
+        yield
+        return
+
+    def ring(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"it took longer than {_LONGEST_S:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, _LONGEST_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _missing(case: Case, check: Check) -> str:
     """Say which earlier check has to pass before this one can be made."""
+    is_imported = check.needs in {"plugin", "sandbox"} or check.name == _LOADS
+    if is_imported and case.has_probed and case.probed.error:
+        return _IMPORTS  # it may end or hold up this process, too
     if check.needs in {"plugin", "sandbox"}:
-        if case.has_probed and case.probed.error:
-            return _IMPORTS
         try:
             _ = case.plugin
         except Exception:  # noqa: BLE001 - its own check says what it is
