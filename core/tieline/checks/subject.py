@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from tieline.errors import InvalidInputError, NotFoundError, nearest
 from tieline.registry.found import LEVELS as PUBLISHED
-from tieline.registry.found import PROVIDERS, SANDBOXES
+from tieline.registry.found import PROVIDERS, SANDBOXES, find_plugins, find_sandboxes
 
 __all__ = ["Subject", "find_subject"]
 
@@ -175,24 +175,25 @@ def find_subject(named: str) -> Subject:
     folder = Path(named)
     if (folder / "pyproject.toml").is_file() or "/" in named or named in {".", ".."}:
         return _of_folder(folder.resolve())
-    points = {point.name: point for point in entry_points(group=PROVIDERS)}
-    if named not in points:
+    installed = find_plugins()
+    claims = [found for found in installed if found.name == named]
+    if not claims:
         raise NotFoundError(
             f"there is no plugin {named!r}",
-            hint=nearest(named, points) or "name a folder with a pyproject.toml",
+            hint=nearest(named, {found.name for found in installed})
+            or "name a folder with a pyproject.toml",
             code="provider-unknown",
         )
-    point = points[named]
+    chosen = min(claims, key=lambda found: bool(found.holder))
+    point = chosen.entry_point
     home = _editable_folder(point)
     return Subject(
         name=named,
         entry_point=point,
-        sandbox=next((each for each in entry_points(group=SANDBOXES) if each.name == named), None),
+        sandbox=find_sandboxes().get(named),
         folder=home,
         project=_read_project(home) if home else {},
-        published=next(
-            (one.value for one in entry_points(group=PUBLISHED) if one.name == named), ""
-        ),
+        published=chosen.level,
     )
 
 
