@@ -16,7 +16,7 @@ from tieline.contract import TielineError
 from tieline.registry import find_plugins
 from tieline.scaffold import Wanted, make_plugin
 
-pytestmark = pytest.mark.xdist_group("checks")
+pytestmark = [pytest.mark.xdist_group("checks"), pytest.mark.timeout(300)]
 PAGE = Path(__file__).parents[2] / "docs/reference/checks.md"
 QUICK = ("it-loads", "limits-are-declared", "exemptions-have-reasons")
 

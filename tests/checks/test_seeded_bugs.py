@@ -18,7 +18,7 @@ from tieline.store.connections import list_connections
 from tieline.store.database import open_database
 from tieline.store.records import count_live
 
-pytestmark = pytest.mark.xdist_group("checks")
+pytestmark = [pytest.mark.xdist_group("checks"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import random
+import re
 import string
 import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -29,6 +30,7 @@ _FORGERIES = 10_000
 _ADDRESS = "https://hooks.example.com/webhooks/acme/whe_1"
 _BODY = b'{"id": "evt_1", "type": "x", "data": {"id": "1", "amount": 100}}'
 _NOW = 1_790_000_000
+_MARKER = re.compile(r"\{\{(?:(id)|now(?::([^{}]*))?)\}\}")
 _SENT_AS = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 
 
@@ -189,8 +191,20 @@ def _fixtures(case: Case) -> Mapping[str, tuple[str, bytes]]:
     for path in sorted(place.iterdir(), key=lambda each: each.name):
         stem, dot, ending = path.name.rpartition(".")
         if dot and ending in _SENT_AS:
-            found[path.name] = (stem.partition("+")[0], path.read_bytes().strip())
+            text = path.read_bytes().decode().strip()
+            if ending == "form":  # in one line, or a field each
+                text = "&".join(line.strip().strip("&") for line in text.splitlines())
+            found[path.name] = (stem.partition("+")[0], _MARKER.sub(_filled, text).encode())
     return found
+
+
+def _filled(marker: re.Match[str]) -> str:
+    """Fill a marker of a body in: ``{{id}}``, ``{{now}}``, ``{{now:epoch}}``, ``{{now:%Y…}}``."""
+    if marker[1]:
+        return "0" * 24
+    if marker[2] == "epoch":
+        return str(_NOW)
+    return datetime.fromtimestamp(_NOW, UTC).strftime(marker[2] or "%Y-%m-%dT%H:%M:%SZ")
 
 
 @check(

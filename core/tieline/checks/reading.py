@@ -54,11 +54,16 @@ def require_equal(
 )
 def _account(case: Case) -> None:
     try:
-        began = time.monotonic()
         with case.site() as site:
-            if time.monotonic() - began > _IDENTIFY_S:
+            seconds = []
+            for _ in range(3):
+                began = time.monotonic()
+                site.again()
+                seconds.append(time.monotonic() - began)
+            if min(seconds) > _IDENTIFY_S:
                 raise WrongError(
-                    "connecting an account takes longer", where=case.subject.find("identify")
+                    f"connecting an account takes {min(seconds):.1f} s",
+                    where=case.subject.find("identify"),
                 )
             if not site.row.account_id:
                 raise WrongError(
