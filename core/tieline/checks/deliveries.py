@@ -192,6 +192,7 @@ def _fixtures(case: Case) -> Mapping[str, tuple[str, bytes]]:
         stem, dot, ending = path.name.rpartition(".")
         if dot and ending in _SENT_AS:
             text = path.read_bytes().decode().strip()
+            text = text.replace('"{{now:epoch}}"', str(_NOW))  # a number, in JSON
             if ending == "form":  # in one line, or a field each
                 text = "&".join(line.strip().strip("&") for line in text.splitlines())
             found[path.name] = (stem.partition("+")[0], _MARKER.sub(_filled, text).encode())
