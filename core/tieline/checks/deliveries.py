@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import random
-import re
 import string
 import threading
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from typing import Any
 
 from tieline.checks.case import Case, compare
@@ -20,7 +15,9 @@ from tieline.checks.reading import require_success
 from tieline.checks.site import Site
 from tieline.contract import Entity, Event, Hmac, PathSecret, Secret, Webhooks
 from tieline.engine import drain_events
+from tieline.inbox.sign import new_signing_secret, sign
 from tieline.inbox.verify import Keys, digest_of, verify, verify_path
+from tieline.registry import list_fixtures
 from tieline.store import deliveries
 from tieline.store.ids import new_id
 
@@ -30,8 +27,6 @@ _FORGERIES = 10_000
 _ADDRESS = "https://hooks.example.com/webhooks/acme/whe_1"
 _BODY = b'{"id": "evt_1", "type": "x", "data": {"id": "1", "amount": 100}}'
 _NOW = 1_790_000_000
-_MARKER = re.compile(r"\{\{(?:(id)|now(?::([^{}]*))?)\}\}")
-_SENT_AS = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 
 
 def _webhooks(case: Case) -> Webhooks:
@@ -48,40 +43,10 @@ def _scheme(case: Case) -> Hmac:
     return signed
 
 
-def _secret(scheme: Hmac, chance: random.Random) -> str:
-    raw = chance.randbytes(24)
-    return (
-        raw.hex()
-        if scheme.secret_prefix is None
-        else scheme.secret_prefix + b64encode(raw).decode()
-    )
-
-
-def _key(scheme: Hmac, secret: str) -> bytes:
-    if scheme.secret_prefix is None:
-        return secret.encode()
-    from base64 import b64decode  # noqa: PLC0415 - here alone
-
-    return b64decode(secret.removeprefix(scheme.secret_prefix))
-
-
-def _sign(scheme: Hmac, secret: str, body: bytes, at: int = _NOW) -> dict[str, str]:
-    """Sign as the provider does, from the declaration alone."""
-    parts = {"body": body, "timestamp": str(at).encode(), "url": _ADDRESS.encode(), "id": b"msg_1"}
-    text = b"".join(parts.get(name, name.encode()) for name in scheme.signed)
-    found = hmac.new(_key(scheme, secret), text, getattr(hashlib, scheme.algorithm)).digest()
-    written = b64encode(found).decode() if scheme.encoding == "base64" else found.hex()
-    headers = {scheme.id.lower(): "msg_1"} if scheme.id else {}
-    if scheme.timestamp_header:
-        headers[scheme.timestamp_header.lower()] = str(at)
-    if not scheme.signature:
-        if scheme.timestamp:
-            headers[scheme.timestamp.lower()] = str(at)
-        return headers | {scheme.header.lower(): written}
-    said = [f"{scheme.signature}{scheme.assign}{written}"]
-    if scheme.timestamp and not scheme.timestamp_header:
-        said.insert(0, f"{scheme.timestamp}{scheme.assign}{at}")
-    return headers | {scheme.header.lower(): scheme.separator.join(said)}
+def _sign(scheme: Hmac, secret: Secret, body: bytes, at: int = _NOW) -> dict[str, str]:
+    """Sign as the provider does, from the declaration alone; names in lower case."""
+    made = sign(scheme, secret, body=body, address=_ADDRESS, at=at, delivery_id="msg_1")
+    return {name.lower(): text for name, text in made.items()}
 
 
 @check(
@@ -94,8 +59,8 @@ def _sign(scheme: Hmac, secret: str, body: bytes, at: int = _NOW) -> dict[str, s
 )
 def _true(case: Case) -> None:
     scheme = _scheme(case)
-    secret = _secret(scheme, random.Random(1))  # noqa: S311 - the same at every run
-    keys = Keys(secrets=[Secret(secret)], path_digests=[digest_of("path")])
+    secret = new_signing_secret(scheme)
+    keys = Keys(secrets=[secret], path_digests=[digest_of("path")])
     said = verify(
         _webhooks(case).scheme,
         keys,
@@ -129,8 +94,8 @@ def _forged(case: Case) -> None:
                 raise WrongError(f"the address secret {given!r} is accepted", where=where)
     scheme = _scheme(case)
     chance = random.Random(7)  # noqa: S311 - the same at every run
-    secret = _secret(scheme, chance)
-    keys = Keys(secrets=[Secret(secret)], path_digests=[digest_of("path")])
+    secret = new_signing_secret(scheme)
+    keys = Keys(secrets=[secret], path_digests=[digest_of("path")])
     true = _sign(scheme, secret, _BODY)
     if "timestamp" not in scheme.signed and (scheme.timestamp or scheme.timestamp_header):
         raise WrongError("a time is sent and not signed: anybody may write another", where=where)
@@ -146,10 +111,10 @@ def _forged(case: Case) -> None:
 
 
 def _forgeries(
-    scheme: Hmac, secret: str, true: dict[str, str], chance: random.Random
+    scheme: Hmac, secret: Secret, true: dict[str, str], chance: random.Random
 ) -> Iterator[tuple[str, dict[str, str], bytes]]:
     name = scheme.header.lower()
-    other = _secret(scheme, chance)
+    other = new_signing_secret(scheme)
     late = scheme.tolerance + timedelta(seconds=60)
     yield "with another secret", _sign(scheme, other, _BODY), _BODY
     yield "without its header", {key: text for key, text in true.items() if key != name}, _BODY
@@ -180,32 +145,14 @@ def _forgeries(
 # --- bodies ---------------------------------------------------------------------------------------
 
 
-def _fixtures(case: Case) -> Mapping[str, tuple[str, bytes]]:
-    """Return the example deliveries: file name to event type and body."""
-    folder = _webhooks(case).fixtures
-    if not folder:
-        return {}
-    package, _, rest = folder.partition(".")
-    place = files(package).joinpath(*rest.split("."))
-    found = {}
-    for path in sorted(place.iterdir(), key=lambda each: each.name):
-        stem, dot, ending = path.name.rpartition(".")
-        if dot and ending in _SENT_AS:
-            text = path.read_bytes().decode().strip()
-            text = text.replace('"{{now:epoch}}"', str(_NOW))  # a number, in JSON
-            if ending == "form":  # in one line, or a field each
-                text = "&".join(line.strip().strip("&") for line in text.splitlines())
-            found[path.name] = (stem.partition("+")[0], _MARKER.sub(_filled, text).encode())
-    return found
-
-
-def _filled(marker: re.Match[str]) -> str:
-    """Fill a marker of a body in: ``{{id}}``, ``{{now}}``, ``{{now:epoch}}``, ``{{now:%Y…}}``."""
-    if marker[1]:
-        return "0" * 24
-    if marker[2] == "epoch":
-        return str(_NOW)
-    return datetime.fromtimestamp(_NOW, UTC).strftime(marker[2] or "%Y-%m-%dT%H:%M:%SZ")
+def _fixtures(case: Case) -> Mapping[str, tuple[str, bytes, str]]:
+    """Return the example deliveries: name to event type, body and how it is sent."""
+    _webhooks(case)
+    now = datetime.fromtimestamp(_NOW, UTC)
+    return {
+        each.name: (each.type, each.fill(new_id="0" * 24, now=now), each.content_type)
+        for each in list_fixtures(case.plugin)
+    }
 
 
 @check(
@@ -231,19 +178,17 @@ def _read(case: Case) -> None:
             " after its"
             ' type, and name it: Webhooks(fixtures="tieline_acme.deliveries")',
         )
-    for name, (kind, body) in examples.items():
-        events = [_parsed(case, name, body, where) for _ in range(2)]
+    for name, (kind, body, sent_as) in examples.items():
+        events = [_parsed(case, name, body, sent_as, where) for _ in range(2)]
         if [_facts(event) for event in events[0]] != [_facts(event) for event in events[1]]:
             raise WrongError(f"{name}, read twice, is two different events", where=where)
         for event in events[0]:
             _require_good(case, name, kind, event, where)
 
 
-def _parsed(case: Case, name: str, body: bytes, where: str) -> list[Event]:
+def _parsed(case: Case, name: str, body: bytes, sent_as: str, where: str) -> list[Event]:
     try:
-        found = list(
-            _webhooks(case).parse(body, {"content-type": _SENT_AS[name.rpartition(".")[2]]})
-        )
+        found = list(_webhooks(case).parse(body, {"content-type": sent_as}))
     except Exception as error:
         raise WrongError(
             f"reading {name} raises {type(error).__name__}: {error}",
@@ -311,7 +256,7 @@ def _nonsense(case: Case) -> None:
     needs="plugin",
 )
 def _examples(case: Case) -> None:
-    have = {kind for kind, _ in _fixtures(case).values()}
+    have = {kind for kind, _, _ in _fixtures(case).values()}
     missing = [name for name in _webhooks(case).types if name not in have]
     if missing:
         raise WrongError(
