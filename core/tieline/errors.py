@@ -14,6 +14,7 @@ TielineError
 ├── DependencyError              database or Redis is away
 ├── InvalidInputError            tell the caller what, where, and why
 │   └── NotFoundError            nothing of that name
+├── AccessError                  whoever asks may not; tell no more than that
 ├── WorkerLostError              worker after worker died on the same page
 └── RefusedError                 the present state forbids it; say what would allow it
 signals (BaseException): StopRequested, LeaseLost, Overtaken
@@ -28,6 +29,7 @@ from difflib import get_close_matches
 from tieline.contract.errors import SettingsError, TielineError
 
 __all__ = [
+    "AccessError",
     "ContractVersionError",
     "DeclarationError",
     "DependencyError",
@@ -107,6 +109,12 @@ class NotFoundError(InvalidInputError):
     """There is nothing of that name."""
 
     code = "not-found"
+
+
+class AccessError(TielineError):
+    """Whoever asks has no token that is good, or not for this."""
+
+    code = "access-denied"
 
 
 class WorkerLostError(TielineError):

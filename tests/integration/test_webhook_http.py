@@ -17,7 +17,7 @@ from ingest_kit import forgeries, make_harbour
 from tieline.clock import SystemClock
 from tieline.store.endpoints import change_endpoint
 from tieline.web import Listener, create_app
-from tieline.web import webhooks as web
+from tieline.web import bodies
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_gigabyte_that_is_only_announced_is_refused_at_once(harbour, served):
 
 
 def test_a_slow_upload_is_ended(harbour, served, monkeypatch):
-    monkeypatch.setattr(web, "_SLOWEST_BODY_S", 0.3)
+    monkeypatch.setattr(bodies, "_SLOWEST_BODY_S", 0.3)
     head = f"POST {harbour.senders['stripe'].path} HTTP/1.1\nHost: x\nContent-Length: 1000"
     connection = raw(served, head, b"a")
     began = time.monotonic()
@@ -174,8 +174,8 @@ def test_two_lengths_in_one_request_smuggle_nothing(harbour, served):
 
 
 def test_many_bodies_at_once_share_one_room(harbour, client, monkeypatch):
-    monkeypatch.setattr(web, "_ROOM_BYTES", 0)
-    monkeypatch.setattr(web._Room, "left", 50)
+    monkeypatch.setattr(bodies, "_ROOM_BYTES", 0)
+    monkeypatch.setattr(bodies.Room, "left", 50)
     with Listener(create_app(harbour.installation), host="127.0.0.1", port=0) as listener:
         url = f"{listener.address}{harbour.senders['stripe'].path}"
         signed = harbour.senders["stripe"].signed()

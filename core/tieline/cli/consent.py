@@ -128,7 +128,9 @@ def _served(
 
     try:
         listener = Listener(
-            create_app(opened, on_end=on_end, has_webhooks=False), host=host, port=port
+            create_app(opened, on_end=on_end, has_webhooks=False, has_api=False),
+            host=host,
+            port=port,
         )
     except InvalidInputError:
         is_served = _is_ours(host, port)

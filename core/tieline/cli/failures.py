@@ -22,6 +22,7 @@ from tieline.contract.errors import (
     TielineError,
 )
 from tieline.errors import (
+    AccessError,
     DependencyError,
     InvalidInputError,
     KeyUnavailableError,
@@ -40,6 +41,7 @@ EXIT_CODES: tuple[tuple[type[TielineError], int], ...] = (
     (InvalidInputError, 2),
     (NeedsReauthError, 4),
     (PermissionDeniedError, 4),
+    (AccessError, 4),
     (RetryLaterError, 5),
     (RefusedError, 6),
     (KeyUnavailableError, 9),

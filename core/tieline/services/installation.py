@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tieline.engine import Engine
     from tieline.inbox import Inbox
     from tieline.queue import Doorbell, Presence
-    from tieline.throttle import Throttle
+    from tieline.throttle import CallerLimit, Throttle
     from tieline.vault import LocalKeyRing, Vault
 
 __all__ = ["Installation"]
@@ -216,6 +216,13 @@ class Installation:
             ring=self._ring,
             ring_drain=self._ring_drain,
         )
+
+    @cached_property
+    def caller_limit(self) -> CallerLimit:
+        """How often whoever calls the HTTP API may do so."""
+        from tieline.throttle import CallerLimit
+
+        return CallerLimit(self.redis, self.settings.api_calls_per_minute)
 
     def _new_throttle(
         self, connection: Connection, policy: RateLimitPolicy, **given: Any

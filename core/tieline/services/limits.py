@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -93,7 +94,13 @@ def show_limits(installation: Installation, connection: str | None = None) -> li
 
 
 def set_limits(
-    installation: Installation, name: str, text: str, *, lasting: str, actor: str
+    installation: Installation,
+    name: str,
+    text: str,
+    *,
+    lasting: str,
+    actor: str,
+    is_provider: bool = False,
 ) -> list[AccountLimits]:
     """Let other limits hold for a while; every process obeys at its next call.
 
@@ -104,6 +111,7 @@ def set_limits(
             ``none``; ``40/s`` is understood too.
         lasting: How long, such as ``2h``; 30 days at most.
         actor: Who says so, for the sync log.
+        is_provider: The name is a provider's, even if a connection has it too.
 
     Raises:
         NotFoundError: There is neither such a connection nor such a provider's.
@@ -116,7 +124,7 @@ def set_limits(
             f"for: {lasting!r} is out of range: 30 d at most",
             hint="what is to hold longer is a setting: TIELINE_<PROVIDER>_RATE_LIMITS",
         )
-    found = _by_place(_named(installation, name))
+    found = _by_place(_named(installation, name, is_provider=is_provider))
     text = re.sub(r"/ ?(\d* ?)([smhd])\b", lambda got: f"/{got[1]}{_SHORT[got[2]]}", text)
     for together in found:
         _require_limits(together[0], text)
@@ -128,19 +136,22 @@ def set_limits(
     return _standings(ledger, found)
 
 
-def reset_limits(installation: Installation, name: str, *, actor: str) -> list[AccountLimits]:
+def reset_limits(
+    installation: Installation, name: str, *, actor: str, is_provider: bool = False
+) -> list[AccountLimits]:
     """Let the policy hold again, whole and at once: no override, no pause, nothing learned.
 
     Args:
         installation: Where.
         name: A connection, or a provider: all its accounts.
         actor: Who says so.
+        is_provider: The name is a provider's, even if a connection has it too.
 
     Raises:
         NotFoundError: There is neither such a connection nor such a provider's.
         DependencyError: Database or Redis does not answer.
     """
-    found = _by_place(_named(installation, name))
+    found = _by_place(_named(installation, name, is_provider=is_provider))
     ledger = Ledger(installation.redis)
     for together in found:
         ledger.clear_override(together[0].connection, together[0].policy)
@@ -177,11 +188,13 @@ def _account(installation: Installation, row: ConnectionRow) -> Account:
     )
 
 
-def _named(installation: Installation, name: str) -> list[Account]:
-    try:
-        asked = _account(installation, get_connection(installation, name))
-    except NotFoundError as error:
-        every = list(accounts_of(installation))
+def _named(installation: Installation, name: str, *, is_provider: bool) -> list[Account]:
+    row = None
+    if not is_provider:
+        with suppress(NotFoundError):
+            row = get_connection(installation, name)
+    every = list(accounts_of(installation))
+    if row is None:
         of_provider = [account for account in every if account.row.provider == name]
         if of_provider:
             return of_provider
@@ -190,8 +203,9 @@ def _named(installation: Installation, name: str) -> list[Account]:
             f"there is no connection {name!r}, and none to such a provider",
             hint=nearest(name, known) or "tieline connections list",
             code="connection-unknown",
-        ) from error
-    return [account for account in accounts_of(installation) if account.place == asked.place]
+        )
+    asked = _account(installation, row)
+    return [account for account in every if account.place == asked.place]
 
 
 def _by_place(accounts: Sequence[Account]) -> list[list[Account]]:

@@ -68,6 +68,9 @@ class Settings:
     alert_webhook_url: Secret
     alert_webhook_secret: Secret
     metrics_token: Secret
+    api_calls_per_minute: int
+    api_deadline_s: float
+    api_threads: int
     log_level: str
     log_format: str
     failpoints: str

@@ -254,6 +254,29 @@ class SettingsSchema(Schema):
         check=_empty_or_long,
         example="0f3b9a7c5d1e48a2b6c4",
     )
+    api_calls_per_minute = fields.Integer(
+        load_default=600,
+        validate=validate.Range(min=1, max=1_000_000),
+        metadata={
+            "doc": "Calls that one token of the HTTP API may make in a minute, over all processes.",
+            "example": "600",
+        },
+    )
+    api_deadline_s = _number(
+        "Seconds after which a call to the HTTP API is answered, done or not.",
+        default=30,
+        low=0.1,
+        high=300,
+    )
+    api_threads = fields.Integer(
+        load_default=16,
+        validate=validate.Range(min=1, max=64),
+        metadata={
+            "doc": "Calls to the HTTP API that one process works on at once; others wait. From 1"
+            " to 64.",
+            "example": "16",
+        },
+    )
     log_level = _text(
         "Least level that is logged.",
         default="info",

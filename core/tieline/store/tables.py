@@ -19,6 +19,7 @@ from sqlalchemy import (
     text,
 )
 
+from tieline.store.api_tables import api_answers, api_tokens
 from tieline.store.types import Entity, Id, JsonValue, Serial, UtcTime, metadata, sqlite_time
 from tieline.store.webhook_tables import (
     webhook_drains,
@@ -31,6 +32,8 @@ __all__ = [
     "ACTIVE_STATES",
     "SCHEMA_REVISION",
     "alerts",
+    "api_answers",
+    "api_tokens",
     "connections",
     "consumers",
     "copies",
@@ -57,7 +60,7 @@ __all__ = [
     "webhook_secrets",
 ]
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")

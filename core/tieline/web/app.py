@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,6 +13,8 @@ from starlette.routing import Route
 
 from tieline.auth.application import callback_path, callback_paths
 from tieline.services.installation import Installation
+from tieline.web.api import OPERATIONS, PREFIX, Api, document_routes
+from tieline.web.api.problems import Problem, respond
 from tieline.web.metrics import Metrics
 from tieline.web.oauth import OAuthPages, OnEnd
 from tieline.web.pages import HEADERS
@@ -29,6 +32,7 @@ def create_app(
     on_end: OnEnd = lambda _intent, _outcome: None,
     has_webhooks: bool = True,
     watch: Watch | None = None,
+    has_api: bool = True,
 ) -> Starlette:
     """Make the application.
 
@@ -38,6 +42,7 @@ def create_app(
             sign-in that came back with a good state.
         has_webhooks: Whether providers may deliver here.
         watch: Looks on at deliveries.
+        has_api: Whether software may call the HTTP API here.
 
     Raises:
         SettingsError: The redirect address of a provider's application cannot
@@ -52,6 +57,8 @@ def create_app(
             Route("/metrics", Metrics(installation).answer, methods=["GET"]),
             _only_get("/oauth/start/{link}", pages.start),
             *(_only_get(path, pages.callback_of(name)) for path, name in paths.items()),
+            *(Api(installation, OPERATIONS).routes() if has_api else ()),
+            *(document_routes(PREFIX, OPERATIONS) if has_api else ()),
         ],
         exception_handlers={HTTPException: _problem, Exception: _broken},
     )
@@ -72,9 +79,13 @@ def _healthy(_request: Request) -> Response:
     return JSONResponse({"status": "ok", "service": SERVICE}, headers=HEADERS)
 
 
-def _problem(_request: Request, error: Exception) -> Response:
+def _problem(request: Request, error: Exception) -> Response:
     """Answer in the form of RFC 9457."""
     assert isinstance(error, HTTPException)
+    if request.url.path.startswith(f"{PREFIX}/"):
+        phrase = HTTPStatus(error.status_code).phrase
+        code = phrase.lower().replace(" ", "-")
+        return respond(Problem(error.status_code, code, phrase, headers=error.headers))
     body = {"type": "about:blank", "title": error.detail, "status": error.status_code}
     return JSONResponse(
         body,

@@ -22,13 +22,12 @@ from starlette.routing import Route
 from tieline.errors import DependencyError, VaultError
 from tieline.inbox import Arrival, Delivery, Inbox, Outcome, Taken, Told
 from tieline.services.installation import Installation
+from tieline.web.bodies import Body, BodyRefused, Room
 from tieline.web.pages import HEADERS
 
 __all__ = ["Seen", "Watch", "WebhookPages"]
 
 _LEAST_OF_APPLICATIONS = 2_097_152
-_SLOWEST_BODY_S = 10.0
-_ROOM_BYTES = 64_000_000
 _RETRY_AFTER_S = "5"
 
 
@@ -67,7 +66,7 @@ class WebhookPages:
         listed = installation.registry.list()  # imported now, not when a stranger names one
         self._declared = {each.found.name: each.plugin.webhooks for each in listed if each.plugin}
         self._most = installation.settings.webhook_body_bytes
-        self._room = _Room()
+        self._room = Room()
         self._told: tuple[asyncio.AbstractEventLoop, Told] | None = None
 
     def routes(self) -> list[Route]:
@@ -86,7 +85,7 @@ class WebhookPages:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             return self._refused(request, began, 415, "encoded")
         given = request.path_params
-        body = _Body(request, self._limit_of(given["provider"]), self._room)
+        body = Body(request, self._limit_of(given["provider"]), self._room)
         try:
             arrival = Arrival(
                 provider=given["provider"],
@@ -103,7 +102,7 @@ class WebhookPages:
             if self._watch is not None:
                 self._tell(request, began, taken, arrival.headers)
             return _answer(taken.status)
-        except _BodyRefused as refused:
+        except BodyRefused as refused:
             return self._refused(request, began, refused.status, refused.reason)
         except ClientDisconnect:
             return _answer(400)  # nobody reads it
@@ -190,56 +189,6 @@ def _settle(pairs: Sequence[tuple[asyncio.Future[Outcome], Outcome]]) -> None:
     for future, outcome in pairs:
         if not future.done():
             future.set_result(outcome)
-
-
-class _BodyRefused(Exception):  # noqa: N818 - it is an answer
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-class _Room:
-    """The memory that all bodies that are under way share."""
-
-    left = _ROOM_BYTES
-
-
-class _Body:
-    """A body that is read within a limit, a time, and the room."""
-
-    def __init__(self, request: Request, most: int, room: _Room) -> None:
-        self._request = request
-        self._most = most
-        self._room = room
-        self._taken = 0
-
-    async def read(self) -> bytes:
-        declared = self._request.headers.get("content-length", "")
-        if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._most:
-            raise _BodyRefused(413, "too-large")
-        try:
-            async with asyncio.timeout(_SLOWEST_BODY_S):
-                return await self._chunks()
-        except TimeoutError:
-            raise _BodyRefused(408, "too-slow") from None
-
-    async def _chunks(self) -> bytes:
-        parts: list[bytes] = []
-        async for chunk in self._request.stream():
-            self._taken += len(chunk)
-            self._room.left -= len(chunk)
-            if self._taken > self._most:
-                raise _BodyRefused(413, "too-large")
-            if self._room.left < 0:
-                raise _BodyRefused(503, "crowded")
-            if chunk:
-                parts.append(chunk)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def release(self) -> None:
-        self._room.left += self._taken
-        self._taken = 0
 
 
 def _headers(request: Request) -> dict[str, str]:

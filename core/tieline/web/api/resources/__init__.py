@@ -1,0 +1,1 @@
+"""What there is: each module declares the operations of one resource as ``OPERATIONS``."""
