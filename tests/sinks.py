@@ -28,6 +28,7 @@ __all__ = ["CHANGING", "READING", "ProcessList", "Sink", "outputs_of", "sinks_of
 # Of each command, what comes after its name. {run}, {bad} and so on are filled in.
 READING = {
     "alerts": "--all",
+    "audit": "--limit 1000",
     "config env-example": "",
     "connections": "",
     "connections list": "",

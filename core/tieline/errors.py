@@ -17,6 +17,7 @@ TielineError
 ├── AccessError                  whoever asks may not; tell no more than that
 ├── WorkerLostError              worker after worker died on the same page
 └── RefusedError                 the present state forbids it; say what would allow it
+    └── ChangedError             somebody changed it since it was read
 signals (BaseException): StopRequested, LeaseLost, Overtaken
 ```
 """
@@ -30,6 +31,7 @@ from tieline.contract.errors import SettingsError, TielineError
 
 __all__ = [
     "AccessError",
+    "ChangedError",
     "ContractVersionError",
     "DeclarationError",
     "DependencyError",
@@ -127,6 +129,12 @@ class RefusedError(TielineError):
     """The present state forbids it."""
 
     code = "refused"
+
+
+class ChangedError(RefusedError):
+    """It is not as whoever asks has seen it; nothing was done."""
+
+    code = "changed"
 
 
 class StopRequested(BaseException):

@@ -35,6 +35,7 @@ _TREE = {
     "dead": ("dead", "List what was given up; try it again, or drop it."),
     "limits": ("limits", "Show who uses which limit, and what waits; set one for a time."),
     "alerts": ("alerts", "List what somebody should look at."),
+    "audit": ("audit", "Say who asked for what, and what happened."),
     "keys": ("keys", "Show, rotate and check the keys that seal credentials."),
     "tokens": ("tokens", "List, make and revoke the tokens of the HTTP API."),
     "worker": ("worker", "Do the jobs; any number may run, on any machine."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from tieline.contract import SettingsError
@@ -11,6 +12,7 @@ from tieline.services.installation import Installation
 from tieline.services.limit_alerts import is_any_event, watch_limits
 from tieline.store import alerts as store
 from tieline.store.alerts import AlertRow
+from tieline.store.choosing import Mark
 
 if TYPE_CHECKING:  # httpx takes its time, and listing does without
     from tieline.alerts.deliver import Messenger
@@ -24,12 +26,22 @@ def list_alerts(
     installation: Installation,
     *,
     connection: str | None = None,
+    visible: Collection[str] | None = None,
     with_closed: bool = False,
+    before: Mark | None = None,
     limit: int = 100,
 ) -> list[AlertRow]:
     """Return the newest alerts first: those that are open, or all.
 
     What was mended since, by whatever way, is closed before.
+
+    Args:
+        installation: Where.
+        connection: Name or id; None for all.
+        visible: Ids of the connections that whoever asks may see; None: all.
+        with_closed: Those that are over too.
+        before: Time and id of the last one of the page before.
+        limit: The most to return.
 
     Raises:
         NotFoundError: There is no such connection.
@@ -41,7 +53,9 @@ def list_alerts(
         return store.list_alerts(
             transaction,
             connection_id=row.id if row else None,
+            connection_ids=visible,
             with_closed=with_closed,
+            before=before,
             limit=limit,
         )
 

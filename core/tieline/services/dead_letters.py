@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import dead_letters as store
 from tieline.store import events, log, runs
+from tieline.store.choosing import Mark
 from tieline.store.database import Connection as Transaction
 from tieline.store.dead_letters import DeadLetter
 from tieline.store.events import EventsWanted
@@ -50,16 +52,32 @@ def list_dead_letters(
     installation: Installation,
     *,
     connection: str | None = None,
+    visible: Collection[str] | None = None,
     with_settled: bool = False,
+    before: Mark | None = None,
     limit: int = 50,
 ) -> list[DeadLetter]:
-    """Return the newest letters first: those that wait, or all."""
+    """Return the newest letters first: those that wait, or all.
+
+    Args:
+        installation: Where.
+        connection: Name or id; None for all.
+        visible: Ids of the connections that whoever asks may see; None: all.
+        with_settled: Those that are over too.
+        before: Time and id of the last one of the page before.
+        limit: The most to return.
+
+    Raises:
+        NotFoundError: There is no such connection.
+    """
     row = get_connection(installation, connection) if connection is not None else None
     with installation.database.read() as transaction:
         return store.list_dead_letters(
             transaction,
             connection_id=row.id if row else None,
+            connection_ids=visible,
             with_settled=with_settled,
+            before=before,
             limit=limit,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -16,7 +16,15 @@ from tieline.store import log
 from tieline.store.database import Connection as Transaction
 from tieline.store.events import EventRow, EventsWanted
 
-__all__ = ["Backlog", "Shown", "count_backlog", "get_event", "list_events", "replay_events"]
+__all__ = [
+    "Backlog",
+    "EventsWanted",
+    "Shown",
+    "count_backlog",
+    "get_event",
+    "list_events",
+    "replay_events",
+]
 
 _AT_ONCE = 1000
 
@@ -107,6 +115,7 @@ def replay_events(
     wanted: EventsWanted,
     *,
     connection: str | None = None,
+    visible: Collection[str] | None = None,
     actor: str,
 ) -> int:
     """Have events handled once more; what they tell is judged as any copy is.
@@ -118,6 +127,7 @@ def replay_events(
         installation: Where.
         wanted: Which; something has to be said.
         connection: Name or id, in the place of the one in ``wanted``.
+        visible: Ids of the connections that whoever asks may see; None: all.
         actor: Who asks, for the sync log.
 
     Returns:
@@ -134,6 +144,7 @@ def replay_events(
             hint="name their ids, or --connection, --endpoint, --type, --state, --since or --until",
             code="events-choice",
         )
+    asked = replace(asked, connection_ids=visible)
     _require_all(installation, asked)
     count, after, is_last = 0, 0, False
     while not is_last:
@@ -177,7 +188,7 @@ def _require_all(installation: Installation, wanted: EventsWanted) -> None:
         return
     if odd := [each for each in wanted.ids if not _is_plausible(each)]:
         raise _unknown(odd[0])
-    ids = EventsWanted(ids=wanted.ids)
+    ids = EventsWanted(ids=wanted.ids, connection_ids=wanted.connection_ids)
     with installation.database.read() as transaction:
         found = {row.id for row in store.list_events(transaction, ids, limit=len(wanted.ids))}
     if lost := sorted(set(wanted.ids) - found):

@@ -22,6 +22,7 @@ __all__ = [
     "Consumer",
     "Feed",
     "ListedConsumer",
+    "acknowledge",
     "consumer_of",
     "drop_consumer",
     "list_consumers",
@@ -344,6 +345,44 @@ def reset_consumer(
         return ListedConsumer(row=row, behind=end - row.position)
 
     return installation.database.transact(work)
+
+
+def acknowledge(
+    installation: Installation, connection: str, entity: str, name: str, *, after: int, to: int
+) -> None:
+    """Move a consumer on from where its changes began to where they ended.
+
+    Args:
+        installation: Where.
+        connection: Name or id.
+        entity: Whose feed.
+        name: The consumer.
+        after: Where it stood when the changes were read.
+        to: ``next`` of the changes.
+
+    Raises:
+        NotFoundError: No such connection, entity or consumer.
+        InvalidInputError: The feed has no such position after it.
+        RefusedError: The consumer stands elsewhere: somebody else moved it.
+    """
+    feed = open_feed(installation, connection, entity)
+    with installation.database.read() as transaction:
+        row = store.find_consumer(transaction, feed.connection.id, feed.entity, name)
+    if row is None:
+        raise NotFoundError(
+            f"there is no consumer {name!r} of {_called(feed)}", code="consumer-unknown"
+        )
+    end = feed.end()
+    if not after <= to <= end:
+        raise InvalidInputError(
+            f"a consumer moves on from {after} to at most {end}, the end of the feed, not to {to}",
+            code="position-unknown",
+        )
+    if row.position == to:
+        return  # done before, and the answer was lost
+    consumer = Consumer(feed, row)
+    consumer.position = after
+    consumer.move_on(Changes(records=[], after=after, next=to, end=end))
 
 
 def drop_consumer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -134,11 +134,27 @@ def list_outbox(
     installation: Installation,
     *,
     connection: str | None = None,
+    visible: Collection[str] | None = None,
     entity: str | None = None,
     states: Sequence[str] = (),
+    before: int | None = None,
     limit: int = 50,
 ) -> list[Listed]:
-    """Return the newest operations first: those that are not finished, or those of some states."""
+    """Return the newest operations first: those that are not finished, or those of some states.
+
+    Args:
+        installation: Where.
+        connection: Name or id; None for all.
+        visible: Ids of the connections that whoever asks may see; None: all.
+        entity: Only of this entity.
+        states: Only in these.
+        before: Number of the last operation of the page before.
+        limit: The most to return.
+
+    Raises:
+        NotFoundError: There is no such connection.
+        InvalidInputError: There is no such state.
+    """
     row = get_connection(installation, connection) if connection else None
     if unknown := sorted(set(states) - set(operations.STATES)):
         raise InvalidInputError(
@@ -148,8 +164,10 @@ def list_outbox(
         found = operations.list_operations(
             transaction,
             connection_id=row.id if row else None,
+            connection_ids=visible,
             entity=entity,
             states=states or _UNFINISHED,
+            before=before,
             limit=limit,
         )
         return [Listed(each, operations.find_blocker(transaction, each)) for each in found]

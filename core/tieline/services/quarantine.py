@@ -15,6 +15,7 @@ from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import connections, log, partitions
 from tieline.store import quarantined as store
+from tieline.store.choosing import Mark
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection as Transaction
 from tieline.store.quarantined import Kept, Listed
@@ -64,9 +65,21 @@ class Tried:
 
 
 def list_quarantine(
-    installation: Installation, connection: str, entity: str | None = None, *, limit: int = 100
+    installation: Installation,
+    connection: str,
+    entity: str | None = None,
+    *,
+    before: Mark | None = None,
+    limit: int = 100,
 ) -> list[Listed]:
     """Return quarantined records without their raw text, the last seen first.
+
+    Args:
+        installation: Where.
+        connection: Name or id.
+        entity: Only of this entity.
+        before: Time and id of the last one of the page before.
+        limit: The most to return.
 
     Raises:
         NotFoundError: No such connection or entity.
@@ -74,7 +87,7 @@ def list_quarantine(
     row = get_connection(installation, connection)
     _require_entity(installation, row, entity)
     with installation.database.read() as transaction:
-        return store.last_seen(transaction, row.id, entity, limit=limit)
+        return store.last_seen(transaction, row.id, entity, before=before, limit=limit)
 
 
 def get_quarantined(installation: Installation, bad_id: str) -> Kept:

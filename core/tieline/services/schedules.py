@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import merge
@@ -23,7 +23,7 @@ from tieline.engine.timetable import (
     read_rule,
     require_jitter,
 )
-from tieline.errors import InvalidInputError, NotFoundError, RefusedError
+from tieline.errors import ChangedError, InvalidInputError, NotFoundError, RefusedError
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import log
@@ -76,6 +76,7 @@ def set_schedule(
     jitter_s: int | None = None,
     full_every: str | None = None,
     actor: str,
+    unchanged_since: datetime | None = None,
 ) -> Schedule:
     """Say when an entity is synced; in place of what was said before.
 
@@ -94,9 +95,12 @@ def set_schedule(
         full_every: How old the last full run may be, such as ``7d``, before a
             tick asks for a full one; None if it does not matter.
         actor: Who does it, for the sync log.
+        unchanged_since: When the schedule was changed last, by what the caller
+            has seen; None: whatever it is by now.
 
     Raises:
         NotFoundError: No such connection or entity.
+        ChangedError: Somebody changed it since.
         InvalidInputError: Rule, zone, jitter or full-every makes no sense; the
             message begins with which.
         PluginError: The provider's plugin is broken.
@@ -118,6 +122,7 @@ def set_schedule(
         if not store.lock_connection(transaction, row.id):
             raise NotFoundError(f"the connection {row.name!r} was removed meanwhile")
         known = store.find_schedule(transaction, row.id, declared.name)
+        _require_unchanged(known, unchanged_since)
         schedule_id = known.id if known else new_id("sch")
         next_at = _first_tick(schedule_id, read, jitter, known, now)
         if known is None:
@@ -211,15 +216,29 @@ def resume_schedule(
 
 
 def remove_schedule(
-    installation: Installation, connection: str, entity: str, *, actor: str
+    installation: Installation,
+    connection: str,
+    entity: str,
+    *,
+    actor: str,
+    unchanged_since: datetime | None = None,
 ) -> None:
     """Remove a schedule; runs that it asked for go on.
 
+    Args:
+        installation: Where.
+        connection: Name or id.
+        entity: What is synced.
+        actor: Who does it, for the sync log.
+        unchanged_since: As for :func:`set_schedule`.
+
     Raises:
         NotFoundError: No such connection, or the entity has no schedule.
+        ChangedError: Somebody changed it since.
     """
 
     def remove(transaction: Transaction, found: ScheduleRow, _now: datetime) -> str:
+        _require_unchanged(found, unchanged_since)
         store.delete_schedule(transaction, found.id)
         return "removed"
 
@@ -227,17 +246,30 @@ def remove_schedule(
 
 
 def next_ticks(
-    installation: Installation, *, connection: str | None = None, count: int = 10
+    installation: Installation,
+    *,
+    connection: str | None = None,
+    visible: Collection[str] | None = None,
+    count: int = 10,
 ) -> list[tuple[datetime, Schedule]]:
     """Return the next ticks of all active schedules, soonest first.
 
     The first of a schedule is in the past if it is due and no scheduler took it.
+
+    Args:
+        installation: Where.
+        connection: Name or id; None for all.
+        visible: Ids of the connections that whoever asks may see; None: all.
+        count: The most to return.
+
+    Raises:
+        NotFoundError: There is no such connection.
     """
     now = installation.clock.now()
     active = [
         each
         for each in list_schedules(installation, connection=connection)
-        if each.state == "active"
+        if each.state == "active" and (visible is None or each.row.connection_id in visible)
     ]
     planned = merge(*(_ticks(each, now, count) for each in active), key=itemgetter(0))
     return list(islice(planned, count))
@@ -300,6 +332,14 @@ def _note(
         entity=entity,
         detail=detail,
     )
+
+
+def _require_unchanged(known: ScheduleRow | None, since: datetime | None) -> None:
+    if since is not None and (known is None or known.updated_at != since):
+        raise ChangedError(
+            "the schedule is not as you saw it: somebody changed it meanwhile",
+            hint="read it again, and decide anew",
+        )
 
 
 def _find(transaction: Transaction, row: ConnectionRow, entity: str) -> ScheduleRow:

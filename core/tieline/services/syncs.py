@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from tieline.auth import reauth_hint
@@ -14,6 +14,7 @@ from tieline.errors import DependencyError, InvalidInputError, NotFoundError, Re
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import log, parking, records, runs, sightings
+from tieline.store.choosing import Mark
 from tieline.store.connections import ConnectionRow
 from tieline.store.rows import RunRow
 
@@ -118,14 +119,33 @@ def list_runs(
     installation: Installation,
     *,
     connection: str | None = None,
+    visible: Collection[str] | None = None,
     states: Sequence[str] = (),
+    before: Mark | None = None,
     limit: int = 20,
 ) -> list[RunRow]:
-    """Return the newest runs first, of one connection or of all."""
+    """Return the newest runs first, of one connection or of all.
+
+    Args:
+        installation: Where.
+        connection: Name or id; None for all.
+        visible: Ids of the connections that whoever asks may see; None: all.
+        states: Only in these.
+        before: Time and id of the last run of the page before.
+        limit: The most to return.
+
+    Raises:
+        NotFoundError: There is no such connection.
+    """
     row = get_connection(installation, connection) if connection else None
     with installation.database.read() as transaction:
         return runs.list_runs(
-            transaction, connection_id=row.id if row else None, states=states, limit=limit
+            transaction,
+            connection_id=row.id if row else None,
+            connection_ids=visible,
+            states=states,
+            before=before,
+            limit=limit,
         )
 
 

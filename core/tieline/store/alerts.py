@@ -7,7 +7,7 @@ it by moving that on. So a crash between the two loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -15,6 +15,7 @@ from typing import Any, Self
 from sqlalchemy import Select, and_, delete, exists, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tieline.store.choosing import Mark, among, older
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
 from tieline.store.tables import (
@@ -290,11 +291,18 @@ def list_alerts(
     connection: Connection,
     *,
     connection_id: str | None = None,
+    connection_ids: Collection[str] | None = None,
     with_closed: bool = False,
+    before: Mark | None = None,
     limit: int = 100,
 ) -> list[AlertRow]:
     """Read the newest alerts first; only those that are open, unless all are asked for."""
-    statement = _select().order_by(alerts.c.since.desc(), alerts.c.id)
+    statement = (
+        _select()
+        .where(*among(alerts.c.connection_id, connection_ids))
+        .where(*older(alerts.c.since, alerts.c.id, before))
+        .order_by(alerts.c.since.desc(), alerts.c.id)
+    )
     if connection_id is not None:
         statement = statement.where(alerts.c.connection_id == connection_id)
     if not with_closed:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
 from sqlalchemy import Select, insert, select, update
 
+from tieline.store.choosing import Mark, among, older
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
 from tieline.store.tables import connections, dead_letters, runs
@@ -174,11 +175,18 @@ def list_dead_letters(
     connection: Connection,
     *,
     connection_id: str | None = None,
+    connection_ids: Collection[str] | None = None,
     with_settled: bool = False,
+    before: Mark | None = None,
     limit: int = 50,
 ) -> list[DeadLetter]:
     """Read the newest letters first; only those that wait, unless all are asked for."""
-    statement = _select().order_by(dead_letters.c.created_at.desc(), dead_letters.c.id)
+    statement = (
+        _select()
+        .where(*among(dead_letters.c.connection_id, connection_ids))
+        .where(*older(dead_letters.c.created_at, dead_letters.c.id, before))
+        .order_by(dead_letters.c.created_at.desc(), dead_letters.c.id)
+    )
     if connection_id:
         statement = statement.where(dead_letters.c.connection_id == connection_id)
     if not with_settled:

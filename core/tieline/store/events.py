@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, delete, func, literal_column, or_, select, update
 
+from tieline.store import choosing
 from tieline.store.database import Connection
 from tieline.store.tables import connections, webhook_events
 
@@ -92,6 +93,8 @@ class EventsWanted:
         until: Received before then.
         error_code: Whose last error was this.
         dead_kind: Dead by this fault.
+        connection_ids: Of one of these connections.
+        before: That came before the one of this number.
     """
 
     ids: Sequence[str] = ()
@@ -105,6 +108,8 @@ class EventsWanted:
     until: datetime | None = None
     error_code: str | None = None
     dead_kind: str | None = None
+    connection_ids: Collection[str] | None = None
+    before: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return what an event has to fulfil."""
@@ -116,6 +121,9 @@ class EventsWanted:
             found.append(or_(*(_is_in(state) for state in self.states)))
         among = ((_EVENTS.id, self.ids), (_EVENTS.event_key, self.keys), (_EVENTS.type, self.types))
         found += [column.in_(values) for column, values in among if values]
+        found += choosing.among(_EVENTS.connection_id, self.connection_ids)
+        if self.before is not None:
+            found.append(_EVENTS.seq < self.before)
         if self.since is not None:
             found.append(_EVENTS.received_at >= self.since)
         if self.until is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from tieline.store.choosing import among
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
 from tieline.store.tables import ACTIVE_STATES, connections, operations, runs
@@ -183,13 +184,18 @@ def list_operations(
     connection: Connection,
     *,
     connection_id: str | None = None,
+    connection_ids: Collection[str] | None = None,
     entity: str | None = None,
     states: Sequence[str] = (),
     ids: Sequence[str] = (),
+    before: int | None = None,
     limit: int = 50,
 ) -> list[OperationRow]:
     """Read the newest operations first, of all states unless some are named."""
     statement = _select().order_by(operations.c.number.desc()).limit(limit)
+    statement = statement.where(*among(operations.c.connection_id, connection_ids))
+    if before is not None:
+        statement = statement.where(operations.c.number < before)
     if connection_id:
         statement = statement.where(operations.c.connection_id == connection_id)
     if entity:

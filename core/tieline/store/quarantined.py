@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tieline.store.choosing import Mark, older
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
 from tieline.store.rows import plain
@@ -301,12 +302,18 @@ def list_quarantined(
 
 
 def last_seen(
-    connection: Connection, connection_id: str, entity: str | None, *, limit: int
+    connection: Connection,
+    connection_id: str,
+    entity: str | None,
+    *,
+    before: Mark | None = None,
+    limit: int,
 ) -> list[Listed]:
     """Read the rows that were seen last first, without their raw text."""
     statement = (
         select(*_LISTED)
         .where(quarantine.c.connection_id == connection_id)
+        .where(*older(quarantine.c.seen_at, quarantine.c.id, before))
         .order_by(quarantine.c.seen_at.desc(), quarantine.c.id)
         .limit(limit)
     )

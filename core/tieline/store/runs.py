@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tieline.store.choosing import Mark, among, older
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
 from tieline.store.rows import COUNTS, Counts, RunRow
@@ -135,11 +136,19 @@ def list_runs(
     connection: Connection,
     *,
     connection_id: str | None = None,
+    connection_ids: Collection[str] | None = None,
     states: Sequence[str] = (),
+    before: Mark | None = None,
     limit: int = 50,
 ) -> list[RunRow]:
     """Read the newest runs first."""
-    statement = _select().order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
+    statement = (
+        _select()
+        .where(*among(runs.c.connection_id, connection_ids))
+        .where(*older(runs.c.created_at, runs.c.id, before))
+        .order_by(runs.c.created_at.desc(), runs.c.id)
+        .limit(limit)
+    )
     if connection_id:
         statement = statement.where(runs.c.connection_id == connection_id)
     if states:

@@ -10,13 +10,42 @@ from tieline.web.api.answering import PREFIX, Api
 from tieline.web.api.document import document_of
 from tieline.web.api.operation import Operation
 from tieline.web.api.pages import document_routes
-from tieline.web.api.resources import connections, limits, providers, tokens
+from tieline.web.api.resources import (
+    audit,
+    connections,
+    dead_letters,
+    endpoints,
+    events,
+    feed,
+    keys,
+    limits,
+    oauth,
+    outbox,
+    providers,
+    quarantine,
+    records,
+    runs,
+    schedules,
+    tokens,
+)
 
 __all__ = ["OPERATIONS", "PREFIX", "Api", "document_of", "document_routes"]
 
 OPERATIONS: tuple[Operation, ...] = (
     *providers.OPERATIONS,
     *connections.OPERATIONS,
+    *oauth.OPERATIONS,
+    *runs.OPERATIONS,
+    *schedules.OPERATIONS,
+    *records.OPERATIONS,
+    *feed.OPERATIONS,
+    *quarantine.OPERATIONS,
+    *outbox.OPERATIONS,
+    *endpoints.OPERATIONS,
+    *events.OPERATIONS,
+    *dead_letters.OPERATIONS,
     *limits.OPERATIONS,
+    *audit.OPERATIONS,
+    *keys.OPERATIONS,
     *tokens.OPERATIONS,
 )

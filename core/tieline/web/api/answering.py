@@ -327,7 +327,7 @@ class _Work:
     def _written(self, call: Call) -> tuple[int, bytes]:
         value = self._operation.does(call)
         status = self._operation.status
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int):
+        if self._operation.other_status is not None:
             status, value = value
         return status, _dumped(self._operation, value)
 

@@ -96,9 +96,19 @@ def slice_of(
     rows: Iterable[T],
     query: Mapping[str, Any],
     mark: Callable[[T], tuple[str, ...]],
+    *,
+    width: int = 1,
 ) -> dict[str, Any]:
-    """Make a page of a list that is short enough to be read whole, sorted by its marks."""
-    after = read_cursor(name, query.get("cursor"), [str])
+    """Make a page of a list that is short enough to be read whole, sorted by its marks.
+
+    Args:
+        name: Of the operation.
+        rows: The list.
+        query: Has ``limit``, and ``cursor`` unless it is the first page.
+        mark: What a row is sorted by; no two have the same.
+        width: How many texts that is.
+    """
+    after = read_cursor(name, query.get("cursor"), [str] * width)
     ordered = sorted(rows, key=mark)
     if after is not None:
         ordered = [row for row in ordered if mark(row) > after]

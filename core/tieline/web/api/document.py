@@ -201,7 +201,10 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if operation.method == "GET":
         statuses.add(409)
     problems = {str(status): f"Problem{status}" for status in sorted(statuses)}
-    return {str(operation.status): good, **problems}
+    done = {str(operation.status): good}
+    if operation.other_status is not None:
+        done[str(operation.other_status)] = good
+    return {**done, **problems}
 
 
 def _problem(words: str) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Operation:
         query: Schema of the query; None: it takes none.
         body: Schema of the body; None: it takes none.
         status: Of the answer.
+        other_status: That ``does`` may choose in its place, by returning a pair.
         is_secret: The answer tells a secret: kept for a repeated request, it is sealed.
         is_for_all: A token that is limited to some connections may not.
         asks_provider: It calls the provider, which may refuse (424) or be away (503).
@@ -95,6 +96,7 @@ class Operation:
     query: type[Given] | None = None
     body: type[Given] | None = None
     status: int = 200
+    other_status: int | None = None
     is_secret: bool = False
     is_for_all: bool = False
     asks_provider: bool = False

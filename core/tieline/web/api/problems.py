@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tieline.contract import NeedsReauthError, ProviderError, RetryLaterError, TielineError
 from tieline.errors import (
     AccessError,
+    ChangedError,
     DependencyError,
     InvalidInputError,
     KeyUnavailableError,
@@ -34,6 +35,7 @@ STATUSES: tuple[tuple[type[TielineError], int], ...] = (
     (NeedsReauthError, 409),
     (RetryLaterError, 503),
     (ProviderError, 424),
+    (ChangedError, 412),
     (RefusedError, 409),
     (KeyUnavailableError, 503),
     (DependencyError, 503),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from tieline.contract import Secret
@@ -16,8 +18,11 @@ __all__ = [
     "ConnectionRef",
     "Flag",
     "Given",
+    "Json",
+    "JsonText",
     "Nested",
     "PageQuery",
+    "Payload",
     "SecretText",
     "Text",
     "Time",
@@ -38,6 +43,17 @@ def _metadata(doc: str, given: dict[str, Any]) -> dict[str, Any]:
     if doc:
         metadata["description"] = doc
     return metadata
+
+
+def _fits(pattern: str) -> Any:
+    """Make a check; ``$`` of a regular expression would let a line end pass."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> None:
+        if not compiled.fullmatch(text):
+            raise ValidationError("does not look like one")
+
+    return check
 
 
 class Given(Schema):
@@ -90,7 +106,8 @@ class Text(fields.String):
     ) -> None:
         checks: list[Any] = [validate.Length(min=least or None, max=most)]
         if pattern is not None:
-            checks.append(validate.Regexp(f"^{pattern}$", error="does not look like one"))
+            checks.append(_fits(pattern))
+            given["metadata"] = {**given.get("metadata", {}), "pattern": f"^{pattern}$"}
         metadata = _metadata(doc, given)
         super().__init__(validate=checks, metadata=metadata, **given)
 
@@ -162,6 +179,29 @@ class Time(fields.AwareDateTime):
 
     def _serialize(self, value: Any, *_given: Any, **_named: Any) -> Any:
         return value.astimezone(UTC) if isinstance(value, datetime) else None
+
+
+class Json(fields.Raw):
+    """Any JSON; text of JSON that is stored so goes out as it is."""
+
+    def __init__(self, doc: str = "", **given: Any) -> None:
+        super().__init__(metadata=_metadata(doc, given), **given)
+
+    def _serialize(self, value: Any, *_given: Any, **_named: Any) -> Any:
+        return orjson.Fragment(value) if isinstance(value, JsonText) else value
+
+
+class Payload(fields.Dict):
+    """A JSON object of whatever names; who gets it looks what is in it."""
+
+    def __init__(self, doc: str = "", **given: Any) -> None:
+        super().__init__(keys=fields.String(), metadata=_metadata(doc, given), **given)
+
+
+class JsonText(str):
+    """Text that is JSON."""
+
+    __slots__ = ()
 
 
 def whole(doc: str = "", *, least: int | None = None, most: int | None = None, **given: Any) -> Any:

@@ -96,7 +96,7 @@ class NewLimits(Given):
     )
     lasting = Text(
         "For how long: a whole number and s, m, h or d; 30 d at most.",
-        pattern=r"\d{1,9}[smhd]",
+        pattern=r"[0-9]{1,9}[smhd]",
         most=10,
         required=True,
     )

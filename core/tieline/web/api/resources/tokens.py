@@ -69,7 +69,7 @@ class NewToken(Given):
     )
     expires_in = Text(
         "Until when it is good: a whole number and s, m, h or d; left out: until it is revoked.",
-        pattern=r"\d{1,9}[smhd]",
+        pattern=r"[0-9]{1,9}[smhd]",
         most=10,
         load_default=None,
     )
