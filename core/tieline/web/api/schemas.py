@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from tieline.contract import Secret
@@ -19,7 +18,6 @@ __all__ = [
     "Flag",
     "Given",
     "Json",
-    "JsonText",
     "Nested",
     "PageQuery",
     "Payload",
@@ -134,6 +132,9 @@ class SecretText(Text):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         return Secret(super()._deserialize(value, attr, data, **kwargs))
 
+    def _validate(self, value: Secret) -> None:
+        super()._validate(value.reveal())
+
 
 class Told(fields.String):
     """A secret that goes out, once."""
@@ -182,13 +183,10 @@ class Time(fields.AwareDateTime):
 
 
 class Json(fields.Raw):
-    """Any JSON; text of JSON that is stored so goes out as it is."""
+    """Any JSON; an ``orjson.Fragment`` goes out as it is."""
 
     def __init__(self, doc: str = "", **given: Any) -> None:
         super().__init__(metadata=_metadata(doc, given), **given)
-
-    def _serialize(self, value: Any, *_given: Any, **_named: Any) -> Any:
-        return orjson.Fragment(value) if isinstance(value, JsonText) else value
 
 
 class Payload(fields.Dict):
@@ -196,12 +194,6 @@ class Payload(fields.Dict):
 
     def __init__(self, doc: str = "", **given: Any) -> None:
         super().__init__(keys=fields.String(), metadata=_metadata(doc, given), **given)
-
-
-class JsonText(str):
-    """Text that is JSON."""
-
-    __slots__ = ()
 
 
 def whole(doc: str = "", *, least: int | None = None, most: int | None = None, **given: Any) -> Any:

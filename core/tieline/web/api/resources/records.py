@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from marshmallow import fields
 
 from tieline.services import explain as explaining
@@ -17,7 +18,6 @@ from tieline.web.api.schemas import (
     Flag,
     Given,
     Json,
-    JsonText,
     PageQuery,
     Text,
     Time,
@@ -138,7 +138,7 @@ def record_facts(record: Any) -> dict[str, Any]:
     names = ("changed_at", "deleted_at", "position", "revision", "first_seen_at")
     return {name: getattr(record, name) for name in names} | {
         "id": record.record_id,
-        "payload": JsonText(record.payload),
+        "payload": orjson.Fragment(record.payload),
     }
 
 
@@ -155,7 +155,7 @@ def _meant(call: Call, found: list[Any]) -> list[dict[str, Any]]:
     told = []
     for record in found:
         meaning = meaning_of(record)
-        canonical = JsonText(meaning.text) if meaning.text else None
+        canonical = orjson.Fragment(meaning.text) if meaning.text else None
         facts = record_facts(record)
         told.append(facts | {"canonical": canonical, "canonical_problem": meaning.problem})
     return told
