@@ -12,7 +12,9 @@ import httpx
 from jsonschema import Draft202012Validator, FormatChecker
 
 from tieline.services.installation import Installation
-from tieline.services.tokens import create_token
+from tieline.services.tokens import create_token, list_tokens
+from tieline.store import dead_letters, deliveries, quarantined
+from tieline.store.ids import new_id
 from tieline.web import create_app
 from tieline.web.api import OPERATIONS, PREFIX, document_of
 
@@ -34,6 +36,8 @@ def _paths() -> list[tuple[re.Pattern[str], str]]:
 def require_documented(method: str, path: str, reply: httpx.Response) -> None:
     """Fail if an answer is not as the document says."""
     found = next((name for pattern, name in _paths() if pattern.fullmatch(path)), None)
+    if path.removeprefix(PREFIX) in document()["paths"]:
+        found = path.removeprefix(PREFIX)
     assert found is not None, f"{path} is not in the document"
     said = document()["paths"][found].get(method.lower())
     if said is None:
@@ -118,7 +122,7 @@ class Callers:
     client: httpx.Client
 
     def new(self, scope: str = "admin", *connections: str, name: str = "") -> Caller:
-        count = len(create_token_names(self.installation))
+        count = len(list_tokens(self.installation))
         made = create_token(
             self.installation,
             name or f"t{count}",
@@ -133,13 +137,69 @@ class Callers:
         return Caller(self.client)
 
 
-def create_token_names(installation: Installation) -> list[str]:
-    from tieline.services.tokens import list_tokens
-
-    return [row.name for row in list_tokens(installation)]
-
-
 def callers_of(installation: Installation, **options: Any) -> Callers:
     app = create_app(installation, has_webhooks=False, **options)
     client = httpx.Client(transport=_Wire(app), base_url="http://tieline.test")
     return Callers(installation, client)
+
+
+def plant(made: Installation, admin: Caller, name: str) -> dict[str, str]:
+    """Give a connection one of everything that has an id; return the ids by parameter."""
+    connection_id = admin.get(f"/connections/{name}")["id"]
+    now = made.clock.now()
+    bad = quarantined.BadRecord(
+        record_id="k1",
+        fingerprint="f" * 32,
+        reason_code="record-invalid",
+        reason="name: not a string",
+        raw=b'{"id": "k1", "name": 7}',
+        rank=1,
+    )
+    event = deliveries.NewEvent(
+        id=new_id("evt"),
+        endpoint_id="whe_test",
+        event_key=f"key-{name}",
+        connection_id=connection_id,
+        type="good.changed",
+        entity="keyed",
+        record_key="k1",
+        occurred_at=None,
+        received_at=now,
+        delivery_id=new_id("del"),
+        body=b'{"id": 1}',
+        headers='{"x-a": "b"}',
+        record=None,
+    )
+    run = admin.post(f"/connections/{name}/runs", {"entity": "plain"}, 201)["run"]
+    with made.database.write() as transaction:
+        quarantined.add_quarantined(
+            transaction, connection_id, "keyed", [bad], run_id=run["id"], now=now
+        )
+        deliveries.insert_events(transaction, [event])
+        letter = dead_letters.add_dead_letter(
+            transaction,
+            kind="run",
+            connection_id=connection_id,
+            entity="keyed",
+            run_id=run["id"],
+            reason_code="worker-lost",
+            reason="three workers died on it",
+            facts={"page": 3},
+            now=now,
+        )
+    asked = admin.post(
+        f"/connections/{name}/outbox",
+        {"entity": "keyed", "changes": [{"kind": "create", "payload": {"name": "ada"}}]},
+        202,
+    )
+    return {
+        "connection": connection_id,
+        "run": run["id"],
+        "bad": admin.get(f"/connections/{name}/quarantine")["data"][0]["id"],
+        "event": event.id,
+        "letter": letter,
+        "operation": asked["operations"][0]["id"],
+        "entity": "keyed",
+        "record": "k1",
+        "consumer": "warehouse",
+    }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -12,7 +15,7 @@ from api_kit import callers_of, document
 from kit import make_bench
 from tieline.contract import Secret
 from tieline.errors import DependencyError
-from tieline.services import tokens
+from tieline.services import connections, tokens
 from tieline.services.connect import connect_api_key
 from tieline.services.connections import get_connection
 from tieline.store import log
@@ -383,3 +386,94 @@ def test_the_document_is_good_and_the_page_needs_nothing_else(callers):
     assert not re.search(r"<script|src=|@import|https?://(?!tieline)", page.text)
     for operation in OPERATIONS:
         assert f'id="{operation.name}"' in page.text
+
+
+def test_what_breaks_off_is_not_done_again_under_the_same_key(bench, admin, monkeypatch):
+    right = connections.pause_connection
+
+    def broken(*given, **named):
+        right(*given, **named)
+        raise DependencyError("it went away in the middle", code="database-down")
+
+    headers = {"Idempotency-Key": "k-1"}
+    monkeypatch.setattr(connections, "pause_connection", broken)
+    admin.refused("POST", "/connections/shop/pause", 503, headers=headers)
+    monkeypatch.undo()
+    said = admin.refused("POST", "/connections/shop/pause", 409, headers=headers)
+    assert said["code"] == "idempotency-unknown"
+
+
+class Slow:
+    """Lets the pausing of a connection wait until it is let go."""
+
+    def __init__(self, monkeypatch):
+        self.began, self.goes_on = threading.Event(), threading.Event()
+        self.right = connections.pause_connection
+        monkeypatch.setattr(connections, "pause_connection", self)
+
+    def __call__(self, *given, **named):
+        self.began.set()
+        assert self.goes_on.wait(30)
+        return self.right(*given, **named)
+
+
+def test_of_two_at_once_with_one_key_the_second_is_told_to_wait(bench, callers, monkeypatch):
+    admin, headers = callers.new("admin"), {"Idempotency-Key": "k-1"}
+    slow = Slow(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(admin.ask, "POST", "/connections/shop/pause", headers=headers)
+        assert slow.began.wait(30)
+        said = admin.refused("POST", "/connections/shop/pause", 409, headers=headers)
+        slow.goes_on.set()
+        assert first.result().status_code == 200
+    assert said["code"] == "idempotency-busy"
+    assert admin.post("/connections/shop/pause", headers=headers)["paused_at"]
+
+
+def test_a_call_is_answered_by_its_deadline_and_too_many_at_once_are_sent_away(
+    sqlite_url, redis_url, tmp_path, monkeypatch
+):
+    bench = make_bench(
+        sqlite_url, tmp_path, redis_url=redis_url, api_deadline_s="0.5", api_threads="1"
+    )
+    callers = callers_of(bench.installation)
+    admin, slow = callers.new("admin"), Slow(monkeypatch)
+    headers = {"Idempotency-Key": "k-1"}
+    said = admin.refused("POST", "/connections/shop/pause", 503, headers=headers)
+    assert said["code"] == "deadline"
+    with ThreadPoolExecutor(16) as pool:
+        calls = [pool.submit(admin.ask, "GET", "/providers") for _ in range(16)]
+        codes = {call.result().json()["code"] for call in calls}
+    assert codes == {"deadline", "busy"}
+    slow.goes_on.set()  # ... and what went on is answered to whoever asks again
+    for _ in range(100):
+        reply = admin.ask("POST", "/connections/shop/pause", headers=headers)
+        if reply.status_code == 200:
+            break
+        assert reply.json()["code"] in {"idempotency-busy", "busy", "deadline"}
+        time.sleep(0.1)
+    assert reply.headers["idempotency-replayed"] == "true"
+    bench.installation.close()
+
+
+def test_readiness_is_told_part_by_part_and_tells_no_secret(bench, callers, sqlite_url, tmp_path):
+    reply = callers.client.get("/readyz")
+    assert (reply.status_code, reply.json()) == (
+        200,
+        {"status": "ready", "parts": dict.fromkeys(("database", "schema", "redis", "key"), "ok")},
+    )
+    away = make_bench(f"sqlite:///{tmp_path / 'other.db'}", tmp_path / "other")
+    with away.database.write() as transaction:
+        transaction.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    (tmp_path / "other" / "keys" / "local.key").unlink()
+    away.installation.__dict__.pop("vault", None)
+    reply = callers_of(away.installation).client.get("/readyz")
+    assert reply.status_code == 503
+    assert reply.json()["parts"] == {
+        "database": "ok",
+        "schema": "schema-behind",
+        "redis": "redis-down",
+        "key": "key-missing",
+    }
+    assert reply.headers["retry-after"]
+    away.installation.close()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from api_kit import callers_of
+from api_kit import callers_of, plant
 from grants_kit import installed
 from ingest_kit import harbour_of
 from market import APPLICATION, open_market
@@ -17,8 +17,6 @@ from tieline.contract import Secret
 from tieline.engine import help_run
 from tieline.services import syncs
 from tieline.services.connect import connect_api_key
-from tieline.store import dead_letters, deliveries, quarantined
-from tieline.store.ids import new_id
 from tieline.web.api import OPERATIONS
 from tieline.web.api.subjects import SUBJECTS
 
@@ -65,77 +63,12 @@ def work(world) -> None:
             help_run(world.made.engine, run.id, threading.Event())
 
 
-def plant(world, name: str) -> dict[str, str]:
-    """Give a connection one of everything that has an id; return the ids by parameter."""
-    admin, made = world.admin, world.made
-    connection_id = admin.get(f"/connections/{name}")["id"]
-    now = made.clock.now()
-    bad = quarantined.BadRecord(
-        record_id="k1",
-        fingerprint="f" * 32,
-        reason_code="record-invalid",
-        reason="name: not a string",
-        raw=b'{"id": "k1", "name": 7}',
-        rank=1,
-    )
-    event = deliveries.NewEvent(
-        id=new_id("evt"),
-        endpoint_id="whe_test",
-        event_key=f"key-{name}",
-        connection_id=connection_id,
-        type="good.changed",
-        entity="keyed",
-        record_key="k1",
-        occurred_at=None,
-        received_at=now,
-        delivery_id=new_id("del"),
-        body=b'{"id": 1}',
-        headers='{"x-a": "b"}',
-        record=None,
-    )
-    run = admin.post(f"/connections/{name}/runs", {"entity": "plain"}, 201)["run"]
-    with made.database.write() as transaction:
-        quarantined.add_quarantined(
-            transaction, connection_id, "keyed", [bad], run_id=run["id"], now=now
-        )
-        deliveries.insert_events(transaction, [event])
-        letter = dead_letters.add_dead_letter(
-            transaction,
-            kind="run",
-            connection_id=connection_id,
-            entity="keyed",
-            run_id=run["id"],
-            reason_code="worker-lost",
-            reason="three workers died on it",
-            facts={"page": 3},
-            now=now,
-        )
-    asked = admin.post(
-        f"/connections/{name}/outbox",
-        {"entity": "keyed", "changes": [{"kind": "create", "payload": {"name": "ada"}}]},
-        202,
-    )
-    if not any(sender for sender in getattr(world, "harbours", {}).values()):
-        world.harbours = {"x": harbour_of(made)}
-    return {
-        "connection": connection_id,
-        "run": run["id"],
-        "bad": admin.get(f"/connections/{name}/quarantine")["data"][0]["id"],
-        "event": event.id,
-        "letter": letter,
-        "operation": asked["operations"][0]["id"],
-        "entity": "keyed",
-        "record": "k1",
-        "consumer": "warehouse",
-    }
-
-
 def filled(path: str, ids: dict[str, str]) -> str:
     return re.sub(r"{(\w+)}", lambda found: ids[found[1]], path)
 
 
 def test_what_belongs_to_another_connection_is_answered_as_what_there_is_not(world):
-    other = plant(world, "other")
+    other = plant(world.made, world.admin, "other")
     caller = world.callers.new("admin", "stall")
     absent = {name: f"{text[:-3]}aaa" for name, text in other.items()} | {"connection": "con_aaa"}
     same = ("entity", "record", "consumer")  # these are of the connection that is named first
@@ -164,8 +97,8 @@ def test_what_belongs_to_another_connection_is_answered_as_what_there_is_not(wor
 
 
 def test_lists_hold_nothing_of_another_connection(world):
-    plant(world, "stall")
-    plant(world, "other")
+    plant(world.made, world.admin, "stall")
+    plant(world.made, world.admin, "other")
     caller = world.callers.new("admin", "stall")
     lists = ("runs", "outbox", "webhook-events", "dead-letters", "audit-log?limit=200", "alerts")
     for path in lists:
@@ -358,7 +291,7 @@ def test_changes_are_sent_and_what_is_held_is_settled(world):
 
 
 def test_quarantine_dead_letters_and_events_are_seen_and_settled(world):
-    admin, ids = world.admin, plant(world, "stall")
+    admin, ids = world.admin, plant(world.made, world.admin, "stall")
     one = admin.get(f"/quarantine/{ids['bad']}")
     assert one["raw"] == '{"id": "k1", "name": 7}'
     [tried] = admin.post(f"/quarantine/{ids['bad']}/retry")["data"]

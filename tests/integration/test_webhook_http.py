@@ -16,8 +16,7 @@ import pytest
 from ingest_kit import forgeries, make_harbour
 from tieline.clock import SystemClock
 from tieline.store.endpoints import change_endpoint
-from tieline.web import Listener, create_app
-from tieline.web import bodies
+from tieline.web import Listener, bodies, create_app
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from tieline.auth.application import callback_path, callback_paths
 from tieline.services.installation import Installation
+from tieline.services.readiness import look
 from tieline.web.api import OPERATIONS, PREFIX, Api, document_routes
 from tieline.web.api.problems import Problem, respond
 from tieline.web.metrics import Metrics
@@ -54,6 +55,7 @@ def create_app(
         routes=[  # the first that fits is taken, and deliveries are many
             *(WebhookPages(installation, watch).routes() if has_webhooks else ()),
             Route("/healthz", _healthy, methods=["GET"]),
+            Route("/readyz", _ready_of(installation), methods=["GET"]),
             Route("/metrics", Metrics(installation).answer, methods=["GET"]),
             _only_get("/oauth/start/{link}", pages.start),
             *(_only_get(path, pages.callback_of(name)) for path, name in paths.items()),
@@ -77,6 +79,22 @@ def _only_get(path: str, endpoint: Callable[[Request], Response]) -> Route:
 def _healthy(_request: Request) -> Response:
     """Say that this process answers; whether it can work is another question."""
     return JSONResponse({"status": "ok", "service": SERVICE}, headers=HEADERS)
+
+
+def _ready_of(installation: Installation) -> Callable[[Request], Response]:
+    def ready(_request: Request) -> Response:
+        """Say whether this process can work; what is wrong is told by its code alone."""
+        parts = look(installation)
+        is_ready = all(part.is_ready for part in parts)
+        body = {
+            "status": "ready" if is_ready else "not ready",
+            "parts": {part.name: part.code or "ok" for part in parts},
+        }
+        extra = {} if is_ready else {"Retry-After": "5"}
+        status = 200 if is_ready else 503
+        return JSONResponse(body, status_code=status, headers={**HEADERS, **extra})
+
+    return ready
 
 
 def _problem(request: Request, error: Exception) -> Response:

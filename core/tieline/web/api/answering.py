@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import inspect
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
@@ -56,8 +56,8 @@ class Api:
         self._installation = installation
         self._operations = operations
         self._room = Room()
+        self._lock = threading.Lock()
         self._under_way = 0
-        self._has_said_so = False
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
@@ -76,11 +76,6 @@ class Api:
             )
             for path, by_method in by_path.items()
         ]
-
-    def close(self) -> None:
-        """Let the threads end."""
-        if "_threads" in self.__dict__:
-            self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _endpoint(
         self, by_method: Mapping[str, Operation]
@@ -111,11 +106,6 @@ class Api:
             return await self._in_time(work)
         except Problem as problem:
             return respond(problem)
-        except TielineError as error:
-            return respond(problem_of(error))
-        except Exception:  # noqa: BLE001 - whatever broke, the answer has our form
-            _log.exception("a bug of ours", operation=operation.name)
-            return respond(Problem(500, "bug", "this is a fault of Tieline's; its log says more"))
 
     async def _body(self, request: Request, operation: Operation) -> bytes:
         body = Body(request, _LARGEST_BODY, self._room)
@@ -148,12 +138,13 @@ class Api:
                 hint="ask again in a second",
                 headers={"Retry-After": "1"},
             )
-        self._under_way += 1
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, work.do)
+        with self._lock:
+            self._under_way += 1
+        future = self._threads.submit(work.do)
         future.add_done_callback(self._is_done)
+        waited_for = asyncio.shield(asyncio.wrap_future(future))
         try:
-            return await asyncio.wait_for(asyncio.shield(future), settings.api_deadline_s)
+            return await asyncio.wait_for(waited_for, settings.api_deadline_s)
         except TimeoutError:
             raise Problem(
                 503,
@@ -163,10 +154,9 @@ class Api:
                 headers={"Retry-After": "5"},
             ) from None
 
-    def _is_done(self, future: asyncio.Future[Response]) -> None:
-        self._under_way -= 1
-        if not future.cancelled():
-            future.exception()  # somebody may have stopped waiting for it
+    def _is_done(self, _future: Future[Response]) -> None:
+        with self._lock:
+            self._under_way -= 1
 
 
 class _Work:
@@ -205,6 +195,9 @@ class _Work:
             found = problem_of(error)
             found.headers |= self._added
             return respond(found)
+        except Exception:  # noqa: BLE001 - whatever broke, the answer has our form
+            _log.exception("a bug of ours", operation=self._operation.name)
+            return respond(Problem(500, "bug", "this is a fault of Tieline's; its log says more"))
 
     def _done(self) -> Response:
         operation = self._operation
@@ -376,8 +369,6 @@ def _schema(kind: type[Schema] | None) -> Schema | None:
 def _dumped(operation: Operation, value: Any) -> bytes:
     if operation.answer is None:
         return b""
-    if inspect.isgenerator(value):
-        value = list(value)
     return orjson.dumps(inputs.instance_of(operation.answer).dump(value), option=_OPTIONS)
 
 

@@ -150,8 +150,6 @@ class Finding(Answer):
 
     record_id = fields.String()
     kind = fields.String()
-    ours = fields.String(allow_none=True)
-    theirs = fields.String(allow_none=True)
     found_at = Time()
     repaired_at = Time(allow_none=True)
 
