@@ -16,9 +16,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("name", choices=names, help="what is called")
     parser.add_argument("--cases", type=int, default=5000, help="calls to make")
     parser.add_argument("--seed", type=int, default=1, help="the same calls for the same seed")
+    parser.add_argument(
+        "--database-url", default="", help="an empty database that may be filled [SQLite]"
+    )
     given = parser.parse_args(arguments)
     sys.path[:0] = [str(HERE), str(HERE.parent)]
-    return int(import_module(f"fuzz_{given.name}").run(cases=given.cases, seed=given.seed))
+    lane = import_module(f"fuzz_{given.name}")
+    return int(lane.run(cases=given.cases, seed=given.seed, database_url=given.database_url))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Every answer has to be one that the document knows, and none may be a 5xx.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections import Counter
@@ -71,7 +72,7 @@ def shoot(callers: Callers, market: Market, *, cases: int, number: int) -> Count
     schema = schemathesis.openapi.from_dict(document())
     operations = [each.ok() for each in schema.get_all_operations()]
     modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-    per_one = max(1, round(cases / len(operations) / len(modes)))
+    per_one = max(1, math.ceil(cases / len(operations) / len(modes)))
     for place, operation in enumerate(operations):
         for mode in modes:
 
@@ -115,10 +116,11 @@ def _ask(admin: Any, market: Market, case: Any, known: Mapping[str, str]) -> int
     return int(reply.status_code)
 
 
-def run(*, cases: int, seed: int) -> int:
-    """Run the lane on a fresh SQLite installation with a Valkey of its own."""
+def run(*, cases: int, seed: int, database_url: str) -> int:
+    """Run the lane on a fresh installation with a Valkey of its own."""
     with _embedded() as (home, redis_url), open_market() as market:
-        made = make_world(f"sqlite:///{home / 'tieline.db'}", redis_url, home, market)
+        url = database_url or f"sqlite:///{home / 'tieline.db'}"
+        made = make_world(url, redis_url, home, market)
         began = time.monotonic()
         found = shoot(callers_of(made), market, cases=cases, number=seed)
         made.close()

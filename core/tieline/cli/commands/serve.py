@@ -28,7 +28,7 @@ _LOOK_S = 0.5
 )
 @click.option("--parent", type=click.IntRange(1), hidden=True, help="Leave with this process.")
 def serve(host: str, port: int, parent: int | None) -> None:
-    """Take webhooks in, answer browsers that come back from a provider's consent page.
+    """Serve the HTTP API; take webhooks in; answer browsers that come back from a consent page.
 
     Any number may run. Behind a proxy that ends TLS, set TIELINE_PUBLIC_URL
     to the address that people and providers use.
