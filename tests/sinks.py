@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -16,12 +18,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from sqlalchemy import MetaData, text
 
+from api_kit import callers_of
 from site_of import Site
 from tieline.services import syncs
 from tieline.store import tables
+from tieline.web.api import OPERATIONS
 
 __all__ = ["CHANGING", "READING", "ProcessList", "Sink", "outputs_of", "sinks_of"]
 
@@ -125,6 +130,9 @@ def sinks_of(site: Site, processes: ProcessList, *, folder: Path) -> dict[str, S
         ),
         "output of commands": Sink(
             read=lambda: outputs_of(site), plants={"the sync log": lambda texts: _log(site, texts)}
+        ),
+        "answers of the API": Sink(
+            read=lambda: answers_of(site), plants={"the sync log": lambda texts: _log(site, texts)}
         ),
         "exported files": Sink(
             read=lambda: _exported(site), plants={"a record": lambda texts: _record(site, texts)}
@@ -239,6 +247,43 @@ def _reading(site: Site) -> list[list[str]]:
             line = [*name.split(), *given.format(**value).split()]
             words += [line] if name in NO_JSON else [line, [*line, "--json"]]
     return words
+
+
+def answers_of(site: Site) -> bytes:
+    """Ask the HTTP API for all that can be read; return every answer.
+
+    But for the signing secrets of webhook endpoints, which are there to be told.
+    """
+    caller = callers_of(site.installation).new("admin", name=f"sink-{secrets.token_hex(4)}")
+    with site.installation.database.read() as connection:
+        found = connection.execute(text(_STORED)).all()
+        ids = {
+            kind: list(connection.execute(text(f"SELECT id FROM {table}")).scalars())
+            for kind, table in _TABLES.items()
+        }
+    values = {
+        "connection": [row[0] for row in found],
+        "provider": [row[1] for row in found],
+        "entity": [row[2] for row in found],
+        "record": [quote(row[3], safe="") for row in found],
+    } | {{"dead": "letter"}.get(kind, kind): each for kind, each in ids.items()}
+    parts = []
+    for operation in OPERATIONS:
+        if operation.method != "GET" or operation.name == "list_endpoint_secrets":
+            continue
+        names = re.findall(r"{(\w+)}", operation.path)
+        for each in zip(*(values.get(name, ()) for name in names), strict=False) if names else [()]:
+            path = operation.path.format(**dict(zip(names, each, strict=True)))
+            query = dict(operation.query().load({})) if _has_page(operation) else {}
+            reply = caller.ask("GET", path, params={"limit": 200} if "limit" in query else {})
+            parts.append(repr(reply.headers).encode() + reply.content)
+    return _joined(parts)
+
+
+def _has_page(operation) -> bool:
+    return operation.query is not None and not any(
+        field.required for field in operation.query().fields.values()
+    )
 
 
 _TABLES = {
