@@ -24,7 +24,7 @@ signals (BaseException): StopRequested, LeaseLost, Overtaken
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from tieline.contract.errors import SettingsError, TielineError
@@ -102,9 +102,28 @@ class DependencyError(TielineError):
 
 
 class InvalidInputError(TielineError):
-    """What was asked for makes no sense; nothing was done."""
+    """What was asked for makes no sense; nothing was done.
+
+    Args:
+        message: As for every error.
+        hint: As for every error.
+        code: As for every error.
+        fields: Each field that is wrong, and what is wrong with it, for
+            whoever can show that beside the field; the message says it too.
+    """
 
     code = "invalid-input"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        code: str | None = None,
+        fields: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.fields = fields
 
 
 class NotFoundError(InvalidInputError):

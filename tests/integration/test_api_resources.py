@@ -185,7 +185,10 @@ def test_a_schedule_is_set_seen_and_not_overwritten_unseen(world):
     admin, path = world.admin, "/connections/stall/schedules/keyed"
     admin.refused("GET", path, 404)
     said = admin.refused("PUT", path, 422, json={"rule": "now and then"})
-    assert said["detail"].startswith("rule")
+    assert said["errors"][0]["pointer"] == "/rule"
+    body = {"rule": "every 15m", "full_every": "soon"}
+    said = admin.refused("PUT", path, 422, json=body)
+    assert said["errors"][0]["pointer"] == "/full_every"
     admin.ok("PUT", path, json={"rule": "every 15m"})
     reply = admin.ask("GET", path)
     tag = {"If-Match": reply.headers["etag"]}
@@ -271,7 +274,7 @@ def test_changes_are_sent_and_what_is_held_is_settled(world):
 
     bad = {"entity": "keyed", "changes": [{"kind": "create", "payload": {"nme": "x"}}]}
     said = admin.refused("POST", "/connections/stall/outbox", 422, json=bad)
-    assert "/changes/0" in said["detail"]
+    assert [each["pointer"] for each in said["errors"]] == ["/changes/0"]
     for change in ({"kind": "update", "payload": {}}, {"kind": "create", "key": "a"}, {}):
         said = admin.refused(
             "POST",

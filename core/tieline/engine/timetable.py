@@ -279,4 +279,7 @@ def _invalid(field: str, text: str, reason: str, *, hint: str = "") -> InvalidIn
     shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
     if not hint and field == "rule":
         hint = _EXAMPLE
-    return InvalidInputError(f"{field}: {shown} {reason}", hint=hint, code=f"{field}-invalid")
+    words = f"{shown} {reason}"
+    return InvalidInputError(
+        f"{field}: {words}", hint=hint, code=f"{field}-invalid", fields=[(field, words)]
+    )

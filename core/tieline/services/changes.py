@@ -82,17 +82,19 @@ def require_good(write: Write, entity: Entity, changes: Sequence[Change]) -> Non
             hint="cut the file up",
             code="changes-too-many",
         )
-    wrong = [
-        f"{change.where}: {words}" if change.where else words
+    fields = [
+        (change.where, words)
         for change in changes
         if (words := _what_is_wrong(write, entity, change))
     ]
-    if wrong:
+    if fields:
+        wrong = [f"{where}: {words}" if where else words for where, words in fields]
         more = f" (and {len(wrong) - _MOST_NAMED} more)" if len(wrong) > _MOST_NAMED else ""
         raise InvalidInputError(
             f"nothing was asked for: {'; '.join(wrong[:_MOST_NAMED])}{more}",
             hint="mend it and ask for all of it again",
             code="change-invalid",
+            fields=fields[:_MOST_NAMED],
         )
 
 

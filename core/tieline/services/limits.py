@@ -220,7 +220,9 @@ def _require_limits(account: Account, text: str) -> None:
         policy = read_override(account.row.provider, text, account.policy)
     except TielineError as error:
         raise InvalidInputError(
-            f"limits: {text!r} makes no sense", hint=error.hint or "for example: 8/second"
+            f"limits: {text!r} makes no sense",
+            hint=error.hint or "for example: 8/second",
+            fields=[("limits", "makes no sense")],
         ) from error
     if not policy.rates and policy.concurrency is None and text.strip() != "none":
         raise InvalidInputError("limits: nothing is limited", hint="to mean it, write: none")

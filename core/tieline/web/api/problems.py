@@ -110,8 +110,27 @@ def problem_of(error: TielineError) -> Problem:
         error.slug,
         " ".join(redact(tellable(error.message)).split()),
         hint=" ".join(redact(tellable(error.hint)).split()),
+        errors=_errors_of(error),
         headers=headers,
     )
+
+
+# What a command calls otherwise than the API does.
+_NAMES = {"for": "lasting", "full-every": "full_every", "expires": "expires_in"}
+
+
+def _errors_of(error: TielineError) -> list[dict[str, str]]:
+    """Point to the fields of the body that a service found wrong."""
+    if not isinstance(error, InvalidInputError):
+        return []
+    return [
+        {
+            "pointer": where if where.startswith("/") else f"/{_NAMES.get(where, where)}",
+            "detail": redact(tellable(words)),
+        }
+        for where, words in error.fields
+        if where
+    ]
 
 
 def respond(problem: Problem) -> Response:
