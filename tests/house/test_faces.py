@@ -35,6 +35,8 @@ ONLY_COMMANDS = {
     "views drop": "changes the database's schema, which is its owner's",
     "views list": "for whoever may read the database",
     "webhooks enable": "set_endpoint_state does both",
+    "webhooks listen": "shows deliveries on the machine of whoever develops",
+    "webhooks send": "makes deliveries on the machine of whoever develops",
     "worker": "is a process",
 }
 
