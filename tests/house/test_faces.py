@@ -26,6 +26,8 @@ ONLY_COMMANDS = {
     "keys forget": "changes a file of the machine that has it",
     "keys rotate": "takes its time, and is watched by a person",
     "records export": "one answer of any size; page through records, or follow the changes",
+    "plugin check": "runs the code of whoever writes a plugin, on their machine",
+    "plugin new": "writes files for whoever writes a plugin",
     "sandbox": "serves a sandbox on this machine",
     "scheduler": "is a process",
     "serve": "is the process that answers the API",
