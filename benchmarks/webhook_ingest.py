@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import json
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -141,7 +142,7 @@ def requests(count: int, path: str) -> list[bytes]:
     for number in range(count):
         customer = {"id": f"cus_{number % 100}", "object": "customer", "name": "Ada"}
         event = {
-            "id": f"evt_{time.time_ns()}_{number}",
+            "id": f"evt_1{secrets.token_hex(12)}",
             "object": "event",
             "type": "customer.updated",
             "api_version": "2026-10-28.endive",

@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.contract import STANDARD_WEBHOOKS, Hmac, PathSecret, Secret
-from tieline.inbox.verify import REASONS, Keys, digest_of, verify, verify_path
+from tieline.inbox.verify import (
+    REASONS,
+    Keys,
+    digest_of,
+    signature_of,
+    verify,
+    verify_path,
+)
 
 NOW = 1_772_442_900
 BODY = b'{"id": "evt_1"}'
@@ -224,3 +231,15 @@ def test_a_path_scheme_goes_without_a_signature_only_where_the_endpoint_has_none
 
 def test_a_path_scheme_without_any_secret_is_closed():
     assert check(PathSecret(also=TIMED), Keys(level="path-secret")) == "secret-missing"
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512"])
+@pytest.mark.parametrize("key_size", [1, 63, 64, 65, 127, 128, 129, 300])
+@pytest.mark.parametrize("size", [0, 1, 2_047, 2_048, 5_000, 65_536, 65_537])
+def test_a_signature_is_that_of_the_standard_library_for_keys_and_bodies_of_any_size(
+    algorithm, key_size, size
+):
+    key, body = bytes(range(1, 256)) * 2, b"tie" * size
+    scheme = Hmac(header="x-sign", algorithm=algorithm)
+    expected = hmac.new(key[:key_size], body[:size], algorithm).hexdigest()
+    assert signature_of(scheme, key[:key_size], body[:size]) == expected.encode()
