@@ -132,7 +132,7 @@ def serve_way(way: str, given: dict[str, str]) -> None:
     else:
         app = create_app(installation, has_webhooks=way == "ours")
         if way == "commit each":
-            app.router.routes.extend(CommitEach(installation).routes())
+            app = CommitEach(installation).before(app)
     serve(app, host="127.0.0.1", port=0, on_ready=lambda url: print(url, flush=True))
 
 

@@ -67,6 +67,40 @@ def test_every_scheme_is_accepted_over_http_and_each_status_has_one_body(harbour
     assert harbour.count() == len(harbour.senders)
 
 
+def test_a_bug_of_ours_is_answered_with_500_that_tells_nothing_and_logged_once(
+    harbour, client, monkeypatch, caplog
+):
+    def fail(_arrival):
+        raise ValueError("CANARY")
+
+    monkeypatch.setattr(harbour.inbox, "take", fail)
+    reply = post(client, harbour.senders["stripe"].signed())
+    assert (reply.status_code, reply.headers["content-type"]) == (500, "application/problem+json")
+    assert "CANARY" not in reply.text
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert harbour.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", "/webhooks/stripe/whe_aaaaaaaaaaaaaaaa", 405),
+        ("POST", "/webhooks/stripe", 404),
+        ("POST", "/webhooks/stripe/", 404),
+        ("POST", "/webhooks//whe_aaaaaaaaaaaaaaaa", 404),
+        ("POST", "/webhooks/stripe/whe_aaaaaaaaaaaaaaaa/a/b", 404),
+        ("POST", "/elsewhere/webhooks/stripe/whe_aaaaaaaaaaaaaaaa", 404),
+        ("POST", "/webhooks/stripe/whe_aaaaaaaaaaaaaaaa%0a", 404),
+    ],
+)
+def test_what_is_no_address_of_an_endpoint_is_refused_politely(
+    harbour, client, method, path, status
+):
+    reply = client.request(method, path, content=b"{}")
+    assert (reply.status_code, reply.headers["cache-control"]) == (status, "no-store")
+    assert harbour.count() == 0
+
+
 def test_a_wrong_secret_in_the_address_is_answered_as_an_address_that_is_not_there(harbour, client):
     sender = harbour.senders["mailchimp-unsigned"]
     right = sender.signed()

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tieline.auth.application import callback_path, callback_paths
 from tieline.services.installation import Installation
@@ -34,7 +35,7 @@ def create_app(
     has_webhooks: bool = True,
     watch: Watch | None = None,
     has_api: bool = True,
-) -> Starlette:
+) -> ASGIApp:
     """Make the application.
 
     Args:
@@ -51,9 +52,10 @@ def create_app(
     """
     pages = OAuthPages(installation, on_end)
     paths = {callback_path("{provider}"): ""} | dict(callback_paths(installation.settings))
+    webhooks = WebhookPages(installation, watch) if has_webhooks else None
     app = Starlette(
-        routes=[  # the first that fits is taken, and deliveries are many
-            *(WebhookPages(installation, watch).routes() if has_webhooks else ()),
+        routes=[
+            *(webhooks.routes() if webhooks else ()),
             Route("/healthz", _healthy, methods=["GET"]),
             Route("/readyz", _ready_of(installation), methods=["GET"]),
             Route("/metrics", Metrics(installation).answer, methods=["GET"]),
@@ -65,7 +67,7 @@ def create_app(
         exception_handlers={HTTPException: _problem, Exception: _broken},
     )
     app.router.redirect_slashes = False  # a redirect would carry the code along
-    return app
+    return webhooks.before(app) if webhooks else app
 
 
 def _only_get(path: str, endpoint: Callable[[Request], Response]) -> Route:

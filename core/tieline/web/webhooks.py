@@ -6,6 +6,7 @@ Of refusals nothing but the status differs, and of one status nothing at all.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,15 +19,23 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tieline.errors import DependencyError, VaultError
 from tieline.inbox import Arrival, Delivery, Inbox, Outcome, Taken, Told
 from tieline.services.installation import Installation
+from tieline.telemetry import get_logger
 from tieline.web.bodies import Body, BodyRefused, Room
 from tieline.web.pages import HEADERS
 
 __all__ = ["Seen", "Watch", "WebhookPages"]
 
+_log = get_logger(__name__)
+_PREFIX = "/webhooks/"
+_PATH = re.compile(
+    rf"{_PREFIX}(?P<provider>[^/]+)/(?P<endpoint>[^/]+)(?:/(?P<path_secret>[^/]+))?", re.DOTALL
+)
+_METHODS = ["GET", "HEAD", "POST"]
 _LEAST_OF_APPLICATIONS = 2_097_152
 _RETRY_AFTER_S = "5"
 
@@ -71,11 +80,36 @@ class WebhookPages:
 
     def routes(self) -> list[Route]:
         """Return the paths that are answered at."""
-        methods = ["GET", "HEAD", "POST"]
         return [
-            Route(f"/webhooks/{{provider}}/{{endpoint}}{end}", self.answer, methods=methods)
+            Route(f"{_PREFIX}{{provider}}/{{endpoint}}{end}", self.answer, methods=_METHODS)
             for end in ("", "/{path_secret}")
         ]
+
+    def before(self, app: ASGIApp) -> ASGIApp:
+        """Answer what :meth:`routes` would, before an application's layers, and leave it the rest.
+
+        The layers and the search for a route take as long as a delivery itself.
+        """
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["method"] in _METHODS:
+                found = _PATH.fullmatch(scope["path"])
+                if found is not None:
+                    scope["path_params"] = found.groupdict()
+                    request = Request(scope, receive, send)
+                    response = await self._answer_or_apologise(request)
+                    await response(scope, receive, send)
+                    return
+            await app(scope, receive, send)
+
+        return answer
+
+    async def _answer_or_apologise(self, request: Request) -> Response:
+        try:
+            return await self.answer(request)
+        except Exception:  # noqa: BLE001 - the server must go on
+            _log.exception("a bug of ours")
+            return _answer(500)
 
     async def answer(self, request: Request) -> Response:
         """Take one delivery in, or answer a probe."""
