@@ -269,6 +269,7 @@ def _serve(address: str) -> dict[str, Any] | None:
         while True:
             for key, _ in selector.select():
                 if key.fileobj is sys.stdin:
+                    listening.close()
                     return None
                 if key.fileobj is not listening:
                     selector.unregister(key.fd)
@@ -278,6 +279,8 @@ def _serve(address: str) -> dict[str, Any] | None:
                 asked, streams = _read(wire)
                 pid = os.fork()
                 if pid == 0:
+                    for each in (listening, wire, *(pair[1] for pair in running.values())):
+                        each.detach()  # closed with everything else
                     return asked | {"streams": streams}
                 for each in streams:
                     os.close(each)
