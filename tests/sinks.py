@@ -86,7 +86,8 @@ READING = {
 CHANGING = {
     "limits reset", "limits reset-breaker", "limits set",
     "connect", "connections pause", "connections reauth", "connections remove",
-    "connections resume", "connections rotate-key", "db upgrade", "dead drop", "dead retry", "demo",
+    "connections resume", "connections rotate-key", "db move", "db upgrade", "dead drop",
+    "dead retry", "demo",
     "down", "init", "keys forget", "keys rotate", "outbox drop",
     "outbox resolve", "outbox retry", "push", "records consumers drop",
     "records consumers reset", "plugin check", "plugin new",

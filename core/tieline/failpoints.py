@@ -44,6 +44,8 @@ NAMES = frozenset(
         "inbox.accept.after_commit",
         "inbox.drain.before_commit",
         "inbox.drain.after_commit",
+        "move.before_commit",
+        "move.after_commit",
     }
 )
 _ACTIONS = frozenset({"kill", "killall", "stop", "raise", "sleep"})

@@ -37,6 +37,8 @@ NOT_IN_LAYER_1 = {
     "inbox.accept.after_commit": "nobody delivers to layer 1; test_inbox_kills.py does",
     "inbox.drain.before_commit": "layer 1's provider sends nothing; test_drain_kills.py does",
     "inbox.drain.after_commit": "layer 1's provider sends nothing; test_drain_kills.py does",
+    "move.before_commit": "layer 1 moves nowhere; test_move_kills.py does",
+    "move.after_commit": "layer 1 moves nowhere; test_move_kills.py does",
     "auth.refresh.before_call": "layer 1's provider has no tokens; test_refresh_races.py has",
     "auth.refresh.after_reply": "layer 1's provider has no tokens; test_refresh_races.py has",
     "auth.refresh.after_commit": "layer 1's provider has no tokens; test_refresh_races.py has",

@@ -42,7 +42,7 @@ _TREE = {
     "scheduler": ("scheduler", "Ask for runs by schedule; any number may run."),
     "serve": ("serve", "Serve the HTTP API; take webhooks in; answer browsers."),
     "sandbox": ("sandbox", "Serve a provider's sandbox on this machine."),
-    "db": ("db", "Migrate and check the database."),
+    "db": ("db", "Migrate and check the database; move to another."),
     "config": ("config", "Show settings, make .env.example."),
     "version": ("version", "Show versions."),
 }

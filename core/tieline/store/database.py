@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tieline.contract.errors import SettingsError
 from tieline.contract.values import Secret
-from tieline.errors import DependencyError
+from tieline.errors import DependencyError, RefusedError
 from tieline.telemetry import redact
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
 T = TypeVar("T")
 
 _TRIES = 3
+_ALONE_WITHIN_MS = 2000
 # PostgreSQL: serialization failure, deadlock; both mean "once more".
 _REPEATABLE = {"40001", "40P01"}
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -98,6 +99,33 @@ class Database:
         """
         with _translated(), self._reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """Open a transaction on a SQLite file that no other process has open.
+
+        SQLite leaves its WAL mode only for a connection that is the only one:
+        that tells whether a worker, scheduler or server is still there.
+
+        Raises:
+            RefusedError: Some process has the file open.
+            DependencyError: The file cannot be read.
+        """
+        self.close()  # connections of our own pool would count
+        with _translated(), self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.execute(f"PRAGMA busy_timeout={_ALONE_WITHIN_MS}")
+            try:
+                driver.execute("PRAGMA journal_mode=DELETE")
+            except self._engine.dialect.loaded_dbapi.OperationalError:
+                raise RefusedError(
+                    f"another process has {self.describe()} open",
+                    hint="stop every tieline worker, scheduler, serve and up",
+                    code="database-in-use",
+                ) from None
+            with connection.begin():
+                yield connection
+        self.close()  # whoever opens it next sets the mode again
 
     def transact(self, work: Callable[[Connection], T], *, is_read: bool = False) -> T:
         """Run ``work`` in a transaction, again if the database asks for that.

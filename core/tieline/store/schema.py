@@ -16,7 +16,10 @@ if TYPE_CHECKING:  # Alembic takes 0.3 s to import; only db commands need it
 
     from tieline.store.database import Database
 
-__all__ = ["current_revision", "drift", "refuse_newer", "require_current", "upgrade"]
+__all__ = ["MOVED", "current_revision", "drift", "refuse_newer", "require_current", "upgrade"]
+
+MOVED = f"{SCHEMA_REVISION}.moved"
+"""Stands for the revision of a database whose rows were moved to another."""
 
 
 def current_revision(database: Database) -> str | None:
@@ -54,11 +57,18 @@ def require_current(database: Database) -> None:
 
 
 def refuse_newer(found: str | None) -> None:
-    """Refuse a schema that a newer Tieline made.
+    """Refuse a schema that a newer Tieline made, and a database that was moved elsewhere.
 
     Raises:
-        SettingsError: It is newer than this code.
+        SettingsError: It is newer than this code, or was moved.
     """
+    if found is not None and found.endswith(".moved"):
+        raise SettingsError(
+            "this database was moved to PostgreSQL; what is written here now would be lost",
+            hint="set TIELINE_DATABASE_URL to the new one; to go on with this one all the same:"
+            " tieline db move --undo",
+            code="database-moved",
+        )
     if found is not None and found > SCHEMA_REVISION:
         raise SettingsError(
             f"the database has schema {found}, newer than this Tieline's {SCHEMA_REVISION}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
+from tieline.cli.commands.db_move import move
 from tieline.cli.face import installation, json_option, note, print_json
 from tieline.contract import SettingsError
 from tieline.services import setup
@@ -13,7 +14,10 @@ __all__ = ["db"]
 
 @click.group()
 def db() -> None:
-    """Migrate and check the database."""
+    """Migrate and check the database; move to another."""
+
+
+db.add_command(move)
 
 
 @db.command()
