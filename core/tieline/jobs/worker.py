@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tieline.engine import mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
 from tieline.jobs.drainers import ForkedDrainer
+from tieline.jobs.memory import resident_mb
 from tieline.jobs.messengers import ForkedMessenger
 from tieline.queue import DRAIN, HELP_RUN, Presence, WorkerSign
 from tieline.services.installation import Installation
@@ -42,7 +43,13 @@ _IDS = {
 }
 
 
-def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = False) -> None:
+def work(
+    installation: Installation,
+    *,
+    queues: Sequence[str],
+    is_burst: bool = False,
+    on_sweep: Callable[[], object] | None = None,
+) -> None:
     """Do jobs until SIGTERM or SIGINT; with ``is_burst`` until nothing is left to do.
 
     A worker that loses Redis or the database goes on when they are back.
@@ -52,6 +59,9 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
         queues: Names of the queues to listen to.
         is_burst: Leave once no run and no event is due and none can become so
             by a lease that lapses.
+        on_sweep: Called every few seconds by whoever runs other processes beside
+            this one, to look after them. Such a worker never leaves for its
+            own memory, as nobody would start it again.
 
     Raises:
         SettingsError: The database's schema is not the code's, or the settings of
@@ -67,7 +77,7 @@ def work(installation: Installation, *, queues: Sequence[str], is_burst: bool = 
     backoff_s = _FIRST_BACKOFF_S
     patience_s = installation.settings.lease_s + _RING_AGAIN_S
     while True:
-        worker = _Worker(installation, queues, messenger, drainer)
+        worker = _Worker(installation, queues, messenger, drainer, on_sweep)
         began = time.monotonic()
         has_worked = False
         try:
@@ -121,8 +131,11 @@ class _Worker(RqWorker):
         queues: Sequence[str],
         messenger: ForkedMessenger,
         drainer: ForkedDrainer,
+        on_sweep: Callable[[], object] | None,
     ) -> None:
         self._installation = installation
+        self._on_sweep = on_sweep
+        self._told_horse = 0
         self._sweep_s = installation.settings.sweep_s
         self._presence = Presence(installation.redis)
         self._queues_named = tuple(queues)
@@ -145,6 +158,9 @@ class _Worker(RqWorker):
 
     def sweep(self) -> None:
         """Say that this worker lives, ring for what nobody does, and have alerts told."""
+        if self._on_sweep is not None:
+            self._on_sweep()
+        self._mind_memory()
         self._announce()
         sweep(self._installation.engine)
         self._messenger.send()
@@ -236,6 +252,25 @@ class _Worker(RqWorker):
             except DependencyError:
                 pass  # it vanishes by itself
         super().teardown()  # type: ignore[no-untyped-call]
+
+    def _mind_memory(self) -> None:
+        """Have a process that grew too large finish its page and make way for a fresh one.
+
+        Mostly that is a work-horse: another is forked, and goes on from its
+        checkpoint. Whoever supervises this process starts it again.
+        """
+        most = self._installation.settings.worker_memory_mb
+        if not most:
+            return
+        horse = self.horse_pid
+        if horse and horse != self._told_horse and (has := resident_mb(horse)) > most:
+            self._told_horse = horse
+            _log.warning("a work-horse grew too large and makes way", has_mb=round(has), most=most)
+            _signal(horse, signal.SIGUSR1)
+        may_leave = self._on_sweep is None and not self.was_stopped
+        if may_leave and (has := resident_mb(os.getpid())) > most:
+            _log.warning("this worker grew too large and leaves", has_mb=round(has), most=most)
+            self.handle_warm_shutdown_request()
 
     def _announce(self) -> None:
         sign = WorkerSign(

@@ -56,6 +56,7 @@ class Settings:
     webhook_body_bytes: int
     webhook_keep_days: float
     read_ahead: int
+    worker_memory_mb: int
     hands: int
     rate_limits: Mapping[str, str]
     applications: Mapping[str, Application]

@@ -11,6 +11,7 @@ __all__ = ["SettingsSchema", "is_secret"]
 DATABASES = ("sqlite:///", "postgresql+psycopg://", "postgresql://")
 REDIS = ("redis://", "rediss://", "unix://")
 _LEAST_TOKEN = 16
+_LEAST_MEMORY_MB = 128
 
 
 def _starts_with(prefixes: tuple[str, ...]) -> Any:
@@ -24,6 +25,11 @@ def _starts_with(prefixes: tuple[str, ...]) -> Any:
 def _empty_or_long(value: str) -> None:
     if 0 < len(value) < _LEAST_TOKEN:
         raise ValidationError(f"must have at least {_LEAST_TOKEN} characters")
+
+
+def _none_or_enough(value: int) -> None:
+    if value and value < _LEAST_MEMORY_MB:
+        raise ValidationError(f"must be 0, or at least {_LEAST_MEMORY_MB}")
 
 
 def _text(
@@ -191,6 +197,16 @@ class SettingsSchema(Schema):
             "doc": "Pages that are fetched while an earlier one is written. Each is fetched again"
             " if the worker is killed meanwhile. From 0 (none but the page at hand) to 64.",
             "example": "1",
+        },
+    )
+    worker_memory_mb = fields.Integer(
+        load_default=0,
+        validate=_none_or_enough,
+        metadata={
+            "doc": "Megabytes that a worker's process may have in memory; one that has more"
+            " finishes its page and makes way for a fresh one. Whoever supervises `tieline worker`"
+            " has to start it again. From 128; 0: no bound. On Linux alone.",
+            "example": "1024",
         },
     )
     hands = fields.Integer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,9 +17,13 @@ from tieline.errors import InvalidInputError
 from tieline.queue import QUEUE
 from tieline.services import setup
 from tieline.services.views import refresh_views
+from tieline.telemetry import get_logger
 
 __all__ = ["down", "up", "worker"]
 
+_log = get_logger(__name__)
+_FIRST_PAUSE_S = 0.5
+_LONG_LIFE_S = 30.0
 _LEAVE_WITHIN_S = 40.0  # it leaves within a second, unless it waits for tokens
 
 
@@ -53,8 +58,8 @@ def worker(burst: bool, queues: str) -> None:
 def up(port: int) -> None:
     """Run all that one box needs: Valkey, database, a worker, a scheduler, `tieline serve`.
 
-    Makes the installation if there is none. Ctrl-C stops all but the embedded
-    Valkey, which goes on until `tieline down`.
+    Makes the installation if there is none, and starts again what dies. Ctrl-C
+    stops all but the embedded Valkey, which goes on until `tieline down`.
     """
     from tieline.jobs.worker import work  # noqa: PLC0415 - RQ takes a while to import
 
@@ -64,32 +69,66 @@ def up(port: int) -> None:
         note(f"  home      {made.home}")
         note(f"  database  {made.database}, schema {made.revision}")
         refresh_views(opened)
-        with _beside("scheduler"), _beside("serve", "--port", str(port)):
+        with _beside("scheduler") as scheduler, _beside("serve", "--port", str(port)) as server:
             note("  worker    ready, with a scheduler and a server beside it; Ctrl-C stops all")
             note("  next      in another terminal: tieline connect stripe --name shop")
-            work(opened, queues=[QUEUE])
+
+            def look() -> None:
+                scheduler.look()
+                server.look()
+
+            work(opened, queues=[QUEUE], on_sweep=look)
 
 
-@contextmanager
-def _beside(*command: str) -> Iterator[None]:
-    """Run a further command of ours that ends with this process, however that ends.
+class _Beside:
+    """A further command of ours that ends with this process, however that ends.
 
     A process and no thread: the worker forks, and a fork must not find a
     database connection of SQLite's in use.
     """
-    process = subprocess.Popen(  # noqa: S603 - our own command line
-        [sys.executable, "-m", "tieline", *command, "--parent", str(os.getpid())],
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+        self._pause_s = _FIRST_PAUSE_S
+        self._start()
+
+    def _start(self) -> None:
+        ours = [sys.executable, "-m", "tieline", *self._command, "--parent", str(os.getpid())]
+        self._process = subprocess.Popen(ours, stdin=subprocess.DEVNULL)  # noqa: S603 - our own
+        self._started = time.monotonic()
+
+    def look(self) -> None:
+        """Start it again if it died, with growing pauses if it keeps dying."""
+        code = self._process.poll()
+        if code is None:
+            return
+        lived_s = time.monotonic() - self._started
+        if lived_s > _LONG_LIFE_S:
+            self._pause_s = _FIRST_PAUSE_S
+        if lived_s < self._pause_s:
+            return
+        _log.warning("a process died and is started again", what=self._command[0], exit_code=code)
+        self._pause_s = min(2 * self._pause_s, _LONG_LIFE_S)
+        self._start()
+
+    def stop(self) -> None:
+        """Have it leave, and see that it does."""
+        self._process.terminate()
         try:
-            process.wait(_LEAVE_WITHIN_S)
+            self._process.wait(_LEAVE_WITHIN_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def _beside(*command: str) -> Iterator[_Beside]:
+    """Run a further command until the end of this context."""
+    process = _Beside(command)
+    try:
+        yield process
+    finally:
+        process.stop()
 
 
 @click.command()
