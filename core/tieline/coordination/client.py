@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from tieline.contract import SettingsError
@@ -90,8 +91,10 @@ def report(client: Redis) -> dict[str, Any]:
 
     Returns:
         ``server`` (``redis`` or ``valkey``), ``version``, ``maxmemory_policy``
-        (None if the server does not tell), ``aof_enabled`` (bool) and
-        ``used_memory`` (bytes).
+        (None if the server does not tell), ``aof_enabled`` (bool), ``saves``
+        (bool: it writes snapshots; None if it does not tell), ``used_memory``
+        and ``maxmemory`` (bytes; 0: no bound), ``role`` (``master`` or
+        ``slave``), and ``time``, by its clock in seconds since the epoch.
 
     Raises:
         DependencyError: The server does not answer.
@@ -100,10 +103,20 @@ def report(client: Redis) -> dict[str, Any]:
         server = client.info("server")
         memory = client.info("memory")
         persistence = client.info("persistence")
+        replication = client.info("replication")
+        seconds, micros = client.time()
+        try:
+            saves = bool(client.config_get("save").get("save"))
+        except ResponseError:  # hosted servers refuse CONFIG
+            saves = None
     return {
         "server": server.get("server_name", "redis"),
         "version": server.get("valkey_version") or server.get("redis_version", ""),
         "maxmemory_policy": memory.get("maxmemory_policy"),
         "aof_enabled": bool(persistence.get("aof_enabled")),
+        "saves": saves,
         "used_memory": memory.get("used_memory", 0),
+        "maxmemory": memory.get("maxmemory", 0),
+        "role": replication.get("role", "master"),
+        "time": seconds + micros / 1_000_000,
     }

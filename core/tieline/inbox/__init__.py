@@ -4,7 +4,7 @@ from tieline.inbox.accept import REFUSALS, Inbox, ReadEndpoint, Taken, judge
 from tieline.inbox.after import Afterwards, RingDrain
 from tieline.inbox.committer import Committer, Told
 from tieline.inbox.compose import put_text, set_values
-from tieline.inbox.counts import Counts, read_counts
+from tieline.inbox.counts import Counts, read_counts, read_old_secrets
 from tieline.inbox.delivery import Arrival, Delivery, Outcome, Refusal, key_of_event
 from tieline.inbox.endpoint import (
     SPREAD_S,
@@ -42,6 +42,7 @@ __all__ = [
     "new_signing_secret",
     "put_text",
     "read_counts",
+    "read_old_secrets",
     "set_values",
     "settings_secrets",
     "sign",

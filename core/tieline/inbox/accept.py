@@ -149,11 +149,30 @@ class Inbox:
 
     def judge(self, endpoint: Endpoint, arrival: Arrival) -> Delivery | Refusal:
         """Check and read a delivery as of now; see :func:`judge`."""
-        return judge(endpoint, arrival, self._clock.now())
+        now = self._clock.now()
+        verdict = judge(endpoint, arrival, now)
+        if isinstance(verdict, Delivery) and not _is_signed_to_last(endpoint, arrival, now):
+            self.after.used_old_secret(verdict.endpoint.id, now.timestamp())
+        return verdict
 
     def _refused(self, endpoint_id: str | None, status: int, reason: str) -> Taken:
         self.after.refused(endpoint_id, reason)
         return Taken(status=status, reason=reason, endpoint_id=endpoint_id)
+
+
+def _is_signed_to_last(endpoint: Endpoint, arrival: Arrival, now: datetime) -> bool:
+    """Say whether an authentic delivery would be let in without the secrets that are to end."""
+    if endpoint.lasting is None or endpoint.row is None:
+        return True
+    reason = verify(
+        endpoint.scheme,
+        endpoint.lasting,
+        headers=arrival.headers,
+        body=arrival.body,
+        address=endpoint.row.address,
+        now=now.timestamp(),
+    )
+    return reason is None and verify_path(endpoint.scheme, endpoint.lasting, arrival.path_secret)
 
 
 def judge(endpoint: Endpoint, arrival: Arrival, now: datetime) -> Delivery | Refusal:

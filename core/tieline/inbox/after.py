@@ -79,6 +79,10 @@ class Afterwards:
         self._counts.add(endpoint_id, "accepted")
         self._heard.add(endpoint_id)
 
+    def used_old_secret(self, endpoint_id: str, at: float) -> None:
+        """Note that a delivery was signed with a secret that is about to end, at an epoch time."""
+        self._counts.note_old_secret(endpoint_id, at)
+
     def refused(self, endpoint_id: str | None, reason: str) -> None:
         """Count a delivery that was not."""
         self._counts.add(endpoint_id, reason)

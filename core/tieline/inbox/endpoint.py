@@ -46,6 +46,7 @@ class Endpoint:
         webhooks: What its plugin declares; None: the plugin is gone or broken.
         keys: What deliveries are checked with now.
         keys_until: When the first of them ends; None: not at all.
+        lasting: Those of them that have no end; None: all have none.
         read_at: When it was read, by the clock's monotonic seconds.
     """
 
@@ -54,6 +55,7 @@ class Endpoint:
     keys: Keys
     keys_until: datetime | None
     read_at: float
+    lasting: Keys | None = None
 
     @property
     def scheme(self) -> Scheme | None:
@@ -187,12 +189,14 @@ class Endpoints:
                 return self._nobody(provider)
             rows = store.read_secrets(transaction, endpoint_id)
         live = [each for each in rows if each.retires_at is None or each.retires_at > now]
+        lasting = [each for each in live if each.retires_at is None]
         return Endpoint(
             row=row,
             webhooks=self._declared(provider),
             keys=self._keys(row, live),
             keys_until=min((each.retires_at for each in live if each.retires_at), default=None),
             read_at=at,
+            lasting=self._keys(row, lasting) if len(lasting) < len(live) else None,
         )
 
     def _nobody(self, provider: str) -> Endpoint:

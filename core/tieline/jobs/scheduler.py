@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from tieline import __version__
+from tieline.engine import this_worker
 from tieline.engine.silence import drop_handled_events, look_after_endpoints
 from tieline.engine.tick import MOST_AT_ONCE, tick
 from tieline.engine.upkeep import look_after_grants
 from tieline.errors import DependencyError
 from tieline.jobs.messengers import tell_alerts
+from tieline.queue import WorkerSign
 from tieline.services.alerts import new_lookout
 from tieline.services.installation import Installation
 from tieline.store import schedules
@@ -31,6 +34,7 @@ _POLL_S = 0.5
 _LEAVE_WITHIN_S = 0.7
 _STORE_S = 2.0
 _LOOK_AFTER_S = 300.0
+_SIGN_S = 5 * _LONGEST_SLEEP_S
 
 
 def schedule(installation: Installation, *, parent: int | None = None) -> None:
@@ -73,6 +77,8 @@ def schedule(installation: Installation, *, parent: int | None = None) -> None:
     threading.Thread(
         target=_look_after, args=(installation, stop, _tidy_inbox), name="inbox", daemon=True
     ).start()
+    life = threading.Thread(target=_show_life, args=(installation, stop), name="life", daemon=True)
+    life.start()
     # And another: whoever is told of an alert may be slow, too.
     threading.Thread(
         target=tell_alerts, args=(lookout, installation.clock, stop), daemon=True
@@ -87,6 +93,7 @@ def schedule(installation: Installation, *, parent: int | None = None) -> None:
     stop.set()
     # What it is in the middle of is one transaction: cut short, it was never begun.
     loop.join(_LEAVE_WITHIN_S)
+    life.join(_SHORTEST_SLEEP_S)
     until = time.monotonic() + 2 * installation.settings.token_deadline_s + _STORE_S
     while keeper.is_alive() and time.monotonic() < until and not _insists(signals, seen):
         keeper.join(_SHORTEST_SLEEP_S)
@@ -144,6 +151,25 @@ def _loop(installation: Installation, stop: threading.Event) -> None:
         except Exception:  # noqa: BLE001 - the other schedules must go on
             _log.exception("a bug of ours", again_in_s=_LONGEST_BACKOFF_S)
             wait_s = _LONGEST_BACKOFF_S
+
+
+def _show_life(installation: Installation, stop: threading.Event) -> None:
+    """Say every few seconds that this scheduler lives, and at its end that it leaves.
+
+    A thread of its own: a Redis that hangs must hold up no tick.
+    """
+    sign = WorkerSign(name=this_worker(), queues=(), busy_with="", version=__version__)
+    wait_s = 0.0
+    while not installation.clock.sleep(wait_s, stop):
+        wait_s = _LONGEST_SLEEP_S
+        try:
+            installation.schedulers.announce(sign, ttl_s=_SIGN_S)
+        except DependencyError:
+            pass  # whoever needs Redis tells of it
+    try:
+        installation.schedulers.withdraw(sign.name)
+    except DependencyError:
+        pass  # it vanishes by itself
 
 
 def _take_ticks(installation: Installation, stop: threading.Event) -> float:

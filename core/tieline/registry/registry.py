@@ -56,6 +56,10 @@ class Registry:
         """Return the names that are installed and not disabled, importing nothing."""
         return sorted({found.name for found in self._found} - self._disabled)
 
+    def installed(self) -> list[str]:
+        """Return all names that are installed, the disabled ones too, importing nothing."""
+        return sorted({found.name for found in self._found})
+
     def get(self, name: str) -> Plugin:
         """Return the plugin of a provider, imported at the first call.
 

@@ -195,6 +195,13 @@ class Installation:
         return Presence(self.redis)
 
     @cached_property
+    def schedulers(self) -> Presence:
+        """Knows the living schedulers."""
+        from tieline.queue import Presence
+
+        return Presence(self.redis, role="scheduler")
+
+    @cached_property
     def engine(self) -> Engine:
         """Plans and does the syncing."""
         from tieline.auth import Opener

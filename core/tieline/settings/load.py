@@ -20,11 +20,11 @@ from tieline.settings.applications import (
     is_application_setting,
     read_applications,
 )
+from tieline.settings.dotenv import PREFIX, read_dotenv
 from tieline.settings.schema import SettingsSchema, is_secret
 
-__all__ = ["PREFIX", "Settings", "load_settings", "unknown_names"]
+__all__ = ["PREFIX", "Settings", "is_rate_limits", "load_settings", "unknown_names"]
 
-PREFIX = "TIELINE_"
 _SCHEMA = SettingsSchema()
 _RATE_LIMITS = re.compile(f"{PREFIX}([A-Z][A-Z0-9_]*)_RATE_LIMITS")
 # Read by the test-suite and by ./tie, not by Tieline itself.
@@ -99,7 +99,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
             the value of a secret one.
     """
     environ = os.environ if environ is None else environ
-    sources = (environ, _read_dotenv((folder or Path.cwd()) / ".env"))
+    sources = (environ, read_dotenv((folder or Path.cwd()) / ".env"))
     values = {
         name: text
         for name in _SCHEMA.fields
@@ -133,7 +133,7 @@ def unknown_names(
         Variable name to a suggestion, for each that no setting has.
     """
     environ = os.environ if environ is None else environ
-    given = {*environ, *_read_dotenv((folder or Path.cwd()) / ".env")}
+    given = {*environ, *read_dotenv((folder or Path.cwd()) / ".env")}
     known = {f"{PREFIX}{name.upper()}" for name in _SCHEMA.fields}
     for provider in providers or ():
         known |= {f"{PREFIX}{provider.upper()}_RATE_LIMITS", *application_settings(provider)}
@@ -158,7 +158,12 @@ def _suggested(name: str, known: Iterable[str]) -> str:
 
 
 def _is_of_a_provider(name: str) -> bool:
-    return _RATE_LIMITS.fullmatch(name) is not None or is_application_setting(name)
+    return is_rate_limits(name) or is_application_setting(name)
+
+
+def is_rate_limits(name: str) -> bool:
+    """Say whether a variable is of the form ``TIELINE_<PROVIDER>_RATE_LIMITS``."""
+    return _RATE_LIMITS.fullmatch(name) is not None
 
 
 def _rate_limits(sources: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -187,19 +192,6 @@ def _value(given: Mapping[str, str], name: str) -> str | None:
         raise SettingsError(
             f"{name}_FILE names a file that cannot be read: {path} ({type(error).__name__})"
         ) from None
-
-
-def _read_dotenv(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return {}
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return {
-        name.strip(): text.strip().strip("\"'")
-        for name, text in pairs
-        if name.strip().startswith(PREFIX)
-    }
 
 
 def _wrong(error: ValidationError) -> SettingsError:

@@ -4,51 +4,84 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 import rich_click as click
 
-from tieline.cli.face import installation, json_option, print_json
-from tieline.services.doctor import examine
+from tieline.cli.face import installation, json_option, note, print_json
+from tieline.contract import SettingsError
+from tieline.services.doctor import Finding, examine, repair
 from tieline.telemetry import redact
 
 __all__ = ["doctor"]
 
+_COUNTED = (("ok", "ok", "ok"), ("warn", "warning", "warnings"), ("fail", "failure", "failures"))
+
 
 @click.command()
+@click.option("--fix", "is_fixing", is_flag=True, help="Do what is safe about it, then look again.")
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check settings, database, keys, Redis, plugins, connections and workers.
+def doctor(ctx: click.Context, is_fixing: bool, as_json: bool) -> None:
+    """Check settings, database, keys, Redis, plugins, connections, webhooks and workers.
 
+    Each trouble comes with its cause and a command; `tieline help CODE` has
+    more. --fix changes no record, no credential, and nothing at a provider.
     Exit 7 if anything fails; warnings alone exit 0.
     """
-    with installation() as opened:
-        findings = examine(opened)
-    levels = Counter(finding.level for finding in findings)
+    findings, done = _look(is_fixing=is_fixing)
+    levels: Counter[str] = Counter(finding.level for finding in findings)
     if as_json:
         print_json(
             {
-                "findings": [
-                    {
-                        "subject": finding.subject,
-                        "level": finding.level,
-                        "message": finding.message,
-                        "fix": finding.fix,
-                    }
-                    for finding in findings
-                ],
+                "findings": [_facts(finding) for finding in findings],
+                "fixed": done,
                 "ok": levels["ok"],
                 "warnings": levels["warn"],
                 "failures": levels["fail"],
             }
         )
     else:
-        for finding in findings:
-            word = "FAIL" if finding.level == "fail" else finding.level
-            sys.stdout.write(f"  {word:<5} {finding.subject:<12}{redact(finding.message)}\n")
-            if finding.fix:
-                sys.stdout.write(f"        {'fix':<12}{redact(finding.fix)}\n")
-        sys.stdout.write(
-            f"  {levels['ok']} ok, {levels['warn']} warnings, {levels['fail']} failures\n"
-        )
+        for line in done:
+            note(f"  fixed {redact(line)}")
+        _print(findings)
+        counts = [
+            f"{levels[level]} {one if levels[level] == 1 else many}"
+            for level, one, many in _COUNTED
+        ]
+        sys.stdout.write(f"  {', '.join(counts)}\n")
     ctx.exit(7 if levels["fail"] else 0)
+
+
+def _look(*, is_fixing: bool) -> tuple[list[Finding], list[str]]:
+    """Look, and look again after what could be mended was."""
+    try:
+        with installation() as opened:
+            findings = examine(opened)
+            done = repair(findings) if is_fixing else []
+        if done:  # what was opened before may not see what was mended
+            with installation() as opened:
+                findings = examine(opened)
+    except SettingsError as error:  # no setting can be read, so there is nothing else to look at
+        return [Finding.of("config", error)], []
+    return findings, done
+
+
+def _facts(finding: Finding) -> dict[str, object]:
+    return {
+        "subject": finding.subject,
+        "level": finding.level,
+        "code": finding.code or None,
+        "message": redact(finding.message),
+        "fix": redact(finding.fix),
+        "is_fixable": finding.repair is not None,
+    }
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        word = "FAIL" if finding.level == "fail" else finding.level
+        code = f" [{finding.code}]" if finding.code else ""
+        sys.stdout.write(f"  {word:<5} {finding.subject:<12}{redact(finding.message)}{code}\n")
+        if finding.fix:
+            sys.stdout.write(f"        {'fix':<12}{redact(finding.fix)}\n")
