@@ -24,6 +24,7 @@ class Done:
     code: int
     stdout: str
     stderr: str
+    is_unread: bool = False
 
     @property
     def json(self) -> Any:
@@ -94,7 +95,7 @@ def run_cli(*arguments: str, stdin: bytes | str = b"", has_reader: bool = True) 
             code = int(ended.code or 0)
         finally:
             signal.signal(signal.SIGTERM, before)
-        return Done(code=code, stdout=out.text(), stderr=err.text())
+        return Done(code=code, stdout=out.text(), stderr=err.text(), is_unread=not has_reader)
 
 
 def use_environment(

@@ -34,7 +34,11 @@ __all__ = ["CHANGING", "READING", "ProcessList", "Sink", "outputs_of", "sinks_of
 READING = {
     "alerts": "--all",
     "audit": "--limit 1000",
+    "completion": "bash",
     "config env-example": "",
+    "config path": "",
+    "config show": "--all --origin",
+    "config validate": "",
     "connections": "",
     "connections list": "",
     "connections show": "{connection}",
@@ -43,6 +47,8 @@ READING = {
     "dead": "",
     "dead list": "--all",
     "dead show": "{dead}",
+    "help": "",
+    "logs tail": "--limit 1000",
     "keys": "",
     "keys check": "",
     "keys status": "",
@@ -70,6 +76,7 @@ READING = {
     "schedules next": "{connection}",
     "tokens": "",
     "tokens list": "",
+    "status": "",
     "version": "",
     "views list": "",
     "webhooks": "",
@@ -85,7 +92,7 @@ READING = {
 # These change something, or go on until they are stopped.
 CHANGING = {
     "limits reset", "limits reset-breaker", "limits set",
-    "connect", "connections pause", "connections reauth", "connections remove",
+    "bundle", "connect", "connections pause", "connections reauth", "connections remove",
     "connections resume", "connections rotate-key", "db move", "db upgrade", "dead drop",
     "dead retry", "demo",
     "down", "init", "keys forget", "keys rotate", "outbox drop",
@@ -100,7 +107,7 @@ CHANGING = {
     "webhooks register", "webhooks remove", "webhooks secret finish", "webhooks secret rotate",
     "webhooks unregister", "worker",
 }  # fmt: skip
-NO_JSON = {"config env-example", "records export"}
+NO_JSON = {"completion", "config env-example", "records export"}
 
 
 @dataclass(frozen=True, kw_only=True)

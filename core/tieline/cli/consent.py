@@ -23,6 +23,7 @@ import rich_click as click
 from tieline.auth import redirect_uri_of
 from tieline.auth.states import STATE_S, Intent, new_secret
 from tieline.cli.face import note, print_json, write_line
+from tieline.cli.habits import can_ask
 from tieline.cli.pasted import Pasted
 from tieline.contract import TielineError
 from tieline.errors import DependencyError, InvalidInputError, RefusedError
@@ -70,7 +71,7 @@ def ask_consent(opened: Installation, intent: Intent, *, opens_browser: bool) ->
         link = stack.enter_context(_link(opened, intent))
         by_hand = oauth.begin(opened, intent, bound_to=process_secret)
         _tell(link.address if is_served else "", by_hand)
-        if sys.stdin.isatty():
+        if can_ask():
             stack.enter_context(Pasted(sys.stdin.fileno(), finish_by_hand))
         if is_served and opens_browser and _has_screen():
             webbrowser.open(link.address)
@@ -134,7 +135,7 @@ def _served(
         )
     except InvalidInputError:
         is_served = _is_ours(host, port)
-        if not is_served and not sys.stdin.isatty():
+        if not is_served and not can_ask():
             raise
         yield is_served
         return

@@ -15,6 +15,8 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
+from tieline.cli.habits import habit, loudness
+
 if TYPE_CHECKING:
     from tieline.services.installation import Installation
 
@@ -29,14 +31,28 @@ __all__ = [
     "print_table",
     "when",
     "write_line",
+    "yes_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def json_option(command: F) -> F:
-    """Give a command ``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+    """Give a command ``--json``; `tieline --json COMMAND` is the same."""
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        default=lambda: habit("as_json"),
+        help="Print one JSON document.",
+    )(command)
+
+
+def yes_option(command: F) -> F:
+    """Give a command ``--yes``; `tieline --yes COMMAND` is the same."""
+    return click.option("--yes", is_flag=True, default=lambda: habit("yes"), help="Do not ask.")(
+        command
+    )
 
 
 @contextmanager
@@ -53,7 +69,10 @@ def installation(*, is_service: bool = False) -> Iterator[Installation]:
 
     settings = load_settings()
     is_loud = is_service or settings.log_level == "debug"
-    configure_logging(settings.log_level if is_loud else "warning", settings.log_format)
+    level = settings.log_level if is_loud else "warning"
+    if wanted := loudness():
+        level = "info" if wanted == 1 and level != "debug" else "debug"
+    configure_logging(level, settings.log_format)
     opened = Installation(settings)
     try:
         yield opened
@@ -99,8 +118,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     Console(highlight=False, markup=False).print(table)
 
 
-def note(text: str) -> None:
-    """Tell people something, on stderr."""
+def note(text: str, *, is_error: bool = False) -> None:
+    """Tell people something, on stderr; after --quiet only what went wrong."""
+    if habit("quiet") and not is_error:
+        return
     from tieline.telemetry import redact  # noqa: PLC0415
 
     click.echo(redact(text), err=True)

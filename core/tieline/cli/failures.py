@@ -155,8 +155,11 @@ def _bug(error: BaseException) -> int:
 
 
 def _json(**told: object) -> None:
-    sys.stdout.write(json.dumps({"error": told}) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps({"error": told}) + "\n")
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _nobody_reads()  # the exit code still tells
 
 
 def _say(text: str) -> None:

@@ -18,6 +18,7 @@ _TREE = {
     "up": ("worker", "Run all that one box needs, in this terminal."),
     "down": ("worker", "Stop the embedded Valkey of this installation."),
     "doctor": ("doctor", "Check everything; say what is wrong and what to do."),
+    "status": ("status", "Show on one screen how everything is."),
     "demo": ("demo", "Sync thousands of customers from a sandbox, and show it."),
     "connect": ("connect", "Connect an account at a provider."),
     "connections": ("connections", "List connections; test, renew, pause, remove them."),
@@ -43,7 +44,11 @@ _TREE = {
     "serve": ("serve", "Serve the HTTP API; take webhooks in; answer browsers."),
     "sandbox": ("sandbox", "Serve a provider's sandbox on this machine."),
     "db": ("db", "Migrate and check the database; move to another."),
-    "config": ("config", "Show settings, make .env.example."),
+    "config": ("config", "Show and check settings, make .env.example."),
+    "logs": ("logs", "Read the sync log."),
+    "bundle": ("bundle", "Write an archive that says how all is, for who helps."),
+    "completion": ("completion", "Print what makes a shell complete commands."),
+    "help": ("help", "Explain an error code."),
     "version": ("version", "Show versions."),
 }
 
@@ -61,7 +66,8 @@ class _Tree(click.RichGroup):
         is_called = cmd_name == ctx.meta.get("tieline.called")
         if not is_called:
             return click.RichCommand(name=cmd_name, help=line)
-        found = getattr(import_module(f"tieline.cli.commands.{module}"), cmd_name)
+        commands = import_module(f"tieline.cli.commands.{module}")
+        found = getattr(commands, cmd_name, None) or getattr(commands, f"{cmd_name}_")
         return cast("click.Command", found)
 
     def resolve_command(
@@ -76,7 +82,13 @@ class _Tree(click.RichGroup):
 
 
 @click.group(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print data as JSON, where there is any.")
+@click.option("--quiet", "-q", is_flag=True, help="Tell nothing but data and errors.")
+@click.option("--verbose", "-v", count=True, help="Log what is done; twice: everything.")
+@click.option("--no-color", is_flag=True, help="No colours (as NO_COLOR and TERM=dumb do).")
+@click.option("--no-input", is_flag=True, help="Ask nothing (implied without a terminal).")
+@click.option("--yes", is_flag=True, help="Say yes where a command would ask.")
+def cli(*, no_color: bool, **_: object) -> None:
     """Keep SaaS data in step: connect an account, run a sync, read the records.
 
     New here? `tieline demo` shows the whole way. Then: `tieline init`,
@@ -86,8 +98,11 @@ def cli() -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 needs
     authorisation, 5 the provider refuses for now, 6 conflict, 7 configuration
     or schema wrong, 8 finished with quarantined records or with changes that
-    wait for a person, 9 database, Redis or worker away.
+    wait for a person, 9 database, Redis or worker away. An error names its
+    code: `tieline help CODE` explains it.
     """
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
 
 
 def _prepare_streams() -> None:

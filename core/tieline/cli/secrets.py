@@ -8,6 +8,7 @@ from typing import IO
 
 import rich_click as click
 
+from tieline.cli.habits import can_ask
 from tieline.contract import Secret
 from tieline.errors import InvalidInputError
 
@@ -62,10 +63,11 @@ def _read(*, from_stdin: bool, file: Path | None) -> str | None:
             raise InvalidInputError(
                 f"the key file {file} cannot be read: {error.strerror}"
             ) from None
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise InvalidInputError(
             "there is no terminal to ask for the key",
             hint="pipe it in with --key-stdin, or name a file with --key-file",
+            code="interactive-needed",
         )
     return None
 

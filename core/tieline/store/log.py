@@ -46,12 +46,21 @@ def add_entry(
 
 
 def list_entries(
-    connection: Connection, *, run_id: str | None = None, limit: int = 200
+    connection: Connection,
+    *,
+    run_id: str | None = None,
+    connection_id: str | None = None,
+    limit: int = 200,
+    after: int = 0,
 ) -> list[dict[str, Any]]:
-    """Read the newest entries, oldest of them first."""
+    """Read the newest entries, oldest of them first; those of a number beyond ``after`` only."""
     statement = select(sync_log).order_by(sync_log.c.id.desc()).limit(limit)
     if run_id:
         statement = statement.where(sync_log.c.run_id == run_id)
+    if connection_id:
+        statement = statement.where(sync_log.c.connection_id == connection_id)
+    if after:
+        statement = statement.where(sync_log.c.id > after)
     rows = connection.execute(statement).mappings().all()
     return [plain(dict(row)) for row in reversed(rows)]
 

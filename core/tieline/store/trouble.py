@@ -16,6 +16,7 @@ from tieline.store.tables import (
     connections,
     dead_letters,
     entity_states,
+    metadata,
     operations,
     partitions,
     quarantine,
@@ -28,6 +29,7 @@ from tieline.store.tables import (
 __all__ = [
     "Stuck",
     "count_by_connection",
+    "count_rows",
     "last_successes",
     "next_ticks",
     "overdue_schedules",
@@ -207,6 +209,14 @@ def count_by_connection(connection: Connection) -> Mapping[str, Mapping[str, int
 
 def _pairs(connection: Connection, statement: Select[Any]) -> dict[str, Any]:
     return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def count_rows(connection: Connection) -> dict[str, int]:
+    """Count the rows of every table."""
+    return {
+        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+        for table in metadata.sorted_tables
+    }
 
 
 def last_successes(connection: Connection) -> dict[str, datetime]:

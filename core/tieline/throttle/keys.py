@@ -10,7 +10,9 @@ __all__ = [
     "EVENTS",
     "PACES",
     "Pace",
+    "breaker_at",
     "breaker_of",
+    "breakers_at",
     "hosts_of",
     "place_of",
     "provider_of",
@@ -45,9 +47,19 @@ def place_of(connection: Connection, policy: RateLimitPolicy) -> str:
 
 def breaker_of(connection: Connection, host: str) -> str:
     """Name the breaker of a connection at a host."""
-    return f"tieline:breaker:{connection.id}:{host}"
+    return breaker_at(connection.id, host)
 
 
 def hosts_of(connection: Connection) -> str:
     """Name the set of hosts at which a connection has met failures."""
-    return f"tieline:breaker:{connection.id}"
+    return breakers_at(connection.id)
+
+
+def breaker_at(connection_id: str, host: str) -> str:
+    """Name the breaker of a connection, by its id, at a host."""
+    return f"tieline:breaker:{connection_id}:{host}"
+
+
+def breakers_at(connection_id: str) -> str:
+    """Name the set of hosts at which a connection, by its id, has met failures."""
+    return f"tieline:breaker:{connection_id}"

@@ -30,8 +30,9 @@ from tieline.throttle.keys import (
     EVENTS,
     PACES,
     Pace,
+    breaker_at,
     breaker_of,
-    hosts_of,
+    breakers_at,
     place_of,
     provider_of,
 )
@@ -166,6 +167,17 @@ class Ledger:
     def __init__(self, client: Redis) -> None:
         self._client = client
 
+    def breakers(self, connection_ids: Iterable[str]) -> dict[str, list[BreakerState]]:
+        """Tell of connections, by id, which breakers are not as in good times; asks no plugin.
+
+        Raises:
+            DependencyError: Redis is away.
+        """
+        with redis_errors():
+            now = self._now()
+            found = {each: self._breakers(each, now) for each in connection_ids}
+        return {each: states for each, states in found.items() if states}
+
     def standing(self, connection: Connection, policy: RateLimitPolicy) -> Standing:
         """Tell how an account stands now.
 
@@ -190,7 +202,7 @@ class Ledger:
                 share_whole_at=state.whole_at,
                 override=state.override,
                 override_until=state.time("override_until"),
-                breakers=self._breakers(connection, now),
+                breakers=self._breakers(connection.id, now),
                 calls={pace: state.count(f"calls:{n}") for n, pace in enumerate(PACES, 1)},
                 refused=state.count("refused"),
             )
@@ -245,7 +257,7 @@ class Ledger:
             DependencyError: Redis is away.
         """
         with redis_errors():
-            hosts = [host] if host else self._hosts(connection)
+            hosts = [host] if host else self._hosts(connection.id)
             keys = [breaker_of(connection, each) for each in hosts]
             return bool(keys and self._client.delete(*keys))
 
@@ -314,14 +326,14 @@ class Ledger:
     def _waiting(self, key: str, now: float) -> int:
         return int(self._client.zcount(f"{key}:due", now, "+inf"))
 
-    def _hosts(self, connection: Connection) -> list[str]:
-        found: Any = self._client.smembers(hosts_of(connection))
+    def _hosts(self, connection_id: str) -> list[str]:
+        found: Any = self._client.smembers(breakers_at(connection_id))
         return sorted(host.decode() for host in found)
 
-    def _breakers(self, connection: Connection, now: float) -> list[BreakerState]:
+    def _breakers(self, connection_id: str, now: float) -> list[BreakerState]:
         found = []
-        for host in self._hosts(connection):
-            values: Any = self._client.hgetall(breaker_of(connection, host))
+        for host in self._hosts(connection_id):
+            values: Any = self._client.hgetall(breaker_at(connection_id, host))
             if not values:
                 continue
             until = float(values.get(b"until", 0))

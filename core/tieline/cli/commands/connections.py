@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +19,9 @@ from tieline.cli.face import (
     print_json,
     print_table,
     when,
+    yes_option,
 )
+from tieline.cli.habits import can_ask
 from tieline.cli.secrets import read_pair, read_secret
 from tieline.contract import RateLimitPolicy
 from tieline.errors import InvalidInputError, RefusedError
@@ -258,7 +259,7 @@ def _with_new_secret(
 
 @connections.command()
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.option("--keep-records", is_flag=True, help="Keep the records, to be read.")
 @click.option("--force", is_flag=True, help="Go on if the provider cannot be told.")
 @json_option
@@ -293,10 +294,11 @@ _ACCESS = {
 
 def _confirm(row: ConnectionRow, *, keep_records: bool) -> None:
     takes = "credential and schedules" if keep_records else "credential, runs and records"
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise RefusedError(
             f"removing {row.name} takes its {takes} with it",
             hint=f"tieline connections remove {row.name} --yes",
+            code="interactive-needed",
         )
     typed = click.prompt(
         f"This removes {row.name} with its {takes}. Type its name to go on", err=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -18,7 +17,9 @@ from tieline.cli.face import (
     print_json,
     print_table,
     when,
+    yes_option,
 )
+from tieline.cli.habits import can_ask
 from tieline.errors import RefusedError
 from tieline.services import quarantine as service
 from tieline.services.quarantine import Tried
@@ -137,7 +138,7 @@ def retry(
 @click.option("--all", "is_all", is_flag=True, help="All of --connection.")
 @click.option("--connection", help="With --all: whose.")
 @click.option("--entity", help="With --all: only of this entity.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def drop(
     ids: tuple[str, ...],
@@ -180,10 +181,11 @@ def _confirm(chosen: Sequence[Listed]) -> None:
         note(f"  {row.id}  {row.entity} {row.record_id or '(no key)'}  {_why(row)}")
     if len(chosen) > _SHOWN:
         note(f"  … and {len(chosen) - _SHOWN} more")
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise RefusedError(
             f"dropping forgets the raw text of {len(chosen)} quarantined records for good",
             hint="say it again with --yes",
+            code="interactive-needed",
         )
     if not click.confirm(f"Forget these {len(chosen)} quarantined records for good?", err=True):
         raise click.Abort

@@ -18,6 +18,7 @@ from rich.progress import (
 from tieline.cli.commands.runs import run_facts, state_words
 from tieline.cli.face import TIME, actor, installation, json_option, note, print_json
 from tieline.cli.failures import run_exit_code
+from tieline.cli.habits import habit
 from tieline.services import syncs
 from tieline.services.installation import Installation
 from tieline.services.progress import look_at
@@ -131,7 +132,7 @@ def follow(
         TextColumn("{task.fields[share]}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
-        disable=is_quiet or not sys.stderr.isatty(),
+        disable=is_quiet or habit("quiet") or not sys.stderr.isatty(),
         transient=True,
     )
     label = f"{run.provider} · {run.connection_name} · {run.entity}"
@@ -174,7 +175,7 @@ def tell_end(run: RunRow) -> None:
     note(f"  {run.state:<10}{said}   {run.id}")
     if run.error_code:
         next_step = f" (next: {run.error_hint})" if run.error_hint else ""
-        note(f"error[{run.error_code}]: {run.error_message}{next_step}")
+        note(f"error[{run.error_code}]: {run.error_message}{next_step}", is_error=True)
 
 
 def _print_asked(run: RunRow, *, as_json: bool, is_new: bool) -> None:
