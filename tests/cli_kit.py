@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ class Done:
 
     @property
     def has_traceback(self) -> bool:
-        return "Traceback" in self.stderr or "error[bug]" in self.stderr
+        # Python's own words of a Ctrl-C that came while it tidied up; nothing ends by it.
+        said = re.sub(r"Exception ignored in.*?KeyboardInterrupt", "", self.stderr, flags=re.DOTALL)
+        return "Traceback" in said or "error[bug]" in said
 
 
 class _Stream(io.TextIOWrapper):

@@ -32,8 +32,11 @@ from tieline.services.setup import initialise
 ROOT = Path(__file__).parents[2]
 # They go on until they are stopped, or take the installation away: with these only
 # what is refused while it is read may be tried.
-LASTING = {"worker", "scheduler", "serve", "up", "down", "demo", "sandbox serve"}
-LONGEST_S = 1.0
+LASTING = {
+    "worker", "scheduler", "serve", "up", "down", "demo", "sandbox serve", "verify",
+    "records follow", "--watch", "--follow", "--wait", "--patience", "-f",
+}  # fmt: skip
+LONGEST_S = 20.0
 GLOBALS = ("--json", "--quiet", "-v", "--no-color", "--no-input", "--yes", "-q", "-vv")
 WORDS = (
     "", " ", "shop", "shop ", "SHOP", "stripe", "customers", "orders", "nothing", "run_x", "evt_1",
@@ -112,8 +115,8 @@ def draw(chance: random.Random, tree: dict[str, click.Command]) -> list[str]:
 
 def is_lasting(arguments: list[str]) -> bool:
     """Say whether a shuffled or misspelt call may start what does not end by itself."""
-    joined = " ".join(arguments)
-    return any(each in joined for each in LASTING)
+    joined = f" {' '.join(arguments)} ".replace("=", " ")
+    return any(f" {each} " in joined for each in LASTING)
 
 
 def option(chance: random.Random, parameter: click.Parameter) -> list[str]:
@@ -157,6 +160,8 @@ def at_most(seconds: float) -> Iterator[None]:
 def judge(arguments: list[str], done: Done, documented: set[int]) -> str | None:
     """Say what is wrong with how a call ended; None if nothing is."""
     said = f"{arguments}: exit {done.code}\n{done.stderr[-2000:]}"
+    if done.code == 130:
+        return f"hangs: {said}"
     if done.has_traceback:
         return f"traceback: {said}"
     if done.code not in documented:
@@ -198,8 +203,8 @@ def fuzz(folder: Path, *, seed: int, calls: int, redis_url: str = "") -> Found:
                 with at_most(LONGEST_S):
                     try:
                         done = run_cli(*arguments, stdin=stdin, has_reader=chance.random() < 0.95)
-                    except KeyboardInterrupt:  # between two lines of ours
-                        continue
+                    except KeyboardInterrupt:
+                        done = Done(code=130, stdout="", stderr="")
                 found.codes[done.code] += 1
                 if bad := judge(arguments, done, documented):
                     found.bad.append(bad)

@@ -132,6 +132,9 @@ def _usage(error: click.ClickException, *, wants_json: bool) -> int:
     # Somebody may have given a key where none is taken.
     message = _EXTRA.sub(r"\1", " ".join(redact(error.format_message()).split()))
     context = getattr(error, "ctx", None)
+    if isinstance(context, click.Context) and message.startswith("Missing command"):
+        known = getattr(context.command, "commands", {})
+        message = f"say what to do: {', '.join(sorted(known))}"
     hint = f"{context.command_path} --help" if context else "tieline --help"
     _say(f"error[usage]: {message} (next: {hint})")
     if wants_json:

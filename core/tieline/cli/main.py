@@ -68,6 +68,7 @@ class _Tree(click.RichGroup):
             return click.RichCommand(name=cmd_name, help=line)
         commands = import_module(f"tieline.cli.commands.{module}")
         found = getattr(commands, cmd_name, None) or getattr(commands, f"{cmd_name}_")
+        _let_it_be_missed(found)
         return cast("click.Command", found)
 
     def resolve_command(
@@ -79,6 +80,14 @@ class _Tree(click.RichGroup):
 
             ctx.fail(f"there is no command {args[0]!r}: {nearest(args[0], _TREE)}")
         return super().resolve_command(ctx, args)
+
+
+def _let_it_be_missed(command: click.Command) -> None:
+    """Have a missing word of a command told as an error is, and not by printing help as data."""
+    if isinstance(command, click.Group):
+        command.no_args_is_help = False
+        for each in command.commands.values():
+            _let_it_be_missed(each)
 
 
 @click.group(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})

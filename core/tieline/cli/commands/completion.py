@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-import click.shell_completion
 import rich_click as click
+from click.shell_completion import get_completion_class
 
 __all__ = ["completion"]
 
@@ -26,7 +26,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     `source <(tieline completion bash)`. fish: `tieline completion fish >
     ~/.config/fish/completions/tieline.fish`.
     """
-    kind = click.shell_completion.get_completion_class(shell)
+    kind = get_completion_class(shell)
     assert kind is not None  # the choices are click's own
     root = ctx.find_root().command
     script = kind(root, {}, "tieline", "_TIELINE_COMPLETE")
