@@ -48,6 +48,41 @@ def test_what_differs_between_development_and_production_is_said(text):
     assert "In production an https address that leads to `tieline serve`" in flat
 
 
+KEYS_AT = {
+    "mailchimp": "https://admin.mailchimp.com/account/api/",
+    "square": "https://developer.squareup.com/apps",
+    "stripe": "https://dashboard.stripe.com/apikeys",
+}
+
+
+@pytest.mark.parametrize("provider", SIGNED_IN)
+def test_every_provider_s_limits_are_there_with_their_default(text, provider):
+    found = re.search(rf"^#TIELINE_{provider.upper()}_RATE_LIMITS=(.+)$", text, re.MULTILINE)
+    flat = re.sub(r"\n# ", " ", text)
+    assert re.search(rf"Default in the environment \w+: {re.escape(found[1])}\.", flat)
+
+
+@pytest.mark.parametrize("provider", KEYS_AT)
+def test_it_says_where_a_key_is_found_and_that_it_is_no_setting(text, provider):
+    flat = re.sub(r"\n# ", " ", text)
+    assert f"A key of an account, from {KEYS_AT[provider]}" in flat
+    assert f"`tieline connect {provider} --name NAME` asks for it" in flat
+    assert f"TIELINE_{provider.upper()}_API_KEY" not in text
+
+
+def test_it_says_where_the_secrets_of_webhooks_come_from(text):
+    flat = re.sub(r"\n# ", " ", text)
+    assert "Then give Tieline its signature key." in flat  # Square
+    assert "In Mailchimp open the audience, Settings, Webhooks" in flat
+    assert "In the Developer portal open the application, Webhooks" in flat  # QuickBooks
+
+
+def test_it_says_what_production_needs(text):
+    flat = re.sub(r"\n# ", " ", text)
+    for name in ("ENV=production", "DATABASE_URL", "REDIS_URL", "KMS_KEY_ID", "PUBLIC_URL"):
+        assert f"TIELINE_{name}" in flat.partition("Where this installation runs.")[0]
+
+
 def test_a_provider_that_takes_keys_alone_has_none(text):
     registry = Registry(given=[entry_point("shelf", "shelf_plugin")])
     assert "TIELINE_SHELF" not in write_env_example(registry)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tieline.contract import OAuth2
+from tieline.contract import (
+    ApiKey,
+    Basic,
+    Connection,
+    OAuth2,
+    ProviderError,
+    RateLimitPolicy,
+    SettingsError,
+)
+from tieline.errors import PluginError
 from tieline.registry import Plugin, Registry
 from tieline.settings import ApplicationExample, env_example
 
@@ -29,5 +38,38 @@ def _application(plugin: Plugin) -> ApplicationExample | None:
                 needs_secret=auth.pkce != "public",
                 has_webhooks=plugin.webhooks is not None
                 and "application" in plugin.webhooks.owners,
+                keys_where=_keys_where(plugin),
+                webhooks=plugin.webhooks.instructions if plugin.webhooks else "",
+                limits=_limits(plugin),
             )
     return None
+
+
+def _keys_where(plugin: Plugin) -> str | None:
+    """Say where keys are found; empty: the plugin does not say; None: it takes none."""
+    found = [auth.where for auth in plugin.auth if isinstance(auth, (ApiKey, Basic))]
+    return next(filter(None, found), "") if found else None
+
+
+def _limits(plugin: Plugin) -> str:
+    """Write the limits of a connection to the provider's first environment as a setting has them.
+
+    What holds for some paths alone cannot be written so, and is left out.
+    """
+    environment, base_url = next(iter(plugin.provider.environments.items()))
+    example = Connection(
+        id="con_example",
+        name="example",
+        provider=plugin.name,
+        environment=environment,
+        base_url=base_url,
+    )
+    try:
+        policy = plugin.rate_limits(example) or RateLimitPolicy()
+    except (ProviderError, PluginError, SettingsError):
+        return ""
+    scopes = {"account": "", "application": " application", "endpoint": " endpoint"}
+    parts = [f"{rate.limit}{scopes[rate.scope]}" for rate in policy.rates if not rate.match]
+    if policy.concurrency is not None:
+        parts.append(f"concurrency={policy.concurrency}")
+    return "; ".join(parts)

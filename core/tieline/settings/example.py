@@ -15,12 +15,21 @@ _HEAD = """\
 # Settings of Tieline. Copy to .env and set what you need: every line is optional.
 # Made by: ./tie config env-example > .env.example
 # A secret may also be read from a file: TIELINE_KEY_FILE=/run/secrets/tieline-key
+# The environment goes before .env. `tieline config show --origin` says what holds and where
+# it comes from, `tieline config validate` checks it, `tieline doctor` names misspelt ones.
+#
+# Development needs none of them: `tieline init` makes a SQLite database, a key file and an
+# embedded Valkey in one folder. Production sets at least TIELINE_ENV=production, a
+# PostgreSQL in TIELINE_DATABASE_URL, a server of its own in TIELINE_REDIS_URL, and a key in
+# AWS KMS in TIELINE_KMS_KEY_ID; with webhooks or sign-ins TIELINE_PUBLIC_URL, too. Keep this
+# file readable by its user alone.
 """
 _LIMITS = """\
-# A provider's limits in place of those that its plugin declares, over all workers: rates
-# per account (or "endpoint", "application"), requests in flight. none: no limit.
-# What follows [NAME] is for the connection of that name alone, and all that holds for it.
-#TIELINE_STRIPE_RATE_LIMITS=80/second; 20/second endpoint; concurrency=8; [shop] 20/second
+# A provider's limits, in place of those that its plugin declares, are in
+# TIELINE_<PROVIDER>_RATE_LIMITS, with each provider below. They hold over all workers: rates
+# per account (or "endpoint", "application"), requests in flight. none: no limit. What follows
+# [NAME] is for the connection of that name alone, and all that holds for it:
+# 80/second; 20/second endpoint; concurrency=8; [shop] 20/second
 """
 _WIDTH = 90
 
@@ -38,6 +47,9 @@ class ApplicationExample:
         scopes: Asked for by default.
         needs_secret: An application without a secret is none.
         has_webhooks: The provider delivers events of all accounts to one address.
+        keys_where: Address of the page where people find a key; None: no key is taken.
+        webhooks: What to do at the provider for its webhooks; empty: it has none.
+        limits: What its plugin declares, as the setting is written; empty: none.
     """
 
     provider: str
@@ -47,6 +59,9 @@ class ApplicationExample:
     scopes: Sequence[str]
     needs_secret: bool
     has_webhooks: bool = False
+    keys_where: str | None = None
+    webhooks: str = ""
+    limits: str = ""
 
 
 def env_example(applications: Sequence[ApplicationExample] = ()) -> str:
@@ -65,6 +80,8 @@ def env_example(applications: Sequence[ApplicationExample] = ()) -> str:
     parts.append(_LIMITS)
     for application in applications:
         parts.append(_comment(_introduced(application)))
+        if said := _said_of_keys(application):
+            parts.append(_comment(said))
         parts += [_setting(*each) for each in _settings_of(application)]
     return "\n".join(parts)
 
@@ -83,6 +100,25 @@ def _introduced(of: ApplicationExample) -> str:
         f"{of.title}: the application by which it knows this installation{registered}. Needed"
         f" where people connect accounts by signing in (OAuth 2). {apart}"
     )
+
+
+def _said_of_keys(of: ApplicationExample) -> str:
+    """Say of what is no setting where it is kept instead."""
+    _, *others = of.environments
+    said = ""
+    if of.keys_where is not None:
+        where = f", from {of.keys_where}" if of.keys_where else ""
+        which = f", one of {' or '.join(others)} in development" if others else ""
+        said = (
+            f"A key of an account{where}{which}, is no setting: `tieline connect {of.provider}"
+            " --name NAME` asks for it or takes it by --key-stdin, and keeps it sealed."
+        )
+    if of.webhooks and not of.has_webhooks:
+        said += (
+            " Its webhooks are of one connection each; `tieline webhooks add` makes their secrets,"
+            f" and keeps them sealed. {of.webhooks}"
+        )
+    return said.strip()
 
 
 def _settings_of(of: ApplicationExample) -> Iterator[tuple[str, str, str]]:
@@ -110,9 +146,16 @@ def _settings_of(of: ApplicationExample) -> Iterator[tuple[str, str, str]]:
         signed = (
             "What the provider signs deliveries to the application's address with, beside what"
             " `tieline webhooks` keeps; several are separated by commas, as while one is"
-            " changed. Secret."
+            f" changed. {f'{of.webhooks} ' if of.webhooks else ''}Each environment has one of its own."
+            " Secret."
         )
         yield f"{name}_WEBHOOK_SECRET", signed, "secret-of-your-webhooks"
+    if of.limits:
+        slower = (
+            "Limits in place of those that the plugin declares, as above. Default in the environment"
+            f" {first}: {of.limits}."
+        )
+        yield f"{name}_RATE_LIMITS", slower, of.limits
 
 
 def _setting(name: str, text: str, example: str) -> str:

@@ -74,13 +74,16 @@ class SettingsSchema(Schema):
         example="./.tieline",
     )
     database_url = _text(
-        "Database. Empty: tieline.db in the home folder.",
+        "Database. Empty: tieline.db in the home folder, fine for one machine and development."
+        " In production a PostgreSQL that has backups.",
         secret=True,
         check=_starts_with(DATABASES),
         example="postgresql+psycopg://tieline:PASSWORD@db.example.com/tieline",
     )
     redis_url = _text(
-        "Redis or Valkey, 6.2 or newer. Empty: an embedded Valkey in the home folder.",
+        "Redis or Valkey, 6.2 or newer, with maxmemory-policy noeviction. Empty: an embedded Valkey"
+        " in the home folder. In production with more than one machine a server of its own; over"
+        " a network rediss://.",
         secret=True,
         check=_starts_with(REDIS),
         example="redis://:PASSWORD@redis.example.com:6379/0",
@@ -92,13 +95,15 @@ class SettingsSchema(Schema):
     )
     key = _text(
         "Local encryption key for credentials: 32 bytes in base64. Empty: a key file in the"
-        " home folder. Make one: openssl rand -base64 32",
+        " home folder. For development; production refuses it unless TIELINE_ALLOW_LOCAL_KEY is"
+        " set. Make one: openssl rand -base64 32",
         secret=True,
         example="MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     )
     kms_key_id = _text(
         "Key in AWS KMS that seals credentials: its ARN, id or alias. AWS credentials come from"
-        " boto3's own places. Needs tieline[aws]. Empty: a local key.",
+        " boto3's own places. Needs tieline[aws]. Empty: a local key, which is for development."
+        " Made at https://console.aws.amazon.com/kms/home",
         example="alias/tieline",
     )
     kms_region = _text(
@@ -265,7 +270,7 @@ class SettingsSchema(Schema):
     )
     metrics_token = _text(
         "What a Prometheus server shows as its bearer token to read /metrics of tieline serve; at"
-        " least 16 characters. Empty: there is no /metrics.",
+        " least 16 characters. Empty: there is no /metrics. Make one: openssl rand -hex 16",
         secret=True,
         check=_empty_or_long,
         example="0f3b9a7c5d1e48a2b6c4",
@@ -294,13 +299,14 @@ class SettingsSchema(Schema):
         },
     )
     log_level = _text(
-        "Least level that is logged.",
+        "Least level that is logged. debug tells everything, and is for development.",
         default="info",
         check=validate.OneOf(["debug", "info", "warning", "error"]),
         example="info",
     )
     log_format = _text(
-        "How log lines look: json, text for people, or auto: text in a terminal, json elsewhere.",
+        "How log lines look: json, as production wants them, text for people, or auto: text in a"
+        " terminal, json elsewhere.",
         default="auto",
         check=validate.OneOf(["auto", "json", "text"]),
         example="json",
