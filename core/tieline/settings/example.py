@@ -21,8 +21,8 @@ _HEAD = """\
 # Development needs none of them: `tieline init` makes a SQLite database, a key file and an
 # embedded Valkey in one folder. Production sets at least TIELINE_ENV=production, a
 # PostgreSQL in TIELINE_DATABASE_URL, a server of its own in TIELINE_REDIS_URL, and a key in
-# AWS KMS in TIELINE_KMS_KEY_ID; with webhooks or sign-ins TIELINE_PUBLIC_URL, too. Keep this
-# file readable by its user alone.
+# AWS KMS in TIELINE_KMS_KEY_ID; with webhooks or sign-ins TIELINE_PUBLIC_URL, too. Keep
+# this file readable by its user alone.
 """
 _LIMITS = """\
 # A provider's limits, in place of those that its plugin declares, are in
@@ -146,14 +146,14 @@ def _settings_of(of: ApplicationExample) -> Iterator[tuple[str, str, str]]:
         signed = (
             "What the provider signs deliveries to the application's address with, beside what"
             " `tieline webhooks` keeps; several are separated by commas, as while one is"
-            f" changed. {f'{of.webhooks} ' if of.webhooks else ''}Each environment has one of its own."
-            " Secret."
+            f" changed. {f'{of.webhooks} ' if of.webhooks else ''}Each environment has one of its"
+            " own. Secret."
         )
         yield f"{name}_WEBHOOK_SECRET", signed, "secret-of-your-webhooks"
     if of.limits:
         slower = (
-            "Limits in place of those that the plugin declares, as above. Default in the environment"
-            f" {first}: {of.limits}."
+            "Limits in place of those that the plugin declares, as above. Default in the"
+            f" environment {first}: {of.limits}."
         )
         yield f"{name}_RATE_LIMITS", slower, of.limits
 
