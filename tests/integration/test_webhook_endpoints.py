@@ -339,3 +339,36 @@ def test_the_doctor_is_red_over_a_closed_endpoint_and_warns_of_one_that_is_not_s
         ("ok", "6"),
     ]
     assert found[1].fix == f"tieline webhooks secret rotate {closed.endpoint_id} --secret-stdin"
+
+
+def old_secrets(harbour) -> list[tuple[str, str]]:
+    """Return what the doctor says of rotations: code, and what is to be done."""
+    return [
+        (each.code, each.fix or each.message)
+        for each in examine(harbour.installation)
+        if each.code == "webhook-secret-old" or "used the old secret" in each.message
+    ]
+
+
+def test_the_doctor_sees_a_rotation_through(sqlite_url, redis_url, tmp_path):
+    harbour = make_harbour(sqlite_url, tmp_path, redis_url=redis_url)
+    try:
+        sender, other = harbour.senders["stripe"], harbour.senders["square"]
+        assert harbour.accept(sender.signed()) == 200
+        assert old_secrets(harbour) == []
+        rotate(harbour, sender, "whsec_the_new_one", overlap="24h")
+        assert harbour.accept(other.signed()) == 200
+        assert harbour.accept(sender.signed(secret="whsec_the_new_one")) == 200
+        harbour.inbox.after.do()
+        assert old_secrets(harbour) == []
+        assert harbour.accept(sender.signed()) == 200
+        harbour.inbox.after.do()
+        assert old_secrets(harbour) == [("webhook-secret-old", "give the provider the new secret")]
+        harbour.clock.move(3700)
+        [(code, said)] = old_secrets(harbour)
+        assert code == ""
+        assert said.endswith(f"tieline webhooks secret finish {sender.endpoint_id}")
+        finish(harbour, sender)
+        assert old_secrets(harbour) == []
+    finally:
+        harbour.close()
