@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tieline.services.installation import Installation
 
 __all__ = [
+    "OUTPUT_VERSION",
     "actor",
     "ago",
     "flush",
@@ -33,6 +34,9 @@ __all__ = [
     "write_line",
     "yes_option",
 ]
+
+OUTPUT_VERSION = 1
+"""Of what commands print with ``--json``; docs/reference/json-output.json has the schemas."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ import platform
 import rich_click as click
 
 from tieline import __version__
-from tieline.cli.face import json_option, print_json, print_table
+from tieline.cli.face import OUTPUT_VERSION, json_option, print_json, print_table
 from tieline.contract import CONTRACT_VERSION
 from tieline.registry import find_plugins
 
@@ -25,6 +25,7 @@ def version(as_json: bool) -> None:
             {
                 "tieline": __version__,
                 "contract": CONTRACT_VERSION,
+                "output": OUTPUT_VERSION,
                 "python": python,
                 "plugins": plugins,
             }
