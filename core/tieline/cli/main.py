@@ -66,8 +66,7 @@ class _Tree(click.RichGroup):
         is_called = cmd_name == ctx.meta.get("tieline.called")
         if not is_called:
             return click.RichCommand(name=cmd_name, help=line)
-        commands = import_module(f"tieline.cli.commands.{module}")
-        found = getattr(commands, cmd_name, None) or getattr(commands, f"{cmd_name}_")
+        found = getattr(import_module(f"tieline.cli.commands.{module}"), cmd_name)
         _let_it_be_missed(found)
         return cast("click.Command", found)
 

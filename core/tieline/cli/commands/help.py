@@ -10,7 +10,7 @@ from tieline.cli.codes import Explained, explain, explained, reference
 from tieline.cli.face import json_option, print_json, print_table
 from tieline.errors import NotFoundError, nearest
 
-__all__ = ["help_"]
+__all__ = ["help"]
 
 
 @click.command("help")
@@ -19,7 +19,7 @@ __all__ = ["help_"]
     "--markdown", "as_markdown", is_flag=True, help="Print all, as docs/reference has it."
 )
 @json_option
-def help_(code: str | None, as_markdown: bool, as_json: bool) -> None:
+def help(code: str | None, as_markdown: bool, as_json: bool) -> None:  # noqa: A001 - its name
     """Explain an error code: why it comes, its effect, what to do; or list all.
 
     Of a command, `tieline COMMAND --help` tells more.
