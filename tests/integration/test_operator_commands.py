@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -28,7 +29,9 @@ from tieline.services.installation import Installation
 from tieline.services.setup import initialise
 from tieline.store import connections, log, runs, tables
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def new_secret(start: str) -> str:
@@ -68,7 +71,7 @@ def put_off(opened: Installation, name: str, state: str, attempt: int, message: 
             entity="customers",
             mode="full",
             asked_by="test",
-            now=NOW,
+            now=now(),
         )
         transaction.execute(
             update(tables.runs)
@@ -76,7 +79,7 @@ def put_off(opened: Installation, name: str, state: str, attempt: int, message: 
             .values(
                 state=state,
                 attempt=attempt,
-                due_at=NOW + timedelta(minutes=5),
+                due_at=now() + timedelta(minutes=5),
                 error_code="rate-limited",
                 error_message=message,
             )
@@ -90,15 +93,15 @@ def various(opened: Installation) -> None:
     with opened.database.write() as transaction:
         books = connections.find_connection(transaction, "books")
         connections.refuse_credential(
-            transaction, books.id, generation=None, words="invalid_grant", now=NOW
+            transaction, books.id, generation=None, words="invalid_grant", now=now()
         )
         shop = connections.find_connection(transaction, "shop")
         connections.note_success(
             transaction,
             shop.id,
             "customers",
-            now=NOW - timedelta(minutes=2),
-            synced_until=NOW,
+            now=now() - timedelta(minutes=2),
+            synced_until=now(),
             full_run_id=None,
         )
         transaction.execute(
@@ -109,7 +112,7 @@ def various(opened: Installation) -> None:
                 reason_code="worker-lost",
                 reason="it died",
                 facts={},
-                created_at=NOW,
+                created_at=now(),
             )
         )
     sign = WorkerSign(name="host:1", queues=("sync",), busy_with="job", version=__version__)
@@ -121,10 +124,11 @@ def test_status_shows_every_connection_and_what_it_waits_for(place):
     said = run_cli("status")
     assert said.code == 0
     lines = {line.split("\t")[0]: line.split("\t") for line in said.stdout.splitlines()}
-    assert lines["shop"][2:4] == ["ok", "2 min ago"]
+    assert lines["shop"][2] == "ok"
+    assert re.fullmatch("[2-4] min ago", lines["shop"][3])
     assert lines["shop"][5] == "1 dead letter · tieline dead list"
     assert lines["till"][2] == "waiting"
-    assert lines["till"][4] in {"in 4 min", "in 5 min"}
+    assert re.fullmatch("in [2-5] min", lines["till"][4])
     assert lines["till"][5] == "429 from the provider"
     assert lines["news"][2] == "retrying (attempt 2)"
     assert lines["books"][2:] == [
@@ -185,7 +189,7 @@ def test_the_sync_log_is_shown_by_connection_and_run(place):
     with place.database.write() as transaction:
         row = connections.find_connection(transaction, "till")
         log.add_entry(
-            transaction, at=NOW, actor="test", event="run.asked", connection_id=row.id,
+            transaction, at=now(), actor="test", event="run.asked", connection_id=row.id,
             entity="customers", run_id=run_id,
         )  # fmt: skip
     lines = run_cli("logs", "tail", "--connection", "till", "--json").stdout.splitlines()
