@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 # They go on until they are stopped, or take the installation away: with these only
 # what is refused while it is read may be tried.
 LASTING = {
-    "worker", "scheduler", "serve", "up", "down", "demo", "sandbox serve", "verify",
+    "worker", "scheduler", "serve", "up", "down", "demo", "sandbox serve", "verify", "listen",
     "records follow", "--watch", "--follow", "--wait", "--patience", "-f",
 }  # fmt: skip
 LONGEST_S = 20.0

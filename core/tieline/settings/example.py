@@ -26,9 +26,9 @@ _HEAD = """\
 """
 _LIMITS = """\
 # A provider's limits, in place of those that its plugin declares, are in
-# TIELINE_<PROVIDER>_RATE_LIMITS, with each provider below. They hold over all workers: rates
-# per account (or "endpoint", "application"), requests in flight. none: no limit. What follows
-# [NAME] is for the connection of that name alone, and all that holds for it:
+# TIELINE_<PROVIDER>_RATE_LIMITS, with each provider below. They hold over all workers:
+# rates per account (or "endpoint", "application"), requests in flight. none: no limit. What
+# follows [NAME] is for the connection of that name alone, and all that holds for it:
 # 80/second; 20/second endpoint; concurrency=8; [shop] 20/second
 """
 _WIDTH = 90
