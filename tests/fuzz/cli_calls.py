@@ -176,7 +176,9 @@ def judge(arguments: list[str], done: Done, documented: set[int]) -> str | None:
     return None
 
 
-def fuzz(folder: Path, *, seed: int, calls: int, redis_url: str = "") -> Found:
+def fuzz(
+    folder: Path, *, seed: int, calls: int, redis_url: str = "", database_url: str = ""
+) -> Found:
     """Run so many calls on an installation in a folder, with a connection that leads nowhere."""
     found, chance = Found(), random.Random(seed)
     tree, documented = commands(), documented_codes()
@@ -188,7 +190,8 @@ def fuzz(folder: Path, *, seed: int, calls: int, redis_url: str = "") -> Found:
     before = Path.cwd()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            use_environment(patch, home, f"sqlite:///{home}/tieline.db", redis_url)
+            url = database_url or f"sqlite:///{home}/tieline.db"
+            use_environment(patch, home, url, redis_url)
             patch.setenv("BROWSER", "true")
             opened = Installation()
             initialise(opened)
