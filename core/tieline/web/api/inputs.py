@@ -53,7 +53,7 @@ def bearer_of(request: Request) -> Secret:
         raise Problem(
             401,
             "token-missing",
-            "this takes a token: Authorization: Bearer tln_…",
+            "this takes a token, in the header Authorization after the word Bearer",
             hint="tieline tokens create NAME --scope read",
             headers={"WWW-Authenticate": 'Bearer realm="tieline"'},
         )
