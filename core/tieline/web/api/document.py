@@ -25,8 +25,8 @@ _ABOUT = """\
 What the `tieline` command does, for software.
 
 A call shows a token in the header `Authorization`, after the scheme `Bearer`; `tieline tokens
-create` makes one, which begins with `tln_`. Its scope is `read`, `operate` or `admin`, each of which
-may what those before it may. A token may be limited to some connections: all others, and what
+create` makes one, which begins with `tln_`. Its scope is `read`, `operate` or `admin`, each of
+which may what those before it may. A token may be limited to some connections: all others, and what
 belongs to them, are to it as if there were none.
 
 Refusals are RFC 9457 problem details: `code` is stable, `errors` names every bad field, `hint` says
