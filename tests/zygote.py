@@ -54,6 +54,10 @@ class Forked:
         self.pid = int(self._words.readline())
         self.returncode: int | None = None
 
+    def __del__(self) -> None:
+        self._words.close()
+        self._wire.close()
+
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
         return self._look(0)
@@ -213,7 +217,8 @@ def run(
         texts = []
         for stream in (stdout, stderr):
             stream.seek(0)
-            texts.append(stream.read().decode())
+            text = stream.read().decode()
+            texts.append(text.replace("\r\n", "\n").replace("\r", "\n"))  # as subprocess does
     return subprocess.CompletedProcess(process.args, code, *texts)
 
 
@@ -227,15 +232,23 @@ def _the_zygote(env: dict[str, str]) -> _Zygote | None:
     if not hasattr(os, "pidfd_open"):
         return None
     if not _ZYGOTES:
-        kept = {name: text for name, text in env.items() if not name.startswith("TIELINE_")}
+        kept = {
+            name: text
+            for name, text in env.items()
+            if not name.startswith("TIELINE_") and name != "PYTHONPATH"
+        }
         _ZYGOTES.append(_Zygote(kept))
     is_same = _telling(env) == _telling(_ZYGOTES[0].environ)
     return _ZYGOTES[0] if is_same else None
 
 
 def _telling(environ: dict[str, str]) -> dict[str, str]:
-    """Return what tells the interpreter, or the loader, something."""
-    return {name: text for name, text in environ.items() if name.startswith(_TELLING)}
+    """Return what tells the interpreter, or the loader, something that a fork cannot follow."""
+    return {
+        name: text
+        for name, text in environ.items()
+        if name.startswith(_TELLING) and name != "PYTHONPATH"
+    }
 
 
 def _import_all() -> None:
@@ -324,7 +337,19 @@ def _become(asked: dict[str, Any]) -> Callable[[], None]:
     sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
     sys.argv = ["tieline", *asked["args"]]
+    _extend_path(asked)
     return lambda: runpy.run_module("tieline", run_name="__main__", alter_sys=True)
+
+
+def _extend_path(asked: dict[str, Any]) -> None:
+    """Put the folders of PYTHONPATH in front, or start anew if they hide what is imported."""
+    folders = [each for each in asked["env"].get("PYTHONPATH", "").split(os.pathsep) if each]
+    fresh = [each for each in folders if each not in sys.path]
+    names = {path.stem for each in fresh if Path(each).is_dir() for path in Path(each).iterdir()}
+    if names & sys.modules.keys():
+        command = [sys.executable, "-m", "tieline", *asked["args"]]
+        os.execve(sys.executable, command, asked["env"])
+    sys.path[1:1] = fresh
 
 
 if __name__ == "__main__":

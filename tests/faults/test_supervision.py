@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -87,11 +88,12 @@ def test_up_starts_its_scheduler_and_its_server_again(migrated_file, redis_url, 
     process = site.start("up", "--port", "0")
 
     def beside(word: str) -> list[int]:
-        return [
-            pid
-            for pid in children_of(process.pid)
-            if word in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-        ]
+        found = []
+        for pid in children_of(process.pid):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                if word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                    found.append(pid)
+        return found
 
     for word in ("scheduler", "serve"):
         (first,) = wait_until(lambda word=word: beside(word), seconds=60)

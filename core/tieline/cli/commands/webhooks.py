@@ -335,7 +335,7 @@ def _tell(made: Made, done: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"endpoint": _facts(made.listed), "url": url})
         return
-    note(f"  {done:<10}{row.id}: {_state(made.listed)}")
+    note(f"  {done:<10} {row.id}: {_state(made.listed)}")
     print_table((url,), [])
     by_hand = "" if row.remote_id else made.listed.instructions
     if made.listed.is_registrable and done == "added":
