@@ -6,12 +6,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import settings
 from sqlalchemy.engine import make_url
 
 import zygote
+from chances import SOAK
 from servers import (
     Postgres,
     Run,
@@ -38,6 +40,8 @@ FOLDERS = {
     "XDG_RUNTIME_DIR": "run",
     "XDG_STATE_HOME": "state",
 }
+LASTING = [Path(__file__).parent / each for each in ("acceptance", "faults", "property")]
+KINDS = ("sqlite", "postgresql")
 RUN = pytest.StashKey[Run]()
 OWN_RUN = pytest.StashKey[Run]()
 
@@ -53,6 +57,30 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node) -> None:
     node.workerinput["tieline_run"] = str(node.config.stash[RUN].folder)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run what starts processes or takes chances on one of both databases; the soak lane, on both.
+
+    Which of them is drawn by the test's name. Whoever names tests gets what was named.
+    """
+    if SOAK or config.option.keyword or any("::" in each for each in config.args):
+        return
+    left = [item for item in items if _is_left_out(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    kind = getattr(item, "callspec", None) and item.callspec.params.get("database_url")
+    if kind not in KINDS or not any(item.path.is_relative_to(each) for each in LASTING):
+        return False
+    name = item.nodeid.partition("@")[0]
+    for each in KINDS:
+        name = name.replace(each, "")
+    return kind != KINDS[crc32(name.encode()) % len(KINDS)]
 
 
 @pytest.hookimpl(trylast=True)
@@ -182,7 +210,7 @@ def migrated_name(postgres_server: Postgres) -> Iterator[str]:
         yield make_url(url).database or ""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of each kind in turn, with all tables and nothing in them."""
     if request.param == "sqlite":
@@ -195,7 +223,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def empty_database_url(request: pytest.FixtureRequest) -> str:
     """A database of each kind in turn, without tables."""
     name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]

@@ -1,6 +1,6 @@
 """Kill whoever sends, between the provider's answer and our commit: one object each.
 
-``TIELINE_PUSH_KILLS=500`` kills as often as the issue asks for; the suite, 25 times.
+The soak lane kills 500 times, the suite 10 times.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chances import chances
 from market import install_plugins, open_market
 from push_kit import KEY, create, update
 from site_of import children_of, make_site, wait_until
@@ -19,7 +20,7 @@ from tieline.contract import Secret
 from tieline.services import outbox, records
 from tieline.services.connect import connect_api_key
 
-KILLS = int(os.environ.get("TIELINE_PUSH_KILLS", "25"))
+KILLS = chances(suite=10, soak=500)
 ALLOWED = {"TIELINE_ALLOW_FAILPOINTS": "true"}
 # At which passage of a work-horse's life it dies. A provider that knows keys is asked again
 # under the same key first, which is a passage; one that knows none is only looked at.

@@ -100,6 +100,19 @@ def test_what_another_process_renewed_is_taken_over_without_a_call(installation,
     opened.transport.close()
 
 
+def test_tokens_that_another_thread_renewed_are_used_before_it_has_stored_them(
+    installation, books, one
+):
+    opened = installation.engine.opener.open(one)
+    calls = books.facts()["token_calls"]
+    let_time_pass(installation, books, HOUR)
+    assert opened.watch is not None
+    opened.watch.renewed()  # as a thread does that gets no further for a while
+    assert identify(opened).id
+    assert books.facts()["token_calls"] == calls + 1
+    opened.transport.close()
+
+
 def test_sixteen_threads_on_one_client_renew_once(installation, books, one):
     opened = installation.engine.opener.open(one)
     calls = books.facts()["token_calls"]

@@ -179,7 +179,7 @@ def test_chaos_takes_the_place_of_tie_where_it_was_called(clone: Clone, tmp_path
 
 def test_the_help_names_every_word_of_tie_itself(clone: Clone) -> None:
     told = clone.run("--help").stdout
-    for word in ("demo", "test", "check", "bench", "chaos", "lock", "clean"):
+    for word in ("demo", "test", "soak", "check", "bench", "chaos", "lock", "clean"):
         assert f"./tie {word}" in told
 
 

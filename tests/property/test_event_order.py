@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from random import Random
 
 import pytest
 
+from chances import chances
 from inbox_kit import Told, deliver, drain_now, states_of, table_of
 from kit import make_bench
 from tieline.records import canonical
 
-CASES = int(os.environ.get("EVENT_CASES", "30"))
+CASES = chances(suite=12, soak=100)
 ORDERS = 4
 # Without get, what is promised is that copies two seconds apart are told from one another.
 STEPS = {"rows": (0, 0.3, 0.9, 1.4, 5), "listed": (2.1, 3, 7)}

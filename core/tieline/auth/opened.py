@@ -163,23 +163,28 @@ class _Watch:
         self._lock = threading.Lock()
         self._id = held.row.id
         self.generation = held.generation
+        self._fields: Mapping[str, str] | None = None
         self._look_at = self._next_look(held)
 
     def renewed(self) -> Mapping[str, str] | None:
-        """Return all fields anew, or None while those at hand are good.
+        """Return all fields as they were last renewed, or None while the first are good.
+
+        Whoever is told of no renewal may be past one that another thread has not
+        stored yet, so the last one is told to all.
 
         Raises:
             ProviderError: They are over, and there are no new ones.
         """
         if self._clock.monotonic() < self._look_at:
-            return None
+            return self._fields
         with self._lock:
             if self._clock.monotonic() < self._look_at:
-                return None
+                return self._fields
             held = self._refresher.hold(self._id)
-            self._look_at = self._next_look(held)
             self.generation = held.generation
-            return self._complete(held)
+            self._fields = self._complete(held)
+            self._look_at = self._next_look(held)  # last: from here on nobody waits
+            return self._fields
 
     def _next_look(self, held: Held) -> float:
         """Look when the tokens are due, and before that for those that another process got."""

@@ -76,34 +76,42 @@ class Credential(Mapping[str, Secret]):
 
     Args:
         fields: Field name to text.
-        renewed: Asked before each look: all fields anew, or None while those
-            at hand are good. It may take as long as a call to the provider,
-            and raise what a call raises.
+        renewed: Asked before each look: all fields as they were last renewed,
+            the same object until they are again, or None while ``fields`` are
+            good. It may take as long as a call to the provider, and raise
+            what a call raises.
     """
 
-    __slots__ = ("_fields", "_renewed")
+    __slots__ = ("_known", "_renewed")
 
     def __init__(
         self,
         fields: Mapping[str, str],
         renewed: Callable[[], Mapping[str, str] | None] | None = None,
     ) -> None:
-        self._fields = {name: Secret(text) for name, text in fields.items()}
+        # Both at once, for threads share it: whose fields, and they as secrets.
+        self._known = fields, _secrets_of(fields)
         self._renewed = renewed
 
     def __getitem__(self, name: str) -> Secret:
-        if self._renewed and (fields := self._renewed()) is not None:
-            self._fields = {name: Secret(text) for name, text in fields.items()}
-        return self._fields[name]
+        known = self._known
+        fields = self._renewed() if self._renewed else None
+        if fields is not None and fields is not known[0]:
+            self._known = known = fields, _secrets_of(fields)
+        return known[1][name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
+        return iter(self._known[1])
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self._known[1])
 
     def __repr__(self) -> str:
-        return f"Credential({', '.join(self._fields)})"
+        return f"Credential({', '.join(self._known[1])})"
+
+
+def _secrets_of(fields: Mapping[str, str]) -> Mapping[str, Secret]:
+    return {name: Secret(text) for name, text in fields.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

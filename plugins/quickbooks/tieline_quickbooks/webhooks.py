@@ -118,8 +118,8 @@ WEBHOOKS = Webhooks(
     types=tuple(sorted(each for types in EVENTS.values() for each in types)),
     owners=("application",),
     keeps=("intuit-t-id", "intuit-created-time", "intuit-notification-schema-version"),
-    instructions="At developer.intuit.com open the application, then Webhooks of this environment,"
-    " which has one address: enter this one, choose Customer and Invoice with all operations, and"
-    " save. Then give Tieline the verifier token that is shown there.",
+    instructions="In the Developer portal (developer.intuit.com) open the application, then"
+    " Webhooks of this environment, which has one address: enter this one, choose Customer and"
+    " Invoice with all operations, and save. Then give Tieline the verifier token shown there.",
     fixtures="tieline_quickbooks.deliveries",
 )
