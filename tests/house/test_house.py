@@ -86,7 +86,7 @@ def test_the_tutorial_s_plugin_is_the_one_that_is_tested():
 
 def test_the_readme_s_commands_exist():
     page = (ROOT / "README.md").read_text()
-    own = {"demo", "test", "check", "chaos", "bench", "fuzz"}
+    own = {"demo", "test", "check", "chaos", "bench", "fuzz", "soak"}
     words = set(re.findall(r"(?:\./tie|^tieline) ([a-z]+)", page, re.MULTILINE))
     assert words - own <= set(cli.list_commands(None))
 
