@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from datetime import timedelta
 
 import pytest
 
-from kit import make_bench, names, second_engine
+from kit import START, make_bench, names, second_engine
 from tieline.contract import NeedsReauthError, PermissionDeniedError, RateLimitedError
 from tieline.engine import help_run
+from tieline.engine.crew import Crew
 from tieline.failpoints import Crash, set_failpoints
 from tieline.store import connections, log
 
@@ -213,3 +215,29 @@ def test_a_worker_that_lost_its_lease_decides_nothing_about_the_run(bench, error
     assert (late.state, late.error_code) == ("running", None)
     bench.clock.move(bench.engine.settings.lease_s + 1)
     assert bench.help(run_id).state == "succeeded"
+
+
+def test_a_hand_that_ends_while_it_is_asked_whether_to_help_leaves_nothing_unread(
+    database_url, tmp_path, monkeypatch
+):
+    """Its crew saw that it was at work, then that nobody was, and left what had been cut off."""
+    bench = make_bench(database_url, tmp_path, provider="ledger", hands="4")
+    for number in range(60):
+        bench.ledger.put(f"r{number:02d}", created=int(START.timestamp()) - number * 86400)
+    bench.ledger.before_page = lambda _ledger: time.sleep(0.01)
+    has_use, cuts = Crew._has_use_for_more, []
+
+    def slowly(crew: Crew) -> bool:
+        if not crew._hands:
+            return has_use(crew)
+        while crew._hands:
+            if not cuts and crew._cut():
+                cuts.append(1)
+            time.sleep(0.005)
+        return False
+
+    monkeypatch.setattr(Crew, "_has_use_for_more", slowly)
+    assert bench.sync("rows").state == "succeeded"
+    assert len(bench.stored_keys("rows")) == 60
+    assert cuts
+    bench.installation.close()

@@ -91,13 +91,16 @@ class Crew:
     def _work_side_by_side(self) -> None:
         try:
             while not self.stop.is_set() and self._failure is None:
+                # Looked at first: a hand that ends meanwhile may leave something to claim.
+                is_idle = not self._hands
                 if self._has_use_for_more() and (partition := self._claim_or_cut()) is not None:
                     self._start(partition)
                     continue
-                if not self._hands:
+                if is_idle:
                     return
                 with self._news:
-                    self._news.wait(_LOOK_S)
+                    if self._hands:
+                        self._news.wait(_LOOK_S)
         finally:
             self._halt.set()
             for hand in list(self._hands):
