@@ -40,7 +40,9 @@ FOLDERS = {
     "XDG_RUNTIME_DIR": "run",
     "XDG_STATE_HOME": "state",
 }
-LASTING = [Path(__file__).parent / each for each in ("acceptance", "faults", "property")]
+LASTING = [
+    Path(__file__).parent / each for each in ("acceptance", "faults", "integration", "property")
+]
 KINDS = ("sqlite", "postgresql")
 RUN = pytest.StashKey[Run]()
 OWN_RUN = pytest.StashKey[Run]()
@@ -61,7 +63,7 @@ def pytest_configure_node(node) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run what starts processes or takes chances on one of both databases; the soak lane, on both.
+    """Run what asks a database on one of both, the soak lane on both: else it would last too long.
 
     Which of them is drawn by the test's name. Whoever names tests gets what was named.
     """
