@@ -27,9 +27,6 @@ else:
     configure_logging("info", "json")
     work(Installation(), queues=["sync"], on_sweep=lambda: None)
 """
-is_linux = pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="only Linux tells what a process has in memory"
-)
 
 
 @pytest.fixture
@@ -57,7 +54,6 @@ def start(site):
         process.wait(10)
 
 
-@is_linux
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_worker_that_grew_too_large_leaves_in_peace(site, start):
     grown = start("main", TIELINE_WORKER_MEMORY_MB="150")
@@ -69,7 +65,6 @@ def test_a_worker_that_grew_too_large_leaves_in_peace(site, start):
     assert other.poll() is None
 
 
-@is_linux
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_work_horse_that_grew_too_large_ends_its_page_and_the_run_goes_on(
     site, start, shop_sandbox
