@@ -263,6 +263,9 @@ def _import_all() -> None:
                 importlib.import_module(found.name)
     from importlib.metadata import entry_points
 
+    from tieline.transport import trusted_certificates
+
+    trusted_certificates()
     for group in ("tieline.providers", "tieline.sandboxes"):
         for each in entry_points(group=group):
             each.load()
@@ -353,7 +356,7 @@ def _end(command: Callable[[], None]) -> None:
         command()
     except SystemExit as error:
         code = error.code
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - as the interpreter does
         sys.excepthook(*sys.exc_info())
         code = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     if not isinstance(code, int | None):
