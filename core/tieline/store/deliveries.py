@@ -51,8 +51,8 @@ _POSTGRESQL = f"""
 INSERT INTO webhook_events (seq, {_COLUMNS}, {_REST})
 SELECT n.*, 'pending', 0, n.received_at, 0 FROM (
   SELECT nextval('webhook_events_seq_seq'), u.*
-  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bytea[], %s::jsonb[], %s::bytea[])
+  FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
+    %b::timestamptz[], %b::timestamptz[], %b::text[], %b::bytea[], %b::jsonb[], %b::bytea[])
     AS u({_COLUMNS})
   OFFSET 0
 ) AS n
