@@ -182,13 +182,19 @@ def _fits(scheme: Hmac, secrets: Iterable[bytes], text: bytes, signatures: Seque
 
 def signed_text(scheme: Hmac, *, body: bytes, time: str, address: str, delivery_id: str) -> bytes:
     """Return what is hashed: the parts that the scheme names, in order."""
-    parts = {
-        "body": body,
-        "timestamp": time.encode(),
-        "url": address.encode(),
-        "id": delivery_id.encode("latin-1"),
-    }
-    return b"".join(parts[name] if name in parts else name.encode() for name in scheme.signed)
+    parts = []
+    for name in scheme.signed:
+        if name == "body":
+            parts.append(body)
+        elif name == "timestamp":
+            parts.append(time.encode())
+        elif name == "url":
+            parts.append(address.encode())
+        elif name == "id":
+            parts.append(delivery_id.encode("latin-1"))
+        else:
+            parts.append(name.encode())
+    return b"".join(parts)
 
 
 def signature_of(scheme: Hmac, key: bytes, text: bytes) -> bytes:
