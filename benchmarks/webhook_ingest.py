@@ -67,7 +67,7 @@ class CommitEach(WebhookPages):
 
     async def _committed(self, delivery: Delivery) -> Outcome:
         def commit() -> Outcome:
-            with self._database.desk() as desk:
+            with self._database.desk(is_durable=True) as desk:
                 return _commit(desk, [delivery], self._inbox.after)[0]
 
         return await anyio.to_thread.run_sync(commit)
@@ -124,7 +124,7 @@ class Bare:
         return 200
 
     def _work(self) -> None:
-        with self._database.desk() as desk:
+        with self._database.desk(is_durable=True) as desk:
             while True:
                 with self._changed:
                     while not self._waiting:
@@ -158,7 +158,7 @@ def main() -> None:
     if options.serve:
         serve_way(options.serve[0], json.loads(options.serve[1]))
         return
-    with databases(options.db) as make:
+    with databases(options.db, is_durable=True) as make:
         with ExitStack() as stack:
             place = Place.of(stack, *make(stack))
             ways = {way: stack.enter_context(place.served(way)) for way in WAYS}

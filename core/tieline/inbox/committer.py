@@ -99,7 +99,7 @@ class Committer:
             thread.join(_LEAVE_S)
 
     def _work(self) -> None:
-        with self._database.desk() as desk:
+        with self._database.desk(is_durable=True) as desk:
             while batch := self._take():
                 try:
                     outcomes = _commit(desk, [each[0] for each in batch], self._after)
