@@ -129,10 +129,7 @@ def _postgres(*, is_durable: bool) -> Iterator[servers.Postgres]:
     try:
         server = servers.start_postgres(run)
         if is_durable:
-            with server._connect() as connection:
-                for name in ("fsync", "synchronous_commit", "full_page_writes"):
-                    connection.execute(f"ALTER SYSTEM SET {name} = on")
-                connection.execute("SELECT pg_reload_conf()")
+            server.be_durable()
         yield server
     finally:
         run.close()
