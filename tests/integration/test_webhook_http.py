@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from chances import chances
 from ingest_kit import forgeries, make_harbour
 from tieline.clock import SystemClock
 from tieline.store.endpoints import change_endpoint
@@ -39,6 +40,7 @@ def client(served):
         yield opened
 
 
+FORGERIES = chances(suite=1_200, soak=100_000)
 _UNSENT = re.compile(rb"[\x00-\x1f\x7f]")
 
 
@@ -51,13 +53,14 @@ def post(client, signed, **extra) -> httpx.Response:
     return client.post(signed.path, content=signed.body, headers=headers, **extra)
 
 
+@pytest.mark.timeout(1_200)
 def test_every_scheme_is_accepted_over_http_and_each_status_has_one_body(harbour, client):
     for sender in harbour.senders.values():
         assert post(client, sender.signed()).status_code == 200
     assert harbour.count() == len(harbour.senders)
     answers: dict[int, set] = {}
     statuses = Counter()
-    for _, _, forged in forgeries(harbour, 1_200):
+    for _, _, forged in forgeries(harbour, FORGERIES):
         path = forged.path.encode("ascii", "replace").decode()
         reply = post(client, forged.changed(path=path))
         statuses[reply.status_code] += 1
