@@ -52,6 +52,12 @@ def test_a_new_plugin_has_eight_files_at_most(tmp_path, monkeypatch):
     assert not re.search(r"acme|\bthings?\b|#:", left, re.IGNORECASE)
 
 
+def test_a_new_plugin_has_its_own_words_put_into_the_middle_of_no_other(tmp_path):
+    make_plugin(Wanted(name="acme", entity="qqzs"), tmp_path / "made")
+    made = [path.read_text() for path in (tmp_path / "made").rglob("*") if path.is_file()]
+    assert re.findall(r"[a-z]+qqz[a-z]*", "".join(made)) == []
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
