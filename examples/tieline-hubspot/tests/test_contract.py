@@ -2,4 +2,4 @@
 
 from tieline.testing import contract_tests
 
-test_contract = contract_tests("hubspot", level="silver")
+test_contract = contract_tests("hubspot", level="gold")

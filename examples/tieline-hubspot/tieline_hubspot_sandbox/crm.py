@@ -38,6 +38,7 @@ class Crm:
         self.clock, self.most_per_page, self.seed = clock, most_per_page, seed
         self.stock: dict[str, dict[int, dict[str, Any]]] = {kind: {} for kind in PROPERTIES}
         self.asked: dict[str, str] = dict.fromkeys(PROPERTIES, "")
+        self.merged: dict[int, int] = {}
         self.made = 100
 
     # --- what is there ------------------------------------------------------------------------
@@ -95,6 +96,8 @@ class Crm:
             return 200, self.list(kind, query)
         if rest == "search" and method == "POST":
             return 200, self.search(kind, _json(body))
+        if rest == "merge" and method == "POST":
+            return 200, self.merge(kind, _json(body))
         if not rest and method == "POST":
             made = self.put(kind, **self.taken(kind, _json(body), 0))
             return 201, self.shown(kind, made, "")
@@ -151,6 +154,15 @@ class Crm:
         told: dict[str, Any] = {"total": len(chosen), "results": page}
         return told | ({"paging": {"next": {"after": str(end)}}} if end < len(chosen) else {})
 
+    def merge(self, kind: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Merge one object into another, which its id is answered with from now on."""
+        stays = self.found(kind, str(asked.get("primaryObjectId")), "")
+        goes = self.found(kind, str(asked.get("objectIdToMerge")), "")
+        if stays is None or goes is None or stays is goes:
+            raise RefusedError(400, "VALIDATION_ERROR", "there are no two objects to merge")
+        goes["archived"], self.merged[goes["number"]] = True, stays["number"]
+        return self.shown(kind, self.put(kind, stays["number"]), "")
+
     def found(self, kind: str, key: str, by: str) -> dict[str, Any] | None:
         """Find an object that is not archived, by id or by a property that is unique."""
         if by:
@@ -158,7 +170,8 @@ class Crm:
                 raise RefusedError(400, "VALIDATION_ERROR", f"{by} is not unique")
             return next((each for each in self.live(kind)
                          if each["properties"].get("email") == key.lower()), None)  # fmt: skip
-        found = self.stock[kind].get(int(key)) if key.isdecimal() else None
+        number = int(key) if key.isdecimal() else 0
+        found = self.stock[kind].get(self.merged.get(number, number))
         return None if found is None or found["archived"] else found
 
     def taken(self, kind: str, given: dict[str, Any], number: int) -> dict[str, str]:
