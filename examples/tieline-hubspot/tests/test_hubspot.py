@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
+
 import tieline_hubspot as plugin
 import tieline_hubspot_sandbox as sandbox
-from tieline_hubspot_sandbox import crm
-
 from tieline.contract import (
     ConflictError,
     Connection,
@@ -28,6 +27,7 @@ from tieline.contract import (
     Window,
 )
 from tieline.testing import why_refused
+from tieline_hubspot_sandbox import crm
 
 
 class Direct:
@@ -111,7 +111,7 @@ def test_a_search_holds_its_window_with_its_start_and_without_its_end():
     moments = []
     for number, each in zip((1, 2, 3), sorted(at.app.crm.stock["contacts"]), strict=True):
         moments.append(datetime.fromtimestamp(round(clock.now(), 3), UTC))
-        at.app.crm.put("contacts", each, city=f"Town {number}")
+        at.app.crm.put("contacts", {"city": f"Town {number}"}, each)
         clock.order({"advance_s": 1})
     window = PageParams(window=Window(start=moments[1], end=moments[2]))
     [page] = at.pages(plugin.CONTACTS.changes, window)

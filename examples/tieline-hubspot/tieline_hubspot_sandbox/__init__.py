@@ -258,7 +258,7 @@ class Sandbox:
             await self.deliver(send, 200, answer, {})
             return
         met = self.script.met(method, path)
-        status, answer, extra = 200, b"", {}
+        status, answer, extra = 200, b"", dict[str, str]()
         if not met or met.get("executed"):
             try:
                 status, answer, extra = self.api(method, path, query, headers, body)

@@ -46,7 +46,7 @@ class Crm:
     def fill(self, kind: str, number: int) -> None:
         """Make the first objects; every tenth was archived since."""
         for place in range(1, number + 1):
-            made = self.put(kind, **self.example(kind, place))
+            made = self.put(kind, self.example(kind, place))
             made["archived"] = place % 10 == 0
 
     def example(self, kind: str, place: int) -> dict[str, str]:
@@ -56,7 +56,7 @@ class Crm:
             return {"name": f"{letter}-Works {place}", "domain": f"works{place}.example.com"}
         return {"email": f"{letter}{place}@example.com".lower(), "firstname": f"{letter}-{place}"}
 
-    def put(self, kind: str, number: int = 0, **properties: str) -> dict[str, Any]:
+    def put(self, kind: str, properties: dict[str, str], number: int = 0) -> dict[str, Any]:
         """Make an object, or change one."""
         now = self.clock.now()
         if not number:
@@ -93,13 +93,13 @@ class Crm:
         if kind not in self.stock:
             raise RefusedError(404, "OBJECT_NOT_FOUND", f"no objects called {kind}")
         if not rest and method == "GET":
-            return 200, self.list(kind, query)
+            return 200, self.page(kind, query)
         if rest == "search" and method == "POST":
             return 200, self.search(kind, _json(body))
         if rest == "merge" and method == "POST":
             return 200, self.merge(kind, _json(body))
         if not rest and method == "POST":
-            made = self.put(kind, **self.taken(kind, _json(body), 0))
+            made = self.put(kind, self.taken(kind, _json(body), 0))
             return 201, self.shown(kind, made, "")
         found = self.found(kind, rest, query.get("idProperty", ""))
         if method == "DELETE":
@@ -109,12 +109,11 @@ class Crm:
         if found is None:
             raise RefusedError(404, "OBJECT_NOT_FOUND", "resource not found")
         if method == "PATCH":
-            number = found["number"]
-            return 200, self.shown(kind, self.put(kind, number, **self.taken(
-                kind, _json(body), number)), "")  # fmt: skip
+            asked = self.taken(kind, _json(body), found["number"])
+            return 200, self.shown(kind, self.put(kind, asked, found["number"]), "")
         return 200, self.shown(kind, found, query.get("properties", ""))
 
-    def list(self, kind: str, query: dict[str, str]) -> dict[str, Any]:
+    def page(self, kind: str, query: dict[str, str]) -> dict[str, Any]:
         """Return a page in the order of ids; ``after`` is the last one of the page before."""
         limit = _bounded(query.get("limit", "10"), 100)
         after = query.get("after", "0")
@@ -161,7 +160,7 @@ class Crm:
         if stays is None or goes is None or stays is goes:
             raise RefusedError(400, "VALIDATION_ERROR", "there are no two objects to merge")
         goes["archived"], self.merged[goes["number"]] = True, stays["number"]
-        return self.shown(kind, self.put(kind, stays["number"]), "")
+        return self.shown(kind, self.put(kind, {}, stays["number"]), "")
 
     def found(self, kind: str, key: str, by: str) -> dict[str, Any] | None:
         """Find an object that is not archived, by id or by a property that is unique."""
@@ -198,14 +197,14 @@ class Crm:
     def mutate(self, kind: str, given: dict[str, Any]) -> dict[str, Any]:
         """Make, change and delete so many."""
         created = [
-            str(self.put(kind, **self.example(kind, self.made))["number"])
+            str(self.put(kind, self.example(kind, self.made))["number"])
             for _ in range(given.get("create", 0))
         ]
         old = [each["number"] for each in self.live(kind) if str(each["number"]) not in created]
         updated = old[: given.get("update", 0)]
         deleted = old[-given["delete"] :] if given.get("delete") else []
         for number in updated:
-            self.put(kind, number, city=f"Town {self.clock.now():.3f} {number}{self.seed}")
+            self.put(kind, {"city": f"Town {self.clock.now():.3f} {number}{self.seed}"}, number)
             self.seed += 1
         for number in deleted:
             self.stock[kind][number] |= {"archived": True, "changed": self.clock.now()}
