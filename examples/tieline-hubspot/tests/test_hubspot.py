@@ -256,6 +256,20 @@ def test_a_delivery_is_taken_that_is_signed_as_hubspot_signs():
     assert verdict(signed(body, AT), body) == "time-off"  # seconds are no milliseconds
 
 
+def test_a_delivery_is_taken_that_hubspot_s_own_sdk_signs():
+    """Made by ``hubspot.utils.signature`` of hubspot-api-client 12.0.0 (Apache-2.0)."""
+    body = (
+        b'[{"eventId":9,"subscriptionId":2,"portalId":62515,"occurredAt":1772442899250,'
+        b'"subscriptionType":"contact.propertyChange","objectId":107}]'
+    )
+    headers = {
+        "X-HubSpot-Signature-v3": "2wnqVwankOCVWIt7QP4oOMBkyuE+ECExCfhc88+TFos=",
+        "X-HubSpot-Request-Timestamp": "1772442899750",
+    }
+    assert verdict(headers, body) is None
+    assert [event.key for event in plugin.parse(body, headers)] == ["107"]
+
+
 def events(*told):
     return plugin.parse(json.dumps(told).encode(), {})
 
