@@ -375,7 +375,7 @@ class Rate:
     """One limit that the provider meters.
 
     Attributes:
-        limit: As ``limits`` writes it: ``"25/second"``.
+        limit: As ``limits`` writes it: ``"25/second"``, ``"100/10 second"``.
         scope: What it is counted by.
         match: Prefix of the paths it counts; empty: all.
     """
