@@ -1,7 +1,15 @@
 """HubSpot for Tieline: contacts and companies of its CRM.
 
-Facts are from developers.hubspot.com as of 2026, the API reference of version 2026-03
-unless another page is named beside them.
+Facts are from HubSpot's own pages, as of 2026, in words of our own; below
+https://developers.hubspot.com:
+
+- ``/docs/api-reference/2026-03/crm/search-the-crm``, and there "Contacts" and "Companies"
+- ``/docs/api-reference/latest/error-handling``
+- ``/docs/api-reference/legacy/authentication/oauth-tokens/v1/migration-guide``: the new addresses
+- ``/changelog/new-oauth-v3-api-endpoints-and-standardized-error-responses``
+- ``/docs/apps/developer-platform/build-apps/authentication/request-validation``
+- ``/docs/api/webhooks``
+- ``/docs/developer-tooling/platform/usage-guidelines``
 """
 
 from __future__ import annotations
@@ -190,7 +198,7 @@ class Kind:
         )
 
     def get(self, client: Client, key: str) -> Record | None:
-        """Read one; None if it was deleted, or merged into another, by which it is answered."""
+        """Read one; None if it was deleted, or merged into another, which is answered for it."""
         found = self.look_up(client, key, {})
         return found if found and found["id"] == key else None
 
@@ -301,7 +309,7 @@ def _events_of(told: Mapping[str, Any]) -> Iterator[Event]:
         raise InvalidRecordError("an event lacks its type, account, id or time")
     subject, _, _ = kind.partition(".")
     entity = SUBJECTS.get(text_of(told.get("objectTypeId")) if subject == "object" else subject)
-    # A merge names both sides, and what came of them.
+    # A merge names both sides, and what came of them: it may be a new object.
     names = ("objectId", "primaryObjectId", "newObjectId")
     ids = [told.get(name) for name in names] + list(list_of(told.get("mergedObjectIds")))
     for key in dict.fromkeys(str(each) for each in ids if each):
@@ -328,7 +336,7 @@ def tieline_provider() -> Provider:
         contract=CONTRACT_VERSION,
         environments={"live": "https://api.hubapi.com"},
         api_version=VERSION,
-        docs="https://developers.hubspot.com/docs/api-reference",
+        docs="https://developers.hubspot.com/docs",
     )
 
 
@@ -355,7 +363,7 @@ def tieline_auth() -> OAuth2:
             fields={"token": "refresh_token"},
             client_auth="body",
         ),
-        where="https://developers.hubspot.com/docs/apps/developer-platform/build-apps/overview",
+        where="https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/overview",
     )
 
 
