@@ -6,8 +6,8 @@
 
     test_contract = contract_tests("acme", level="silver")
 
-The checks sign deliveries by the plugin's own declaration, so a wrong one goes
-unseen: hold it to the provider's own example with :func:`why_refused`.
+The checks hold a declared signature to what the plugin's own sandbox signs;
+:func:`why_refused` holds it to the provider's own example.
 
 It needs pytest, which no other part of Tieline does.
 """

@@ -10,7 +10,9 @@ guidelines and limits". Words and examples here are our own.
 
 from __future__ import annotations
 
+import hmac
 import json
+from base64 import b64encode
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -211,7 +213,18 @@ class Sandbox:
                 "revoked": {"status": 401, "body": revoked},
             },
             "limits": {"per_second": 11},
+            "delivery": self.signed([{"eventId": 1, "portalId": PORTAL}]),
         }  # fmt: skip
+
+    def signed(self, events: list[dict[str, Any]]) -> dict[str, Any]:
+        """Sign a delivery as HubSpot does, in version 3: by the application's secret."""
+        address, body = "https://hooks.example.com/hubspot", json.dumps(events)
+        at_ms = str(int(self.clock.now() * 1000))
+        text = f"POST{address}{body}{at_ms}".encode()
+        digest = b64encode(hmac.digest(CLIENT_SECRET.encode(), text, "sha256")).decode()
+        headers = {"X-HubSpot-Signature-v3": digest, "X-HubSpot-Request-Timestamp": at_ms}
+        return {"secret": CLIENT_SECRET, "address": address, "at": int(at_ms) // 1000,
+                "headers": headers, "body": body}  # fmt: skip
 
     def order_oauth(self, given: dict[str, Any]) -> Any:
         """Make a grant without a browser, or take one back."""
