@@ -113,16 +113,6 @@ def test_a_page_names_nothing_that_the_contract_has_not(page):
 
 # Capitalised words in code spans that are Python's, or a library's, and no names of the contract.
 OTHERS = {"Authorization", "Client", "False", "None", "True"}
-    "Authorization",
-    "None",
-    "True",
-    "False",
-    "Any",
-    "Literal",
-    "Mapping",
-    "Sequence",
-    "Callable",
-}
 
 
 def members_of(name: str) -> set[str]:

@@ -14,10 +14,15 @@ from tieline.contract import (
     NotFinite,
     PageParams,
     ProviderUnavailableError,
+    RecordNotFoundError,
     Reply,
     after_last_key,
     as_of,
     by_cursor,
+    by_link,
+    by_offset,
+    by_page_number,
+    links_of,
     parse_json,
     retry_after,
 )
@@ -199,3 +204,108 @@ def test_as_of_is_the_answer_s_date_less_its_duration():
     for text in ("", "yesterday", "Sun, 01 Nov 99999999999 00:00:30 GMT"):
         assert as_of(reply({}, date=text)) is None
     assert as_of(reply({})) is None
+
+
+LINKS = {
+    '<https://a.example/x?page=2>; rel="next"': {"next": "https://a.example/x?page=2"},
+    "</x?page=2>; rel=next": {"next": "/x?page=2"},
+    '<a>; rel="prev", <b>; rel="next"': {"prev": "a", "next": "b"},
+    '<a>;title="one, <two>; rel=next";rel="last NEXT"': {"last": "a", "next": "a"},
+    '<a?x=1,2;3>; REL = "next"; title="\\"odd"': {"next": "a?x=1,2;3"},
+    "<a>; rel=next, <b>; rel=next": {"next": "a"},
+    "<a>": {},
+    "next": {},
+    "": {},
+}
+
+
+@pytest.mark.parametrize("text", LINKS, ids=list(LINKS))
+def test_links_in_all_their_forms(text):
+    assert links_of(reply([], link=text)) == LINKS[text]
+
+
+FOLLOWED = {
+    "https://api.acme.com/v2/things?page=2&a=": "/things?page=2&a=",
+    "/v2/things?page=2": "/things?page=2",
+    "?page=2": "/things?page=2",
+    "more?page=2": "/more?page=2",
+    "https://evil.example/v2/things?page=2": "/things?page=2",
+    "//evil.example/v2/repositories/7/things?page=2": "/repositories/7/things?page=2",
+}
+
+
+@pytest.mark.parametrize("link", FOLLOWED)
+def test_an_address_is_followed_at_the_base_address(link):
+    get, asked = asking({"rows": [{}], "next": link}, {"rows": []})
+    step = by_link(get, "/things", items="rows", link_field="next", prefix="/v2", query={"n": 5})
+    first = step(None, PageParams(), None)
+    assert first.next == FOLLOWED[link]
+    assert step(None, PageParams(), first.next).next is None
+    assert asked[0] == ("/things", {"n": 5})
+    assert asked[1][0] == FOLLOWED[link].partition("?")[0]
+    assert asked[1][1]["page"] == "2"
+
+
+def test_a_parameter_that_an_address_has_twice_is_a_list():
+    get, asked = asking([])
+    by_link(get, "/")(None, PageParams(), "/things?state=a&state=b&page=2")
+    assert asked == [("/things", {"state": ["a", "b"], "page": "2"})]
+
+
+def test_where_a_cursor_is_given_at_the_end_too_the_body_says_whether_there_is_more():
+    get, _ = asking(
+        {"d": {"rows": [{}]}, "cursor": "x", "more": True},
+        {"d": {"rows": []}, "cursor": "y", "more": False},
+        {"d": {"rows": []}, "cursor": "", "more": True},
+    )
+    step = by_cursor(get, "/", items="d.rows", cursor_field="cursor", more="more")
+    assert step(None, PageParams(), None).next == "x"
+    assert step(None, PageParams(), "x").next is None
+    with pytest.raises(ProviderUnavailableError):
+        step(None, PageParams(), "y")
+
+
+NO_PAGES = {
+    "offset: an empty page says more": (
+        by_offset, {"items": "rows", "more": "more"}, {"rows": [], "more": True}
+    ),
+    "offset: more is text": (by_offset, {"items": "rows", "more": "more"}, {"rows": [], "more": ""}),
+    "number: no list": (by_page_number, {"items": "rows"}, {"rows": None}),
+    "number: the count is text": (
+        by_page_number, {"items": "rows", "pages": "pages"}, {"rows": [{}], "pages": "3"}
+    ),
+    "link: it is a number": (by_link, {"items": "rows", "link_field": "n"}, {"rows": [], "n": 7}),
+    "link: no list": (by_link, {}, {"rows": []}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_PAGES)
+def test_an_answer_that_is_no_page_of_its_shape_is_asked_for_again(case):
+    make, options, body = NO_PAGES[case]
+    get, _ = asking(body)
+    with pytest.raises(ProviderUnavailableError):
+        make(get, "/", **options)(None, PageParams(), None)
+
+
+def test_a_first_page_that_is_not_found_is_no_empty_list():
+    def get(_client, _path, _query):
+        raise RecordNotFoundError("there is no such list")
+
+    with pytest.raises(RecordNotFoundError):
+        by_page_number(get, "/", items="rows")(None, PageParams(), None)
+
+
+def test_a_count_of_pages_that_is_capped_is_not_the_end():
+    """Whoever says that there are two pages, and has five, is read to the fifth."""
+    left = {number: [{"id": str(number)}] for number in range(1, 6)}
+
+    def get(_client, _path, query):
+        return reply({"rows": left.get(query["page"], []), "pages": 2})
+
+    step, cursor, met = by_page_number(get, "/", items="rows", pages="pages"), None, set()
+    while True:
+        page = step(None, PageParams(), cursor)
+        met |= {record["id"] for record in page.records}
+        if (cursor := page.next) is None:
+            break
+    assert met == set("12345")

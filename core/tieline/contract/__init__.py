@@ -45,10 +45,17 @@ from tieline.contract.errors import (
     SettingsError,
     TielineError,
 )
-from tieline.contract.headers import as_of, retry_after
+from tieline.contract.headers import as_of, links_of, retry_after
 from tieline.contract.jsontext import NotFinite, parse_json
 from tieline.contract.oauth import Auth, OAuth2, Revocation
-from tieline.contract.pages import after_last_key, by_cursor, page_of
+from tieline.contract.pages import (
+    after_last_key,
+    by_cursor,
+    by_link,
+    by_offset,
+    by_page_number,
+    page_of,
+)
 from tieline.contract.reading import delivery_of, list_of, object_of, text_of, time_of
 from tieline.contract.shapes import (
     Address,
@@ -195,10 +202,14 @@ __all__ = [
     "after_last_key",
     "as_of",
     "by_cursor",
+    "by_link",
+    "by_offset",
+    "by_page_number",
     "delivery_of",
     "exponent_of",
     "hookimpl",
     "hookspec",
+    "links_of",
     "list_of",
     "money",
     "object_of",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from tieline.contract.values import Reply
 
-__all__ = ["LONGEST_RETRY_AFTER_S", "as_of", "retry_after"]
+__all__ = ["LONGEST_RETRY_AFTER_S", "as_of", "links_of", "retry_after"]
 
 LONGEST_RETRY_AFTER_S = 900.0
+
+# A target in angle brackets, then parameters, whose values may hold commas in quotes.
+_LINK = re.compile(r'<([^<>]*)>((?:[^,"<]|"(?:[^"\\]|\\.)*")*)')
+_RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
 
 
 def as_of(reply: Reply) -> datetime | None:
@@ -28,6 +33,27 @@ def as_of(reply: Reply) -> datetime | None:
     if sent is None:
         return None
     return (sent - timedelta(seconds=min(reply.seconds, 3600))).replace(microsecond=0)
+
+
+def links_of(reply: Reply) -> Mapping[str, str]:
+    """Read ``Link``, in which many lists name their next page.
+
+    Args:
+        reply: Any answer.
+
+    Returns:
+        Relation, in lower case, to target as it is written: ``{"next": "/things?page=2"}``.
+        Of several targets of one relation the first counts.
+
+    Source:
+        RFC 8288, 3.
+    """
+    found: dict[str, str] = {}
+    for target, parameters in _LINK.findall(reply.headers.get("link", "")):
+        relation = _RELATION.search(parameters)
+        for word in (relation[1] or relation[2] or "").lower().split() if relation else ():
+            found.setdefault(word, target.strip())
+    return found
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
