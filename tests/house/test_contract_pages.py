@@ -112,7 +112,7 @@ def test_a_page_names_nothing_that_the_contract_has_not(page):
 
 
 # Capitalised words in code spans that are Python's, or a library's, and no names of the contract.
-OTHERS = {"Authorization", "Client", "False", "None", "True"}
+OTHERS = {"Authorization", "Client", "False", "Link", "None", "True", "TypeError", "ValueError"}
 
 
 def members_of(name: str) -> set[str]:

@@ -269,7 +269,7 @@ NO_PAGES = {
     "offset: an empty page says more": (
         by_offset, {"items": "rows", "more": "more"}, {"rows": [], "more": True}
     ),
-    "offset: more is text": (by_offset, {"items": "rows", "more": "more"}, {"rows": [], "more": ""}),
+    "offset: more is text": (by_offset, {"items": "rows", "more": "m"}, {"rows": [], "m": ""}),
     "number: no list": (by_page_number, {"items": "rows"}, {"rows": None}),
     "number: the count is text": (
         by_page_number, {"items": "rows", "pages": "pages"}, {"rows": [{}], "pages": "3"}

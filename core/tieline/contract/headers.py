@@ -16,7 +16,7 @@ LONGEST_RETRY_AFTER_S = 900.0
 
 # A target in angle brackets, then parameters, whose values may hold commas in quotes.
 _LINK = re.compile(r'<([^<>]*)>((?:[^,"<]|"(?:[^"\\]|\\.)*")*)')
-_RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
+_PARAMETER = re.compile(r';\s*([^\s=;,"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)')
 
 
 def as_of(reply: Reply) -> datetime | None:
@@ -50,8 +50,8 @@ def links_of(reply: Reply) -> Mapping[str, str]:
     """
     found: dict[str, str] = {}
     for target, parameters in _LINK.findall(reply.headers.get("link", "")):
-        relation = _RELATION.search(parameters)
-        for word in (relation[1] or relation[2] or "").lower().split() if relation else ():
+        named = {name.lower(): text for name, text in reversed(_PARAMETER.findall(parameters))}
+        for word in named.get("rel", "").strip('"').lower().split():
             found.setdefault(word, target.strip())
     return found
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -265,7 +266,8 @@ def by_page_number(
 
     def step(client: Any, params: PageParams, cursor: str | None) -> Page:
         search = _Search.read(cursor)
-        when, records = None, []
+        when: datetime | None = None
+        records: list[Record] = []
         try:
             reply = ask(client, params, {page: first - 1 + search.number})
         except RecordNotFoundError:
@@ -278,7 +280,7 @@ def by_page_number(
         following = search.after(
             is_empty=not records, told=_count(body, pages) if pages and not cursor else None
         )
-        return Page(records=records, next=following and following.write(), as_of=when)
+        return Page(records=records, next=following.write() if following else None, as_of=when)
 
     return step
 
