@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Iterator
@@ -19,11 +20,22 @@ from typing import Any
 from tieline import contract
 from tieline.contract import hookspecs
 
-__all__ = ["END", "HOOKS", "PAGES", "declarations_page", "head_of", "page_of_hook"]
+__all__ = [
+    "END",
+    "HOOKS",
+    "PAGES",
+    "SURFACE",
+    "declarations_page",
+    "head_of",
+    "lost",
+    "page_of_hook",
+    "surface",
+]
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs/reference/hooks"
 DECLARATIONS = ROOT / "docs/reference/declarations.md"
+SURFACE = ROOT / f"tests/house/contract-{hookspecs.CONTRACT_VERSION}.json"
 HOOKS = (*hookspecs.REQUIRED, *hookspecs.OPTIONAL, *hookspecs.OBSERVERS)
 END = "<!-- From the code up to here: .venv/bin/python tests/contract_pages.py -->"
 NEEDS = {
@@ -254,6 +266,50 @@ def declarations_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+# --- what stays as it is --------------------------------------------------------------------
+
+
+def surface() -> dict[str, dict[str, str]]:
+    """Return every public name with its arguments or fields, each with its default."""
+    found: dict[str, dict[str, str]] = {}
+    for name in sorted({*contract.__all__, *HOOKS}):
+        thing = getattr(hookspecs if name in HOOKS else contract, name)
+        if dataclasses.is_dataclass(thing):
+            found[name] = {each.name: _default(each) for each in dataclasses.fields(thing)}
+        elif inspect.isclass(thing) or inspect.isfunction(thing):
+            found[name] = {
+                each.name: f"{each.kind.description}, {_given(each)}"
+                for each in _signature(thing).parameters.values()
+            }
+        else:
+            found[name] = {}
+        if code := vars(thing).get("code") if inspect.isclass(thing) else None:
+            found[name]["code"] = str(code)
+    return found
+
+
+def lost(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
+    """Name what was there and is not any more, or is something else."""
+    gone = [name for name in before if name not in now]
+    return gone + [
+        f"{name}.{part}"
+        for name, parts in before.items()
+        for part, words in parts.items()
+        if name in now and now[name].get(part) != words
+    ]
+
+
+def _signature(thing: Any) -> inspect.Signature:
+    try:
+        return inspect.signature(thing)
+    except ValueError:
+        return inspect.Signature()
+
+
+def _given(parameter: inspect.Parameter) -> str:
+    return "needed" if parameter.default is parameter.empty else repr(parameter.default)
+
+
 def write_all() -> None:
     """Write all pages anew; what is written by hand stays."""
     PAGES.mkdir(exist_ok=True)
@@ -262,6 +318,10 @@ def write_all() -> None:
         _, _, own = page.read_text().partition(END) if page.exists() else ("", "", "\n")
         page.write_text(head_of(name) + own.removeprefix("\n"))
     DECLARATIONS.write_text(declarations_page())
+    now = surface()
+    if gone := lost(json.loads(SURFACE.read_text()) if SURFACE.exists() else {}, now):
+        raise SystemExit(f"this version of the contract may not lose {', '.join(gone)}")
+    SURFACE.write_text(json.dumps(now, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -27,7 +28,10 @@ SHAPE = [
 FOR_AUTHORS = [
     *sorted(contract_pages.PAGES.glob("*.md")),
     ROOT / "docs/reference/contract.md",
+    ROOT / "docs/reference/compatibility.md",
     ROOT / "docs/how-to/write-a-plugin.md",
+    ROOT / "docs/how-to/plugin-cookbook.md",
+    ROOT / "docs/how-to/publish-a-plugin.md",
 ]
 NAME = re.compile(r"(?<![\w.<{-])([A-Z][A-Za-z0-9]*[a-z]\w*)(?:\.(\w+))?(?![\w-])")
 MEND = "mend: .venv/bin/python tests/contract_pages.py"
@@ -123,6 +127,22 @@ def members_of(name: str) -> set[str]:
 
 def is_data(thing: object) -> bool:
     return isinstance(thing, type) and dataclasses.is_dataclass(thing)
+
+
+def test_nothing_of_this_version_of_the_contract_is_lost_or_changed():
+    before, now = json.loads(contract_pages.SURFACE.read_text()), contract_pages.surface()
+    assert contract_pages.lost(before, now) == [], "docs/reference/compatibility.md says why"
+    assert before == now, MEND
+
+
+def test_what_is_taken_away_or_changed_is_seen_and_what_is_added_is_not():
+    now = contract_pages.surface()
+    less = {name: parts for name, parts in now.items() if name != "Page"}
+    other = now | {"Page": now["Page"] | {"next": "`None`"}}
+    more = now | {"Page": now["Page"] | {"size": "`None`"}, "Further": {}}
+    assert contract_pages.lost(now, less) == ["Page"]
+    assert contract_pages.lost(now, other) == ["Page.next"]
+    assert contract_pages.lost(now, more) == []
 
 
 def anchors_of(page: Path) -> set[str]:
