@@ -112,14 +112,14 @@ def test_a_graphql_list_is_read_to_its_end_and_its_errors_are_no_empty_list(benc
 
 def test_without_update_times_each_run_reads_all_and_only_what_means_something_changes(bench):
     Acme.state["contacts"] = [{"id": f"c{n}", "name": "A", "score": n} for n in range(5)]
-    assert bench.sync("contacts").counters.created == 5
+    assert bench.sync("contacts").counts.created == 5
     bench.pass_time(60)
     for contact in Acme.state["contacts"]:
         contact["score"] += 1
     Acme.state["contacts"][0]["name"] = "B"
     del Acme.state["contacts"][4]
     run = bench.sync("contacts")
-    counted = run.counters
+    counted = run.counts
     assert (counted.created, counted.updated, counted.deleted) == (0, 1, 1)
 
 

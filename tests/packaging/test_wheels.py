@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -91,6 +94,12 @@ def build(source: Path, target: Path) -> Built:
     (sdist,) = target.glob("*.tar.gz")
     (wheel,) = target.glob("*.whl")
     return Built(sdist=sdist, wheel=wheel)
+
+
+def free_port() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
 
 
 def package_files(packages: list[Path]) -> set[str]:
@@ -293,6 +302,64 @@ def test_a_new_plugin_is_green_before_anybody_types(installed: Installed, tmp_pa
     assert isinstance(said, dict)
     assert {each["name"]: each["state"] for each in said["checks"]} == dict.fromkeys(
         wanted, "passed"
+    )
+
+
+@pytest.mark.timeout(600)
+def test_the_first_plugin_is_made_as_the_tutorial_says(
+    installed: Installed, tmp_path: Path
+) -> None:
+    """Block after block as it stands, in a shell; without a network."""
+    if shutil.which("bash") is None:
+        pytest.skip("bash is needed")
+    page = (TOP / "docs/tutorial/first-plugin.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script = "\n".join(f"echo '== {n}'\n{block}" for n, block in enumerate(blocks))
+    for port in ("12112", "8378"):
+        assert port in script
+        script = script.replace(port, free_port())
+    (tmp_path / "script").write_text(f"set -eu\n{script}\necho '== done'\n")
+    environ = neutral_environ() | {
+        "PATH": f"{installed.python.parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_COMPILE": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # which is how pip spells that there is none
+    }
+    if not (installed.python.parent / "pip").exists():  # uv makes environments without it
+        with_pip = [str(installed.python), "-m", "ensurepip", "--default-pip"]
+        subprocess.run(with_pip, check=True, env=neutral_environ(), capture_output=True)
+    with (tmp_path / "said").open("wb") as said:
+        shell = subprocess.Popen(
+            ["bash", "--norc", str(tmp_path / "script")],
+            cwd=tmp_path,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = shell.wait(timeout=500)
+        finally:
+            if shell.poll() != 0:
+                os.killpg(shell.pid, signal.SIGKILL)
+                shell.wait()
+    text = (tmp_path / "said").read_text(errors="replace")
+    assert code == 0, text[-3000:]
+    assert "Traceback" not in text
+    parts = dict(re.findall(r"^== (\w+)\n(.*?)(?=^== |\Z)", text, re.MULTILINE | re.DOTALL))
+    assert parts["0"].count("ok      bronze") == 3
+    assert "FAILED" in parts["1"]
+    assert "as expected" in parts["1"]
+    assert "ok      bronze  records-fit-their-schema" in parts["2"]
+    assert "2 passed" in parts["2"]
+    assert re.search(r"^acme\b", parts["3"], re.MULTILINE)
+    assert "250 created" in parts["4"]
+    assert (
+        parts["4"].count('"EUR"') or len(re.findall(r"^\d+\torder_", parts["4"], re.MULTILINE)) == 5
     )
 
 
