@@ -97,7 +97,7 @@ CHANGING = {
     "dead retry", "demo",
     "down", "init", "keys forget", "keys rotate", "outbox drop",
     "outbox resolve", "outbox retry", "push", "records consumers drop",
-    "records consumers reset", "plugin check", "plugin new",
+    "records consumers reset", "plugin badge", "plugin check", "plugin new",
     "records quarantine drop", "records quarantine retry", "sandbox",
     "schedules pause", "schedules remove", "schedules resume", "schedules set", "scheduler",
     "tokens create", "tokens revoke",

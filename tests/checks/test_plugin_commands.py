@@ -9,11 +9,12 @@ import runpy
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
+from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
 
-from tieline.checks import CHECKS, LEVELS, check_plugin, find_subject
+from tieline.checks import CHECKS, LEVELS, check_plugin, draw_badge, find_subject
 from tieline.checks.reference import write_table
 from tieline.cli.main import cli
 from tieline.contract import TielineError
@@ -239,6 +240,28 @@ def test_what_can_be_seen_of_a_plugin_of_ours_without_running_it_is_right(name):
 def test_the_page_has_every_check():
     """Mend: put what tieline.checks.reference.write_table() returns at the end of the page."""
     assert PAGE.read_text().endswith(f"{write_table()}\n")
+
+
+LEVELS_SHOWN = {'acme = "silver"': "silver", 'acme = "gold"': "gold", 'acme = "best"': "no level"}
+
+
+@pytest.mark.parametrize("line", LEVELS_SHOWN, ids=LEVELS_SHOWN.get)
+def test_a_badge_shows_the_level_that_the_plugin_shows_and_needs_no_other_file(line, plugin):
+    change(plugin / "pyproject.toml", 'acme = "silver"', line)
+    drawn = run("badge", str(plugin)).stdout
+    said = [part.text for part in ET.fromstring(drawn).iter() if (part.text or "").strip()]
+    assert said == [f"Tieline plugin: {LEVELS_SHOWN[line]}", "Tieline plugin", LEVELS_SHOWN[line]]
+    assert not re.search("href|url\\(|@import|<script", drawn)
+    assert set(re.findall(r"https?://[^\"]+", drawn)) == {"http://www.w3.org/2000/svg"}
+
+
+@pytest.mark.parametrize("level", [*LEVELS, ""])
+def test_the_letters_of_a_badge_can_be_read(level):
+    for colour in re.findall(r'<rect[^>]+fill="#(\w+)"', draw_badge(level)):
+        parts = [int(colour[n : n + 2], 16) / 255 for n in (0, 2, 4)]
+        light = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        luminance = sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), light, strict=True))
+        assert 1.05 / (luminance + 0.05) >= 4.5, colour
 
 
 def test_no_advice_is_empty_and_every_name_is_a_slug():

@@ -34,6 +34,7 @@ ONLY_COMMANDS = {
     "keys rotate": "takes its time, and is watched by a person",
     "records export": "one answer of any size; page through records, or follow the changes",
     "logs tail": "follows for a person; /v1/audit has the same entries in pages",
+    "plugin badge": "draws a picture for whoever writes a plugin",
     "plugin check": "runs the code of whoever writes a plugin, on their machine",
     "plugin new": "writes files for whoever writes a plugin",
     "sandbox": "serves a sandbox on this machine",

@@ -15,6 +15,7 @@ from tieline.checks import (
     reading,
     writing,
 )
+from tieline.checks.badge import draw_badge
 from tieline.checks.case import Case
 from tieline.checks.kinds import CHECKS, LEVELS, Check, Finding, Level
 from tieline.checks.run import Report, check_plugin, chosen, make_check
@@ -31,6 +32,7 @@ __all__ = [
     "Subject",
     "check_plugin",
     "chosen",
+    "draw_badge",
     "find_subject",
     "make_check",
 ]

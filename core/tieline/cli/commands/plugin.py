@@ -119,6 +119,18 @@ def check(
     return int(report.is_overstated if is_whole else report.is_wanting)
 
 
+@plugin.command()
+@click.argument("named", metavar="NAME|PATH")
+def badge(named: str) -> None:
+    """Write the picture of the level that a plugin shows, as SVG: `> badge.svg`.
+
+    Nothing is run. That the level is earned is for `tieline plugin check` to say.
+    """
+    from tieline.checks import draw_badge, find_subject  # noqa: PLC0415 - help can spare it
+
+    write_line(draw_badge(find_subject(named).published).rstrip().encode())
+
+
 def _show(finding: Finding) -> None:
     if finding.state == "not made":
         return
