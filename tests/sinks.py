@@ -98,6 +98,7 @@ CHANGING = {
     "down", "init", "keys forget", "keys rotate", "outbox drop",
     "outbox resolve", "outbox retry", "push", "records consumers drop",
     "records consumers reset", "plugin badge", "plugin check", "plugin new",
+    "plugin schema from-openapi",
     "records quarantine drop", "records quarantine retry", "sandbox",
     "schedules pause", "schedules remove", "schedules resume", "schedules set", "scheduler",
     "tokens create", "tokens revoke",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import click
 
 from tieline.cli.face import flush, json_option, note, print_json, write_line
+from tieline.errors import InvalidInputError
 from tieline.scaffold import KINDS, Wanted, make_plugin
 
 if TYPE_CHECKING:
@@ -117,6 +119,35 @@ def check(
     else:
         _sum_up(report, is_whole=is_whole)
     return int(report.is_overstated if is_whole else report.is_wanting)
+
+
+@plugin.group()
+def schema() -> None:
+    """Make schemas to begin with."""
+
+
+@schema.command("from-openapi")
+@click.argument("file", type=click.File("rb"))
+@click.option("--path", default="", help="Path of a list, as the document writes it: /v1/orders.")
+@click.option("--component", default="", help="A schema among its components, in place of --path.")
+@click.option("--items", default="", help="Field of the answer with the records: data.orders.")
+def from_openapi(file: IO[bytes], path: str, component: str, items: str) -> None:
+    """Write a schema from an OpenAPI 3 document in JSON, to be looked through.
+
+    A document says more than a provider keeps: leave out what nobody may rely on.
+    """
+    from tieline.scaffold.openapi import write_schema  # noqa: PLC0415 - help can spare it
+
+    if bool(path) == bool(component):
+        raise click.UsageError("one of --path and --component is needed")
+    try:
+        document = json.load(file)
+    except (ValueError, RecursionError):
+        raise InvalidInputError(
+            "the file is not JSON", hint="convert it, if it is YAML: yq -o json"
+        ) from None
+    written = write_schema(document, path=path, component=component, items=items)
+    write_line(written.rstrip().encode())
 
 
 @plugin.command()
