@@ -18,7 +18,7 @@ from tieline.contract import (
     by_page_number,
 )
 
-TRIES = chances(suite=60, soak=2000)
+TRIES = chances(suite=25, soak=2000)
 MOST_MOVES = 12
 STEPS = {
     "cursor": by_cursor(get, "/cursor", items="result.list", cursor_field="paging.next.after"),
