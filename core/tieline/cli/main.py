@@ -41,6 +41,8 @@ _TREE = {
     "tokens": ("tokens", "List, make and revoke the tokens of the HTTP API."),
     "worker": ("worker", "Do the jobs; any number may run, on any machine."),
     "scheduler": ("scheduler", "Ask for runs by schedule; any number may run."),
+    "queue": ("queue", "Show what waits for workers; hold it, let it go on."),
+    "health": ("health", "Say whether a worker or scheduler of this machine is alive."),
     "serve": ("serve", "Serve the HTTP API; take webhooks in; answer browsers."),
     "sandbox": ("sandbox", "Serve a provider's sandbox on this machine."),
     "db": ("db", "Migrate and check the database; move to another."),

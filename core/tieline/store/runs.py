@@ -38,6 +38,7 @@ __all__ = [
     "list_runs",
     "lock_running",
     "lock_splitting",
+    "names_of",
     "next_due_at",
     "put_off",
     "replan",
@@ -155,6 +156,16 @@ def list_runs(
         statement = statement.where(runs.c.state.in_(states))
     rows = [RunRow.of(dict(row)) for row in connection.execute(statement).mappings()]
     return _with_live_counts(connection, rows)
+
+
+def names_of(connection: Connection, run_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Say of runs whose they are: the connection's name and the entity, by id."""
+    statement = (
+        select(runs.c.id, connections.c.name, runs.c.entity)
+        .join_from(runs, connections, runs.c.connection_id == connections.c.id)
+        .where(runs.c.id.in_(sorted(run_ids)))
+    )
+    return {row[0]: (row[1], row[2]) for row in connection.execute(statement)}
 
 
 def start_run(connection: Connection, run_id: str, now: datetime) -> bool:
