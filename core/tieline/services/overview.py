@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tieline.errors import DependencyError
 from tieline.services.installation import Installation
-from tieline.store import alerts, connections, runs, trouble
+from tieline.store import alerts, connections, pauses, runs, trouble
 from tieline.store.connections import ConnectionRow
 from tieline.store.parking import PAUSED
 from tieline.store.rows import RunRow
@@ -68,6 +68,7 @@ class Overview:
         workers: Those that are alive; None: nobody knows.
         schedulers: Those that are alive; None: nobody knows.
         jobs: Wake-ups that no worker took yet; None: nobody knows.
+        paused: Names of the queues that workers take nothing from.
     """
 
     at: datetime
@@ -78,6 +79,7 @@ class Overview:
     workers: Sequence[WorkerSign] | None
     schedulers: Sequence[WorkerSign] | None
     jobs: int | None
+    paused: Sequence[str]
 
     def total(self, what: str) -> int:
         """Count what waits for a person, over all connections."""
@@ -99,6 +101,7 @@ def look_over(installation: Installation) -> Overview:
         ticks = trouble.next_ticks(transaction)
         counted = trouble.count_by_connection(transaction)
         stuck = len(trouble.stuck_leases(transaction, now))
+        paused = list(pauses.paused_queues(transaction))
         opened = len(alerts.list_alerts(transaction, limit=_MOST_ALERTS))
     said = ""
     workers = schedulers = jobs = None
@@ -129,6 +132,7 @@ def look_over(installation: Installation) -> Overview:
         workers=workers,
         schedulers=schedulers,
         jobs=jobs,
+        paused=paused,
     )
 
 

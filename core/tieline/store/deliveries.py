@@ -26,6 +26,7 @@ class NewEvent(NamedTuple):
         body: The delivery as it came; None if another event of it has that.
         headers: Those that are kept, as JSON text; None where the body is None.
         record: The snapshot as JSON text; None: it is read again.
+        verified_with: What the secret is called that let it in.
     """
 
     id: str
@@ -41,6 +42,7 @@ class NewEvent(NamedTuple):
     body: bytes | None
     headers: str | None
     record: bytes | None
+    verified_with: str | None = None
 
 
 _COLUMNS = ", ".join(NewEvent._fields)
@@ -52,7 +54,8 @@ INSERT INTO webhook_events (seq, {_COLUMNS}, {_REST})
 SELECT n.*, 'pending', 0, n.received_at, 0 FROM (
   SELECT nextval('webhook_events_seq_seq'), u.*
   FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bytea[], %s::jsonb[], %s::bytea[])
+    %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bytea[], %s::jsonb[], %s::bytea[],
+    %s::text[])
     AS u({_COLUMNS})
   OFFSET 0
 ) AS n
