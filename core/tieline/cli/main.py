@@ -45,7 +45,7 @@ _TREE = {
     "health": ("health", "Say whether a worker or scheduler of this machine is alive."),
     "serve": ("serve", "Serve the HTTP API; take webhooks in; answer browsers."),
     "sandbox": ("sandbox", "Serve a provider's sandbox on this machine."),
-    "db": ("db", "Migrate and check the database; move to another."),
+    "db": ("db", "Migrate, check, measure and back up the database; move it."),
     "config": ("config", "Show and check settings, make .env.example."),
     "logs": ("logs", "Read the sync log."),
     "bundle": ("bundle", "Write an archive that says how all is, for who helps."),

@@ -13,6 +13,7 @@ from tieline.web.api.pages import document_routes
 from tieline.web.api.resources import (
     audit,
     connections,
+    database,
     dead_letters,
     endpoints,
     events,
@@ -49,5 +50,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *queues.OPERATIONS,
     *audit.OPERATIONS,
     *keys.OPERATIONS,
+    *database.OPERATIONS,
     *tokens.OPERATIONS,
 )
