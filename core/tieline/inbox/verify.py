@@ -149,9 +149,7 @@ def verified_with(
     elif keys.level == "signature":
         for name, secret in signers:
             alone = replace(keys, secrets=[secret], secret_ids=[name])
-            reason = verify(
-                scheme, alone, headers=headers, body=body, address=address, now=now
-            )
+            reason = verify(scheme, alone, headers=headers, body=body, address=address, now=now)
             if reason is None:
                 found.append(name)
                 break

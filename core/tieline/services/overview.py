@@ -13,6 +13,7 @@ from tieline.store import alerts, connections, pauses, runs, trouble
 from tieline.store.connections import ConnectionRow
 from tieline.store.parking import PAUSED
 from tieline.store.rows import RunRow
+from tieline.store.runs import RunsWanted
 from tieline.store.tables import ACTIVE_STATES
 
 if TYPE_CHECKING:  # they take Redis along, which is asked after the database
@@ -96,7 +97,7 @@ def look_over(installation: Installation) -> Overview:
     now = installation.clock.now()
     with installation.database.read() as transaction:
         rows = connections.list_connections(transaction)
-        active = runs.list_runs(transaction, states=ACTIVE_STATES, limit=_MOST_RUNS)
+        active = runs.list_runs(transaction, RunsWanted(states=ACTIVE_STATES), limit=_MOST_RUNS)
         successes = trouble.last_successes(transaction)
         ticks = trouble.next_ticks(transaction)
         counted = trouble.count_by_connection(transaction)

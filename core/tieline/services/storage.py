@@ -171,7 +171,9 @@ def _dump(database: Database, part: Path, path: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise DependencyError("pg_dump took six hours", hint=by_hand, code="backup-failed") from None
+        raise DependencyError(
+            "pg_dump took six hours", hint=by_hand, code="backup-failed"
+        ) from None
     if done.returncode:
         said = redact(done.stderr.strip().replace("\n", "; "))[:400]
         raise DependencyError(

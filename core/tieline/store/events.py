@@ -7,7 +7,17 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from tieline.store import choosing
 from tieline.store.database import Connection
@@ -124,7 +134,14 @@ class EventsWanted:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return what an event has to fulfil."""
-        equal = ("connection_id", "endpoint_id", "entity", "error_code", "dead_kind", "verified_with")
+        equal = (
+            "connection_id",
+            "endpoint_id",
+            "entity",
+            "error_code",
+            "dead_kind",
+            "verified_with",
+        )
         found: list[ColumnElement[bool]] = [
             _EVENTS[name] == value for name in equal if (value := getattr(self, name)) is not None
         ]

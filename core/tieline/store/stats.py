@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Table, func, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
@@ -54,7 +55,7 @@ def table_stats(database: Database) -> list[TableStats]:
 
 def _stats(connection: Connection, table: Table, size: int | None) -> TableStats:
     column = next((table.c[name] for name in _TIMES if name in table.c), None)
-    wanted = [func.count()]
+    wanted: list[Any] = [func.count()]
     if column is not None:
         wanted += [func.min(column, type_=column.type), func.max(column, type_=column.type)]
     rows, *times = connection.execute(select(*wanted).select_from(table)).one()

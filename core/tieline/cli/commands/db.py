@@ -122,7 +122,7 @@ def _size(count: int) -> str:
     """Write bytes for people."""
     size = float(count)
     for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004 - the step from unit to unit
+        if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"

@@ -126,10 +126,7 @@ def _show(*, as_json: bool) -> None:
     if jobs:
         print_table(
             ("QUEUE", "JOB", "OF", "WORKER", "SINCE"),
-            (
-                (name, words, _of(job), job.worker, ago(job.since, now))
-                for name, words, job in jobs
-            ),
+            ((name, words, _of(job), job.worker, ago(job.since, now)) for name, words, job in jobs),
         )
 
 
