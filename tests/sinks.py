@@ -55,6 +55,7 @@ READING = {
     "keys check": "",
     "keys status": "",
     "limits show": "",
+    "man": "",
     "outbox": "",
     "outbox list": "--state done --state dropped --state held --state dead --state queued",
     "outbox show": "{operation}",
@@ -112,7 +113,7 @@ CHANGING = {
     "webhooks register", "webhooks remove", "webhooks secret finish", "webhooks secret rotate",
     "webhooks unregister", "worker",
 }  # fmt: skip
-NO_JSON = {"completion", "config env-example", "records export"}
+NO_JSON = {"completion", "config env-example", "man", "records export"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,7 @@ ONLY_COMMANDS = {
     "queue drain": "waits for a person or a script; /v1/queues tells what is under way",
     "records export": "one answer of any size; page through records, or follow the changes",
     "logs tail": "follows for a person; /v1/audit has the same entries in pages",
+    "man": "is for people at a terminal; /v1/docs explains the API",
     "plugin check": "runs the code of whoever writes a plugin, on their machine",
     "plugin new": "writes files for whoever writes a plugin",
     "sandbox": "serves a sandbox on this machine",

@@ -50,6 +50,7 @@ _TREE = {
     "logs": ("logs", "Read the sync log."),
     "bundle": ("bundle", "Write an archive that says how all is, for who helps."),
     "completion": ("completion", "Print what makes a shell complete commands."),
+    "man": ("man", "Print the manual page of all commands."),
     "help": ("help", "Explain an error code."),
     "version": ("version", "Show versions."),
 }
