@@ -139,9 +139,7 @@ def row_values(transaction, connection_id: str) -> dict:
 
 
 def test_the_command_shows_the_count_first_and_asks(bench, database_url, redis_url, monkeypatch):
-    use_environment(
-        monkeypatch, bench.installation.settings.home, database_url, redis_url
-    )
+    use_environment(monkeypatch, bench.installation.settings.home, database_url, redis_url)
     old = fail(bench)
     listed = run_cli("runs", "list", "--where", "code=provider-unavailable", "--json").json
     assert [run["id"] for run in listed["runs"]] == [old]
