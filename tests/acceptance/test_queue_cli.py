@@ -41,12 +41,10 @@ def test_a_paused_queue_holds_every_worker_also_new_ones_and_after_redis_was_emp
         first = site.start("worker")
         wait_until(lambda: the_queue()["workers"] == 1)
         assert queue("pause")["queue"]["paused_at"]
-        run_id = site.ask()
         site.installation.redis.flushdb()
+        run_id = site.ask()
         site.start("worker")
-        first.terminate()
-        assert first.wait(20) == 0  # one that is held leaves when it is told to
-        wait_until(lambda: the_queue()["workers"] == 1)
+        wait_until(lambda: the_queue()["workers"] == 2)
         time.sleep(1.2)  # six sweeps
         assert site.state_of(run_id).state == "queued"
         held = the_queue()
@@ -55,6 +53,8 @@ def test_a_paused_queue_holds_every_worker_also_new_ones_and_after_redis_was_emp
         assert run_cli("queue", "drain", "--timeout", "0s").code == 0  # what waits, stays
         again = run_cli("queue", "pause")
         assert (again.code, "error[queue-paused]" in again.stderr) == (6, True)
+        first.terminate()
+        assert first.wait(20) == 0  # one that is held leaves when it is told to
         assert " ago by cli:" in run_cli("queue").stdout
         assert "paused sync   tieline queue resume sync" in run_cli("status").stdout
         assert site.run("worker", "--burst", timeout=30).returncode == 0  # nothing it may do
@@ -74,6 +74,7 @@ def test_what_is_under_way_goes_on_to_its_end_and_drain_waits_for_it(site):
         run_id = site.ask(mode="full")
         wait_until(lambda: site.state_of(run_id).counts.seen > 0)
         queue("pause")
+        wait_until(lambda: the_queue()["working"][0]["worker"])  # it says so with its next sweep
         [job] = the_queue()["working"]
         assert (job["what"], job["run"], job["connection"]) == ("run", run_id, "shop")
         assert job["since"]

@@ -28,14 +28,16 @@ def page() -> str:
 
 def test_every_command_and_option_is_on_the_page():
     text = page()
-    told = {line.removeprefix(".SS tieline ") for line in re.findall(r"^\.SS .+$", text, re.M)}
+    told = {
+        line.removeprefix(".SS tieline ") for line in re.findall(r"^\.SS .+$", text, re.MULTILINE)
+    }
     wanted = {name.replace("-", r"\-") for name in TREE if not name.startswith("sandbox serve ")}
     assert told == wanted
     for name, command in TREE.items():
         if name.startswith("sandbox serve "):
             continue  # which there are depends on the machine
         section = text.partition(f"\n.SS tieline {name.replace('-', chr(92) + '-')}\n")[2]
-        section = re.split(r"^\.S[SH] ", section, maxsplit=1, flags=re.M)[0]
+        section = re.split(r"^\.S[SH] ", section, maxsplit=1, flags=re.MULTILINE)[0]
         for option in command.params:
             if isinstance(option, click.Option) and not option.hidden:
                 assert option.opts[0].replace("-", r"\-") in section, (name, option.opts)

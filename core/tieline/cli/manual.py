@@ -14,6 +14,10 @@ __all__ = ["manual"]
 
 _EXIT = "Exit codes: "
 _CODE = re.compile(r"`([^`]+)`")
+_SETTINGS = (
+    "Every setting is a variable TIELINE_…; `tieline config env-example` prints all, each with what"
+    " it does, and `tieline config show --origin` what holds."
+)
 _FILES = (
     ("$TIELINE_HOME", "The installation: SQLite database, local key, embedded Valkey."),
     (".env", "Settings, read from the working folder after the environment."),
@@ -52,12 +56,7 @@ def _lines(root: click.Group, context: click.Context) -> Iterator[str]:
     yield ".SH EXIT STATUS"
     yield from _body(each.removeprefix(_EXIT) for each in paragraphs if each.startswith(_EXIT))
     yield ".SH ENVIRONMENT"
-    yield from _body(
-        [
-            "Every setting is a variable TIELINE_…; `tieline config env-example` prints all, each"
-            " with what it does, and `tieline config show --origin` what holds."
-        ]
-    )
+    yield from _body([_SETTINGS])
     yield ".SH FILES"
     for name, words in _FILES:
         yield from (".TP", f"\\fI{_text(name)}\\fR", _text(words))

@@ -15,7 +15,7 @@ __all__ = ["man"]
 @click.command()
 @click.pass_context
 def man(ctx: click.Context) -> None:
-    """Print the manual page of all commands, for man(1).
+    """Print the manual page of all commands.
 
     Read it: `tieline man | man -l -`. Install it: `tieline man >
     ~/.local/share/man/man1/tieline.1`.
