@@ -75,6 +75,7 @@ READING = {
     "records show": "{connection} {entity} {record}",
     "runs": "",
     "runs list": "",
+    "runs logs": "{run}",
     "runs show": "{run}",
     "schedules": "",
     "schedules list": "",

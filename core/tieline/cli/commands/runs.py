@@ -167,10 +167,31 @@ def show(run_id: str, as_json: bool) -> None:
     if run.error_code:
         print_table(("error", f"[{run.error_code}] {run.error_message}"), [])
         print_table(("next", run.error_hint or "-"), [])
+    _print_log(entries)
+
+
+def _print_log(entries: list[dict[str, Any]]) -> None:
     print_table(
         ("AT", "WHO", "WHAT", "DETAIL"),
         ((when(e["at"]), e["actor"], e["event"], e["detail"]) for e in entries),
     )
+
+
+@runs.command()
+@click.argument("run_id")
+@json_option
+def logs(run_id: str, as_json: bool) -> None:
+    """Show what the sync log has of a run: who asked, what happened, when.
+
+    `tieline logs tail --run` follows it.
+    """
+    with installation() as opened:
+        syncs.get_run(opened, run_id)
+        entries = syncs.run_log(opened, run_id)
+    if as_json:
+        print_json({"log": entries})
+        return
+    _print_log(entries)
 
 
 _MANY = (
@@ -187,11 +208,11 @@ def _many(command: Any) -> Any:
 
 
 @runs.command()
+@click.pass_context
 @_many
 @_choosing
 @yes_option
 @json_option
-@click.pass_context
 def retry(
     ctx: click.Context,
     run_id: str | None,
@@ -229,11 +250,11 @@ def retry(
 
 
 @runs.command()
+@click.pass_context
 @_many
 @_choosing
 @yes_option
 @json_option
-@click.pass_context
 def cancel(
     ctx: click.Context,
     run_id: str | None,

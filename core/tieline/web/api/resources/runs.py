@@ -471,7 +471,7 @@ OPERATIONS = (
         scope="read",
         does=log,
         answer=RunLog,
-        command="runs show",
+        command="runs logs",
     ),
     Operation(
         name="get_run_findings",
