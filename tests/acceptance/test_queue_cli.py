@@ -35,6 +35,16 @@ def the_queue() -> dict:
     return next(each for each in queue("show")["queues"] if each["name"] == "sync")
 
 
+def put_back(site) -> int:
+    """Count how often anything was put in front of a queue."""
+    return site.installation.redis.info("commandstats").get("cmdstat_lpush", {}).get("calls", 0)
+
+
+def is_anybody_listening(site) -> bool:
+    clients = site.installation.redis.client_list()
+    return any("b" in each["flags"] and "move" in each["cmd"] for each in clients)
+
+
 def test_a_paused_queue_holds_every_worker_also_new_ones_and_after_redis_was_emptied(site):
     with servers.sandbox(customers=50) as url:
         site.connect(url)
@@ -45,7 +55,9 @@ def test_a_paused_queue_holds_every_worker_also_new_ones_and_after_redis_was_emp
         run_id = site.ask()
         site.start("worker")
         wait_until(lambda: the_queue()["workers"] == 2)
+        before = put_back(site)
         time.sleep(1.2)  # six sweeps
+        assert put_back(site) - before <= 2  # they wait, and do not take it again and again
         assert site.state_of(run_id).state == "queued"
         held = the_queue()
         assert held["paused_by"].startswith("cli:")
@@ -96,9 +108,11 @@ def test_a_job_that_an_idle_worker_takes_after_the_pause_is_put_back(site):
     with servers.sandbox(customers=5) as url:
         site.connect(url)
         site.start("worker", TIELINE_SWEEP_S="20")  # so long it listens, and looks at nothing
-        wait_until(lambda: the_queue()["workers"] == 1)
+        wait_until(lambda: is_anybody_listening(site))
+        before = put_back(site)
         queue("pause")
         run_id = site.ask()
+        wait_until(lambda: put_back(site) > before, seconds=10)
         wait_until(lambda: "queues are paused" in site.logs(), seconds=10)
         wait_until(lambda: the_queue()["count"] == 1)
         sight = look_at_queue(site.installation.redis, "sync")
