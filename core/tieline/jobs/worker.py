@@ -259,6 +259,10 @@ class _Worker(RqWorker):
         self._sweep_calmly()
         self.clean_registries()  # type: ignore[no-untyped-call]
         self._rest_while_held()
+        # A pool that takes a connection back swallows what a signal raises in it, and RQ,
+        # while it listens, looks at nothing but that.
+        if self._stop_requested:
+            raise RqStopRequested
 
     def _sweep_calmly(self) -> None:
         try:
