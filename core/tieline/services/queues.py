@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tieline.engine.timetable import read_duration_s
 from tieline.errors import NotFoundError, RefusedError, nearest
 from tieline.queue import QUEUE, JobSight, QueueSight, WorkerSign, known_queues, look_at_queue
 from tieline.services.installation import Installation
@@ -130,7 +131,7 @@ def drain_queue(
     installation: Installation,
     name: str,
     *,
-    timeout_s: float,
+    timeout: str,
     on_progress: Callable[[int, int], None] = lambda _working, _waiting: None,
 ) -> Queue:
     """Wait until nobody is at work, and, unless the queue is paused, nothing waits.
@@ -141,14 +142,16 @@ def drain_queue(
     Args:
         installation: Where.
         name: Of the queue.
-        timeout_s: The most seconds to wait.
+        timeout: The longest to wait, such as ``5m``.
         on_progress: Told each time how many jobs are under way, and how many wait.
 
     Raises:
         NotFoundError: There is no such queue.
+        InvalidInputError: The time makes no sense.
         RefusedError: It took longer; everything goes on as before.
         DependencyError: Database or Redis does not answer.
     """
+    timeout_s = read_duration_s(timeout.strip(), field="timeout", least_s=0)
     _require(installation, name)
     clock = installation.clock
     until = clock.monotonic() + timeout_s

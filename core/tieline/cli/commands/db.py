@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.commands.db_move import move
 from tieline.cli.face import installation, json_option, note, print_json, print_table, when
 from tieline.contract import SettingsError
-from tieline.services import setup, storage
 
 __all__ = ["db"]
 
@@ -28,7 +28,7 @@ db.add_command(move)
 def upgrade(as_json: bool) -> None:
     """Bring the database's schema up to this Tieline's; harmless to repeat."""
     with installation() as opened:
-        was, now = setup.upgrade_database(opened)
+        was, now = services.setup.upgrade_database(opened)
     if as_json:
         print_json({"was": was, "schema": now})
     else:
@@ -40,7 +40,7 @@ def upgrade(as_json: bool) -> None:
 def current(as_json: bool) -> None:
     """Show the database's schema and the one that this Tieline needs."""
     with installation() as opened:
-        facts = setup.schema_facts(opened)
+        facts = services.setup.schema_facts(opened)
     if as_json:
         print_json(facts)
     else:
@@ -52,7 +52,7 @@ def current(as_json: bool) -> None:
 def check(as_json: bool) -> None:
     """Compare the database's tables with the code's; exit 7 if they differ."""
     with installation() as opened:
-        found = setup.schema_drift(opened)
+        found = services.setup.schema_drift(opened)
     if as_json:
         print_json({"differences": found})
     for line in found if not as_json else ():
@@ -76,7 +76,7 @@ def stats(as_json: bool) -> None:
     its last row was made.
     """
     with installation() as opened:
-        found = storage.read_stats(opened)
+        found = services.storage.read_stats(opened)
     if as_json:
         print_json(asdict(found))
         return
@@ -110,7 +110,7 @@ def backup(file: Path, as_json: bool) -> None:
     apart. Exit 9: `pg_dump` is missing, and the line has the command.
     """
     with installation() as opened:
-        made = storage.back_up(opened, file)
+        made = services.storage.back_up(opened, file)
     if as_json:
         print_json(asdict(made))
         return

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import rich_click as click
+import click
 
+from tieline import services
+from tieline.cli.choices import ROLES
 from tieline.cli.face import json_option, note, print_json
-from tieline.services.pulse import ROLES, Role, require_pulse
-from tieline.settings import load_settings
+
+if TYPE_CHECKING:
+    from tieline.services.pulse import Role
 
 __all__ = ["health"]
 
@@ -24,7 +27,9 @@ def health(role: str, as_json: bool) -> None:
     none runs, or one hangs. Neither database nor Redis is asked: a process that
     waits for them is alive. `tieline serve` has /healthz.
     """
-    found = require_pulse(load_settings().home, cast("Role", role))
+    from tieline.settings import load_settings
+
+    found = services.pulse.require_pulse(load_settings().home, cast("Role", role))
     if as_json:
         print_json({"role": role, "alive": [asdict(each) for each in found]})
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import cast
 
-import rich_click as click
+import click
 
 from tieline.cli.manual import manual
 

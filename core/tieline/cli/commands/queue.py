@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-import rich_click as click
+import click
 
+from tieline import services
+from tieline.cli.choices import QUEUE
 from tieline.cli.face import actor, ago, installation, json_option, note, print_json, print_table
-from tieline.engine.timetable import read_duration_s
-from tieline.services import queues as service
-from tieline.services.queues import Job, Queue
+
+if TYPE_CHECKING:
+    from tieline.services.queues import Job, Queue
 
 __all__ = ["queue"]
 
-_DEFAULT = "sync"
 _TOLD_EVERY_S = 10.0
 
 
@@ -34,7 +36,7 @@ def show(as_json: bool) -> None:
 
 
 @queue.command()
-@click.argument("name", default=_DEFAULT)
+@click.argument("name", default=QUEUE)
 @json_option
 def pause(name: str, as_json: bool) -> None:
     """Have all workers take no further job; what is under way goes on to its end.
@@ -46,24 +48,24 @@ def pause(name: str, as_json: bool) -> None:
     queue drain --timeout 10m`
     """
     with installation() as opened:
-        held = service.pause_queue(opened, name, actor=actor())
+        held = services.queues.pause_queue(opened, name, actor=actor())
     _tell(held, f"  paused    {held.name}, {len(held.working)} jobs are under way", as_json)
     if not as_json:
         note(f"  next      tieline queue drain {held.name} (or: tieline queue resume {held.name})")
 
 
 @queue.command()
-@click.argument("name", default=_DEFAULT)
+@click.argument("name", default=QUEUE)
 @json_option
 def resume(name: str, as_json: bool) -> None:
     """Let workers take jobs again, within seconds."""
     with installation() as opened:
-        freed = service.resume_queue(opened, name, actor=actor())
+        freed = services.queues.resume_queue(opened, name, actor=actor())
     _tell(freed, f"  resumed   {freed.name}, {freed.count} jobs wait", as_json)
 
 
 @queue.command()
-@click.argument("name", default=_DEFAULT)
+@click.argument("name", default=QUEUE)
 @click.option(
     "--timeout", default="5m", show_default=True, metavar="5m", help="How long: s, m, h or d."
 )
@@ -74,7 +76,6 @@ def drain(name: str, timeout: str, as_json: bool) -> None:
     Exit 0: it is so. Exit 6: it took longer; everything goes on as before. Exit
     9: database or Redis is away.
     """
-    seconds = read_duration_s(timeout.strip(), field="timeout", least_s=0)
     with installation() as opened:
         told_at = [opened.clock.monotonic()]
 
@@ -83,7 +84,7 @@ def drain(name: str, timeout: str, as_json: bool) -> None:
                 told_at[0] = opened.clock.monotonic()
                 note(f"  waiting   {working} jobs are under way, {waiting} wait")
 
-        rested = service.drain_queue(opened, name, timeout_s=seconds, on_progress=tell)
+        rested = services.queues.drain_queue(opened, name, timeout=timeout, on_progress=tell)
     _tell(rested, f"  at rest   {rested.name}, {rested.count} jobs wait", as_json)
 
 
@@ -96,7 +97,7 @@ def _tell(found: Queue, line: str, as_json: bool) -> None:
 
 def _show(*, as_json: bool) -> None:
     with installation() as opened:
-        found = service.list_queues(opened)
+        found = services.queues.list_queues(opened)
         now = opened.clock.now()
     if as_json:
         print_json({"queues": [asdict(each) for each in found]})

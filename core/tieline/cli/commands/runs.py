@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
+from tieline.cli.choices import RUN_FIELDS
 from tieline.cli.face import (
     TIME,
     actor,
@@ -21,12 +22,14 @@ from tieline.cli.face import (
 )
 from tieline.cli.habits import can_ask
 from tieline.errors import RefusedError
-from tieline.services import runs as service
-from tieline.services import syncs
-from tieline.services.installation import Installation
-from tieline.services.progress import Progress, look_at
-from tieline.store.parking import PAUSED
-from tieline.store.rows import RunRow
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tieline.services.installation import Installation
+    from tieline.services.progress import Progress
+    from tieline.services.runs import Done, RunsWanted
+    from tieline.store.rows import RunRow
 
 __all__ = ["run_facts", "runs", "state_words"]
 
@@ -66,11 +69,15 @@ def run_facts(run: RunRow, progress: Progress | None = None) -> dict[str, Any]:
 
 def _has_a_time(run: RunRow) -> bool:
     """Say whether it is known when a run that rests goes on."""
+    from tieline.store.parking import PAUSED
+
     return run.state in {"waiting", "retrying"} and run.error_code != PAUSED
 
 
 def state_words(run: RunRow, progress: Progress | None) -> str:
     """Say in which state a run is, as people read it."""
+    from tieline.store.parking import PAUSED
+
     if progress is not None and run.state == "retrying":
         return f"retrying ({run.attempt} of {progress.attempts})"
     if run.state == "waiting":
@@ -90,7 +97,7 @@ def _choosing(command: Any) -> Any:
         click.option("--until", type=TIME, help="Asked for before then."),
         click.option("--since", type=TIME, help="Asked for then or later."),
         click.option("--where", multiple=True, metavar="NAME=VALUE",
-                     help=f"{', '.join(service.FIELDS)}; may be repeated."),
+                     help=f"{', '.join(RUN_FIELDS)}; may be repeated."),
         click.option("--code", multiple=True, help="With this error code; may be repeated."),
         click.option("--state", multiple=True, help="In this state; may be repeated."),
         click.option("--entity", multiple=True, help="Of this entity; may be repeated."),
@@ -102,7 +109,7 @@ def _choosing(command: Any) -> Any:
 
 def _wanted(
     opened: Installation, since: datetime | None, until: datetime | None, given: dict[str, Any]
-) -> service.RunsWanted:
+) -> RunsWanted:
     """Put options and ``--where`` together; values of one name are alternatives."""
     values = {name: list(given[name]) for name in ("connection", "entity", "state", "code")}
     for text in given["where"]:
@@ -110,7 +117,7 @@ def _wanted(
         if not sign or not value:
             raise click.BadParameter(f"{text[:60]!r} is not NAME=VALUE", param_hint="--where")
         values.setdefault(name.strip(), []).append(value.strip())
-    return service.wanted_runs(opened, values, since=since, until=until)
+    return services.runs.wanted_runs(opened, values, since=since, until=until)
 
 
 @click.group(invoke_without_command=True)
@@ -146,9 +153,9 @@ def list_(
 def show(run_id: str, as_json: bool) -> None:
     """Show one run and its entries in the sync log."""
     with installation() as opened:
-        run = syncs.get_run(opened, run_id)
-        entries = syncs.run_log(opened, run_id)
-        progress = look_at(opened, run)
+        run = services.syncs.get_run(opened, run_id)
+        entries = services.syncs.run_log(opened, run_id)
+        progress = services.progress.look_at(opened, run)
     facts = run_facts(run, progress)
     if as_json:
         print_json({"run": facts, "log": entries})
@@ -186,8 +193,8 @@ def logs(run_id: str, as_json: bool) -> None:
     `tieline logs tail --run` follows it.
     """
     with installation() as opened:
-        syncs.get_run(opened, run_id)
-        entries = syncs.run_log(opened, run_id)
+        services.syncs.get_run(opened, run_id)
+        entries = services.syncs.run_log(opened, run_id)
     if as_json:
         print_json({"log": entries})
         return
@@ -234,7 +241,7 @@ def retry(
     _require_choice(run_id, is_all=is_all, dry_run=dry_run, given=(since, until, *given.values()))
     with installation() as opened:
         if run_id is not None:
-            asked = service.retry_run(opened, run_id, actor=actor())
+            asked = services.runs.retry_run(opened, run_id, actor=actor())
             if as_json:
                 print_json({"run": run_facts(asked.run), "is_new": asked.is_new})
             else:
@@ -242,10 +249,10 @@ def retry(
                 note(f"  {said:<10}{asked.run.mode} run of {asked.run.entity}   {asked.run.id}")
                 note(f"  next      tieline runs show {asked.run.id}")
             return
-        wanted = service.to_retry(_wanted(opened, since, until, given))
+        wanted = services.runs.to_retry(_wanted(opened, since, until, given))
         chosen = _chosen(opened, wanted, "tried again", dry_run=dry_run, yes=yes, as_json=as_json)
         if chosen is not None:
-            done = service.retry_runs(opened, chosen, actor=actor())
+            done = services.runs.retry_runs(opened, chosen, actor=actor())
             _tell(ctx, done, "asked", as_json=as_json)
 
 
@@ -273,16 +280,16 @@ def cancel(
     _require_choice(run_id, is_all=is_all, dry_run=dry_run, given=(since, until, *given.values()))
     with installation() as opened:
         if run_id is not None:
-            run = syncs.cancel_run(opened, run_id, actor=actor())
+            run = services.syncs.cancel_run(opened, run_id, actor=actor())
             if as_json:
                 print_json({"run": run_facts(run)})
             else:
                 note(f"  cancelling  {run.id}, {run.state}")
             return
-        wanted = service.to_cancel(_wanted(opened, since, until, given))
+        wanted = services.runs.to_cancel(_wanted(opened, since, until, given))
         chosen = _chosen(opened, wanted, "cancelled", dry_run=dry_run, yes=yes, as_json=as_json)
         if chosen is not None:
-            done = service.cancel_runs(opened, chosen, actor=actor())
+            done = services.runs.cancel_runs(opened, chosen, actor=actor())
             _tell(ctx, done, "stops", as_json=as_json)
 
 
@@ -297,7 +304,7 @@ def _require_choice(
 
 def _chosen(
     opened: Installation,
-    wanted: service.RunsWanted,
+    wanted: RunsWanted,
     what: str,
     *,
     dry_run: bool,
@@ -305,7 +312,7 @@ def _chosen(
     as_json: bool,
 ) -> list[RunRow] | None:
     """Show how many are meant, and ask; None: nothing is to be done."""
-    chosen = service.choose_runs(opened, wanted)
+    chosen = services.runs.choose_runs(opened, wanted)
     if dry_run and as_json:
         print_json({"count": len(chosen), "runs": [run_facts(run) for run in chosen]})
         return None
@@ -328,7 +335,7 @@ def _chosen(
     return chosen
 
 
-def _tell(ctx: click.Context, done: service.Done, word: str, *, as_json: bool) -> None:
+def _tell(ctx: click.Context, done: Done, word: str, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -350,18 +357,16 @@ def _tell(ctx: click.Context, done: service.Done, word: str, *, as_json: bool) -
         ctx.exit(6)
 
 
-def _list(
-    opened: Installation, wanted: service.RunsWanted | None, *, limit: int, as_json: bool
-) -> None:
-    found = syncs.list_runs(opened, wanted, limit=limit)
+def _list(opened: Installation, wanted: RunsWanted | None, *, limit: int, as_json: bool) -> None:
+    found = services.syncs.list_runs(opened, wanted, limit=limit)
     now = opened.clock.now()
-    progress = [look_at(opened, run) for run in found]
+    progress = [services.progress.look_at(opened, run) for run in found]
     if as_json:
         facts = [run_facts(*each) for each in zip(found, progress, strict=True)]
         print_json({"runs": facts})
         return
     if not found:
-        is_any = wanted is None or wanted == service.RunsWanted()
+        is_any = wanted is None or wanted == services.runs.RunsWanted()
         note(
             "  there is no run yet (next: tieline sync run NAME ENTITY)"
             if is_any
