@@ -23,7 +23,7 @@ from tieline.alerts import raise_alert
 from tieline.clock import SystemClock
 from tieline.contract import Secret
 from tieline.queue import WorkerSign
-from tieline.services import webhooks
+from tieline.services import queues, webhooks
 from tieline.services.installation import Installation
 from tieline.services.limits import accounts_of
 from tieline.store import (
@@ -448,6 +448,11 @@ def untold_alert(ward: Ward) -> None:
         transaction.execute(update(tables.alerts).values(trouble="webhook: 500"))
 
 
+def held_queue(ward: Ward) -> None:
+    with ward.opened() as opened:
+        queues.pause_queue(opened, "sync", actor="cli:ada")
+
+
 PLANTED = {
     "a misspelt setting": (misspelt, "warn", "setting-unknown", "TIELINE_LOG_LEVEL?"),
     "a setting out of range": (out_of_range, "fail", "settings-invalid", "TIELINE_LEASE_S"),
@@ -503,6 +508,9 @@ PLANTED = {
     ),
     "a plugin that is gone": (gone_plugin, "fail", "provider-unknown", "pip install tieline-acme"),
     "a provider that is switched off": (disabled_provider, "warn", "provider-disabled", "stripe"),
+    "a queue that somebody paused": (
+        held_queue, "warn", "queue-paused", "tieline queue resume sync",
+    ),
     "no worker": (nobody("worker"), "warn", "no-worker", "tieline worker"),
     "no scheduler": (nobody("scheduler"), "warn", "no-scheduler", "tieline scheduler"),
     "ticks that nobody takes": (overdue, "fail", "schedule-overdue", "shop customers"),

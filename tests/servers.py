@@ -304,6 +304,11 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
+def postgres_programs() -> Path:
+    """Return the folder with the programs of the PostgreSQL that tests start."""
+    return _postgres_binaries(None)
+
+
 def _postgres_binaries(copy_to: Path | None) -> Path:
     """Find the newest PostgreSQL in the wheel.
 

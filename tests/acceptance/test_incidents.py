@@ -7,12 +7,15 @@ tests/integration/test_webhook_endpoints.py; here is what ties them to what peop
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import servers
 from cli_kit import run_cli, use_environment
+from ingest_kit import SECRETS, harbour_of
 from site_of import kill_group, make_site, wait_until
 
 PAGES = {
@@ -63,3 +66,49 @@ def test_a_worker_that_dies_is_seen_and_what_it_left_is_taken_over(site):
     assert len(site.exported()) == 3000
     assert run_cli("status", "--json").json["stuck"] == 0
     assert "no-worker" not in codes()
+
+
+def commands_of(incident: str) -> list[str]:
+    return re.findall(r"^    tieline (.+)$", (HOW_TO / PAGES[incident]).read_text(), re.MULTILINE)
+
+
+def test_a_webhook_secret_is_rotated_and_a_leaked_one_traced_as_the_page_says(site):
+    harbour = harbour_of(site.installation)
+    sender, old = harbour.senders["stripe"], SECRETS["stripe"]
+    began = datetime.now(UTC) - timedelta(seconds=1)
+    rotate, finish, at_once, traced = commands_of("D")
+    named = {"whe_4k1xabcdefghij2k": sender.endpoint_id, "2026-11-20": began.isoformat()}
+
+    def follow(command: str, stdin: str = ""):
+        for example, real in named.items():
+            command = command.replace(example, real)
+        done = run_cli(*command.split(), "--json", stdin=stdin)
+        assert done.code == 0, done.stderr
+        return done.json
+
+    assert harbour.accept(sender.signed(secret=old)) == 200
+    follow(rotate, stdin="whsec_second")
+    assert harbour.accept(sender.signed(secret=old)) == 200
+    assert harbour.accept(sender.signed(secret="whsec_second")) == 200
+    site.installation.inbox.after.do()
+    assert "webhook-secret-old" in codes()
+    follow(finish)
+    assert harbour.accept(sender.signed(secret=old)) == 401
+    assert len(follow(traced)["events"]) == 2
+    follow(at_once, stdin="whsec_third")
+    assert harbour.accept(sender.signed(secret="whsec_second")) == 401
+    assert harbour.accept(sender.signed(secret="whsec_third")) == 200
+    found = follow(traced)["events"]
+    assert len(found) == 3  # what came by the two that are gone
+    [last] = set(event_ids(harbour)) - {each["id"] for each in found}
+    shown = run_cli("webhooks", "events", "show", last, "--json").json["event"]
+    present = run_cli("webhooks", "show", sender.endpoint_id, "--json").json["endpoint"]["secrets"]
+    assert shown["verified_with"] in {each["id"] for each in present}
+    by_name = run_cli(
+        "webhooks", "events", "list", "--verified-with", shown["verified_with"], "--json"
+    )
+    assert [each["id"] for each in by_name.json["events"]] == [last]
+
+
+def event_ids(harbour) -> list[str]:
+    return [each["id"] for each in harbour.events()]

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 # what is refused while it is read may be tried.
 LASTING = {
     "worker", "scheduler", "serve", "up", "down", "demo", "sandbox serve", "verify", "listen",
-    "records follow", "--watch", "--follow", "--wait", "--patience", "-f",
+    "queue drain", "records follow", "--watch", "--follow", "--wait", "--patience", "-f",
 }  # fmt: skip
 LONGEST_S = 20.0
 GLOBALS = ("--json", "--quiet", "-v", "--no-color", "--no-input", "--yes", "-q", "-vv")

@@ -69,6 +69,8 @@ def commands_of(kind: str) -> list[list[str]]:
             for each in services
             if each.get("image") == "tieline" and "command" in each
         ]
+    if kind == "health":
+        return [words[1:] for words in health_commands().values()]
     if kind == "Dockerfile":
         return [json.loads(re.findall(r"^CMD (\[.+\])$", read("Dockerfile"), re.MULTILINE)[-1])]
     if kind == "rules":
@@ -124,6 +126,22 @@ def rendered() -> list[dict[str, Any]]:
     return [each for text in filled for each in yaml.safe_load_all(text)]
 
 
+def health_commands() -> dict[str, list[str]]:
+    """Find what is run in a container to ask how it is, by file and role."""
+    services = yaml.safe_load(read("compose.yaml"))["services"]
+    found = {
+        f"compose {name}": each["healthcheck"]["test"][1:]
+        for name, each in services.items()
+        if each["image"] == "tieline" and "test" in each.get("healthcheck", {})
+    }
+    for each in rendered():
+        probe = each["kind"] == "Deployment" and pod_of(each)["containers"][0]["livenessProbe"]
+        if probe and "exec" in probe:
+            role = each["metadata"]["labels"]["app.kubernetes.io/component"]
+            found[f"helm {role}"] = probe["exec"]["command"]
+    return found
+
+
 def pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
     return deployment["spec"]["template"]["spec"]
 
@@ -134,7 +152,9 @@ def test_every_setting_that_is_named_exists(path):
     assert named - settings_that_exist() == set()
 
 
-@pytest.mark.parametrize("kind", ["systemd", "Procfile", "compose", "Dockerfile", "rules", "helm"])
+@pytest.mark.parametrize(
+    "kind", ["systemd", "Procfile", "compose", "Dockerfile", "rules", "helm", "health"]
+)
 def test_every_command_that_is_called_exists_with_its_options(kind):
     calls = commands_of(kind)
     assert calls
@@ -195,6 +215,17 @@ def test_the_image_runs_as_nobody_special_and_fetches_nothing_in_its_last_stage(
     assert "/healthz" in last
     assert 'Route("/healthz"' in (CORE / "web" / "app.py").read_text()
     assert 'ENTRYPOINT ["tieline"]' in last
+
+
+def test_every_role_is_asked_how_it_is_and_those_without_a_port_by_their_sign_of_life():
+    wanted = {
+        f"{kind} {role}": ["tieline", "health", role]
+        for kind in ("compose", "helm")
+        for role in ("worker", "scheduler")
+    }
+    assert health_commands() == wanted
+    text = read("Dockerfile")  # the image's own is that of `serve`
+    assert all(f"tieline health {role}" in text for role in ("worker", "scheduler"))
 
 
 def test_the_image_holds_every_plugin():

@@ -16,7 +16,7 @@ from servers import plain_environ
 from tieline.cli import choices
 from tieline.engine.basis import POLICIES
 from tieline.queue import QUEUE
-from tieline.services import exports, tokens
+from tieline.services import exports, pulse, runs, tokens
 from tieline.store.operations import STATES
 
 SDKS = {"stripe", "square", "mailchimp_marketing", "quickbooks"}
@@ -119,4 +119,6 @@ def test_the_words_that_options_take_are_those_that_are_known():
     assert choices.OPERATION_STATES == STATES
     assert choices.POLICIES == POLICIES
     assert choices.QUEUE == QUEUE
+    assert choices.ROLES == pulse.ROLES
+    assert choices.RUN_FIELDS == runs.FIELDS
     assert choices.SCOPES == tokens.SCOPES

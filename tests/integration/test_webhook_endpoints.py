@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from tieline.clock import SystemClock
 from tieline.contract import Registration, RequestRejectedError, Secret
 from tieline.errors import InvalidInputError, NotFoundError, RefusedError
 from tieline.inbox import SPREAD_S
-from tieline.services import keys, rotation, webhook_registration, webhooks
+from tieline.services import events, keys, rotation, webhook_registration, webhooks
 from tieline.services.doctor import examine
 from tieline.store.tables import webhook_secrets
 from tieline.vault import add_key
@@ -339,6 +340,90 @@ def test_the_doctor_is_red_over_a_closed_endpoint_and_warns_of_one_that_is_not_s
         ("ok", "6"),
     ]
     assert found[1].fix == f"tieline webhooks secret rotate {closed.endpoint_id} --secret-stdin"
+
+
+def present_ids(harbour, sender) -> dict[str, str]:
+    """Return the ids of an endpoint's secrets that have no end, by kind."""
+    found = webhooks.get_endpoint(harbour.installation, sender.endpoint_id).secrets
+    return {each.kind: each.id for each in found if each.retires_at is None}
+
+
+def let_in_by(harbour, word: str) -> list[str]:
+    wanted = events.EventsWanted(verified_with=word)
+    return [each.id for each in reversed(events.list_events(harbour.installation, wanted))]
+
+
+def test_an_event_names_the_secret_that_let_it_in_and_those_of_a_leaked_one_are_found(harbour):
+    sender, other = harbour.senders["stripe"], harbour.senders["square"]
+    old = present_ids(harbour, sender)["signature"]
+    assert harbour.accept(sender.signed()) == 200
+    assert let_in_by(harbour, "old") == []
+    rotate(harbour, sender, "whsec_the_new_one")
+    new = present_ids(harbour, sender)["signature"]
+    assert new != old
+    for signed in (sender.signed(secret="whsec_the_new_one"), sender.signed(), other.signed()):
+        assert harbour.accept(signed) == 200
+    both = sender.signed()
+    header, present = "stripe-signature", sender.sign(both.body, secret="whsec_the_new_one")
+    part = both.headers[header].partition(",")[2]
+    twice = {**both.headers, header: f"{present[header]},{part}"}
+    assert harbour.accept(replace(both, headers=twice)) == 200  # as a provider signs meanwhile
+    ids = [each["id"] for each in harbour.events()]
+    of_square = present_ids(harbour, other)["signature"]
+    names = [each["verified_with"] for each in harbour.events()]
+    assert names == [old, new, old, of_square, new]
+    assert let_in_by(harbour, "old") == [ids[0], ids[2]]
+    finish(harbour, sender)
+    assert let_in_by(harbour, "old") == [ids[0], ids[2]]  # its row is gone, its name stays
+    assert let_in_by(harbour, old) == [ids[0], ids[2]]
+    assert let_in_by(harbour, new) == [ids[1], ids[4]]
+    wanted = events.EventsWanted(verified_with="old", since=harbour.clock.now())
+    [since] = events.list_events(harbour.installation, wanted)
+    assert since.id == ids[2]  # the rotation had waited for a second by then
+
+
+def test_a_leaked_secret_is_ended_with_the_step_that_adds_the_new_one(harbour):
+    sender = harbour.senders["stripe"]
+    assert harbour.accept(sender.signed()) == 200
+    webhooks.rotate_secret(
+        harbour.installation,
+        sender.endpoint_id,
+        secret=Secret("whsec_the_new_one"),
+        ends_old=True,
+        actor="test",
+    )
+    assert harbour.accept(sender.signed()) == 401
+    assert harbour.accept(sender.signed(secret="whsec_the_new_one")) == 200
+    assert len(let_in_by(harbour, "old")) == 1
+
+
+def test_an_event_through_an_old_address_names_that_whatever_it_is_signed_with(harbour):
+    sender = harbour.senders["mailchimp"]
+    ids = present_ids(harbour, sender)
+    assert harbour.accept(sender.signed()) == 200
+    rotate(harbour, sender, None)
+    assert harbour.accept(sender.signed()) == 200  # through the old address, the signature is good
+    unsigned = harbour.senders["mailchimp-unsigned"]
+    assert harbour.accept(unsigned.signed()) == 200
+    found = [each["verified_with"] for each in harbour.events()]
+    assert found == [ids["signature"], ids["path"], present_ids(harbour, unsigned)["path"]]
+
+
+def test_a_secret_of_the_settings_has_a_name_that_does_not_tell_it(sqlite_url, tmp_path):
+    text = "token-of-the-settings"
+    harbour = make_harbour(sqlite_url, tmp_path, quickbooks_webhook_secret=text)
+    try:
+        sender = harbour.senders["quickbooks"]
+        assert harbour.accept(sender.signed(secret=text)) == 200
+        [event] = harbour.events()
+        listed = webhooks.get_endpoint(harbour.installation, sender.endpoint_id)
+        assert [event["verified_with"]] == list(listed.from_settings)
+        assert event["verified_with"].startswith("env_")
+        assert len(event["verified_with"]) == 14
+        assert let_in_by(harbour, "old") == []
+        assert let_in_by(harbour, event["verified_with"]) == [event["id"]]
+    finally:
+        harbour.close()
 
 
 def old_secrets(harbour) -> list[tuple[str, str]]:

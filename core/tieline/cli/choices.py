@@ -6,10 +6,12 @@ not. A test compares these with what is defined there.
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "OPERATION_STATES", "POLICIES", "QUEUE", "SCOPES"]
+__all__ = ["FORMATS", "OPERATION_STATES", "POLICIES", "QUEUE", "ROLES", "RUN_FIELDS", "SCOPES"]
 
 FORMATS = ("jsonl", "csv", "parquet")
 OPERATION_STATES = ("queued", "sending", "unknown", "held", "dead", "done", "dropped")
 POLICIES = ("hold", "provider_wins", "local_wins", "newest_wins")
 QUEUE = "sync"
+ROLES = ("worker", "scheduler")
+RUN_FIELDS = ("connection", "provider", "entity", "state", "code", "mode", "direction")
 SCOPES = ("read", "operate", "admin")

@@ -244,6 +244,7 @@ class WebhookEvent(TypedDict):
     error: EventError | None
     handled_at: str | None
     replays: int
+    verified_with: str | None
 
 
 class LogEntry(TypedDict):

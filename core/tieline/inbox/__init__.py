@@ -11,6 +11,7 @@ from tieline.inbox.endpoint import (
     Endpoint,
     Endpoints,
     context_of,
+    fingerprint_of,
     settings_secrets,
 )
 from tieline.inbox.sign import new_signing_secret, sign, signed_by
@@ -36,6 +37,7 @@ __all__ = [
     "Told",
     "context_of",
     "digest_of",
+    "fingerprint_of",
     "has_time",
     "judge",
     "key_of_event",

@@ -13,7 +13,7 @@ from tieline.inbox.after import Afterwards
 from tieline.inbox.committer import Committer
 from tieline.inbox.delivery import Arrival, Delivery, Outcome, Refusal
 from tieline.inbox.endpoint import Endpoint, Endpoints
-from tieline.inbox.verify import verify, verify_path
+from tieline.inbox.verify import verified_with, verify, verify_path
 from tieline.telemetry import get_logger
 
 __all__ = ["REFUSALS", "Inbox", "ReadEndpoint", "Taken", "judge"]
@@ -151,28 +151,13 @@ class Inbox:
         """Check and read a delivery as of now; see :func:`judge`."""
         now = self._clock.now()
         verdict = judge(endpoint, arrival, now)
-        if isinstance(verdict, Delivery) and not _is_signed_to_last(endpoint, arrival, now):
+        if isinstance(verdict, Delivery) and verdict.verified_with in endpoint.ending:
             self.after.used_old_secret(verdict.endpoint.id, now.timestamp())
         return verdict
 
     def _refused(self, endpoint_id: str | None, status: int, reason: str) -> Taken:
         self.after.refused(endpoint_id, reason)
         return Taken(status=status, reason=reason, endpoint_id=endpoint_id)
-
-
-def _is_signed_to_last(endpoint: Endpoint, arrival: Arrival, now: datetime) -> bool:
-    """Say whether an authentic delivery would be let in without the secrets that are to end."""
-    if endpoint.lasting is None or endpoint.row is None:
-        return True
-    reason = verify(
-        endpoint.scheme,
-        endpoint.lasting,
-        headers=arrival.headers,
-        body=arrival.body,
-        address=endpoint.row.address,
-        now=now.timestamp(),
-    )
-    return reason is None and verify_path(endpoint.scheme, endpoint.lasting, arrival.path_secret)
 
 
 def judge(endpoint: Endpoint, arrival: Arrival, now: datetime) -> Delivery | Refusal:
@@ -211,7 +196,22 @@ def judge(endpoint: Endpoint, arrival: Arrival, now: datetime) -> Delivery | Ref
         body=arrival.body,
         headers={name: arrival.headers[name] for name in kept if name in arrival.headers},
         received_at=now,
+        verified_with=_verified_with(endpoint, arrival, now),
     )
+
+
+def _verified_with(endpoint: Endpoint, arrival: Arrival, now: datetime) -> str | None:
+    """Name the secret that let an authentic delivery in; one that is to end rather than another."""
+    names = verified_with(
+        endpoint.scheme,
+        endpoint.keys,
+        headers=arrival.headers,
+        body=arrival.body,
+        address=endpoint.row.address if endpoint.row else _NOWHERE,
+        given=arrival.path_secret,
+        now=now.timestamp(),
+    )
+    return next((name for name in names if name in endpoint.ending), next(iter(names), None))
 
 
 _NOWHERE = "https://example.com/webhooks/nobody/whe_aaaaaaaaaaaaaaaa"

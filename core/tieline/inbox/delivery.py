@@ -74,6 +74,7 @@ class Delivery:
         body: As it came.
         headers: Those that the plugin wants to be kept.
         received_at: Aware UTC.
+        verified_with: What the secret is called that let it in; None: nobody noted it.
     """
 
     endpoint: EndpointRow
@@ -81,6 +82,7 @@ class Delivery:
     body: bytes
     headers: Mapping[str, str]
     received_at: datetime
+    verified_with: str | None = None
 
     @property
     def accounts(self) -> set[str]:
@@ -125,6 +127,7 @@ def rows_of(
                     body=None if rows else delivery.body,
                     headers=None if rows else _kept(delivery.headers),
                     record=_record(event),
+                    verified_with=delivery.verified_with,
                 )
             )
     return rows, strangers

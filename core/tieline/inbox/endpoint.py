@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import threading
@@ -29,7 +30,7 @@ from tieline.store.endpoints import EndpointRow, SecretRow
 from tieline.telemetry import remember
 from tieline.vault import Context, Vault
 
-__all__ = ["SPREAD_S", "Endpoint", "Endpoints", "context_of", "settings_secrets"]
+__all__ = ["SPREAD_S", "Endpoint", "Endpoints", "context_of", "fingerprint_of", "settings_secrets"]
 
 SPREAD_S = 1.0
 """Seconds after which every process knows of a change; who makes a secret waits for it."""
@@ -46,7 +47,7 @@ class Endpoint:
         webhooks: What its plugin declares; None: the plugin is gone or broken.
         keys: What deliveries are checked with now.
         keys_until: When the first of them ends; None: not at all.
-        lasting: Those of them that have no end; None: all have none.
+        ending: What those of them are called that are to end.
         read_at: When it was read, by the clock's monotonic seconds.
     """
 
@@ -55,7 +56,7 @@ class Endpoint:
     keys: Keys
     keys_until: datetime | None
     read_at: float
-    lasting: Keys | None = None
+    ending: frozenset[str] = frozenset()
 
     @property
     def scheme(self) -> Scheme | None:
@@ -188,15 +189,15 @@ class Endpoints:
             if row is None or row.provider != provider:
                 return self._nobody(provider)
             rows = store.read_secrets(transaction, endpoint_id)
-        live = [each for each in rows if each.retires_at is None or each.retires_at > now]
-        lasting = [each for each in live if each.retires_at is None]
+        live = [each for each in rows if each.retires_at is None]
+        live += [each for each in rows if each.retires_at is not None and each.retires_at > now]
         return Endpoint(
             row=row,
             webhooks=self._declared(provider),
             keys=self._keys(row, live),
             keys_until=min((each.retires_at for each in live if each.retires_at), default=None),
             read_at=at,
-            lasting=self._keys(row, lasting) if len(lasting) < len(live) else None,
+            ending=frozenset(each.id for each in live if each.retires_at),
         )
 
     def _nobody(self, provider: str) -> Endpoint:
@@ -219,11 +220,17 @@ class Endpoints:
             return None
 
     def _keys(self, row: EndpointRow, live: Sequence[SecretRow]) -> Keys:
-        sealed = [self._open(each) for each in live if each.sealed]
+        opened = [(each.id, self._open(each)) for each in live if each.sealed]
+        given = settings_secrets(self._settings, row)
+        sealed = [(name, secret) for name, secret in opened if secret]
+        sealed += [(fingerprint_of(secret), secret) for secret in given]
+        paths = [(each.id, each.digest) for each in live if each.digest]
         return Keys(
             level="path-secret" if row.scheme_level == "path-secret" else "signature",
-            secrets=[each for each in sealed if each] + settings_secrets(self._settings, row),
-            path_digests=[each.digest for each in live if each.digest],
+            secrets=[secret for _, secret in sealed],
+            path_digests=[digest for _, digest in paths],
+            secret_ids=[name for name, _ in sealed],
+            path_ids=[name for name, _ in paths],
         )
 
     def _open(self, row: SecretRow) -> Secret | None:
@@ -248,6 +255,12 @@ _NOBODYS = Keys(secrets=[Secret(secrets.token_hex(32))], path_digests=[secrets.t
 def context_of(row: SecretRow) -> Context:
     """Say what a secret is sealed for: its endpoint, and no other."""
     return Context(connection_id=row.endpoint_id, field=row.id)
+
+
+def fingerprint_of(secret: Secret) -> str:
+    """Name a secret that the environment has, which has no id: too short to find it by."""
+    digest = hashlib.sha256(b"tieline webhook secret\0" + secret.reveal().encode()).hexdigest()
+    return f"env_{digest[:10]}"
 
 
 def settings_secrets(settings: Settings, row: EndpointRow) -> list[Secret]:

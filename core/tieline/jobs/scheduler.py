@@ -20,6 +20,7 @@ from tieline.jobs.messengers import tell_alerts
 from tieline.queue import WorkerSign
 from tieline.services.alerts import new_lookout
 from tieline.services.installation import Installation
+from tieline.services.pulse import Pulse
 from tieline.store import schedules
 from tieline.telemetry import get_logger
 
@@ -139,9 +140,11 @@ def _look_after(
 
 def _loop(installation: Installation, stop: threading.Event) -> None:
     clock = installation.clock
+    pulse = Pulse(installation.settings.home, "scheduler")
     backoff_s = _FIRST_BACKOFF_S
     wait_s = 0.0
     while not clock.sleep(wait_s, stop):
+        pulse.beat()
         try:
             wait_s = _take_ticks(installation, stop)
             backoff_s = _FIRST_BACKOFF_S
@@ -151,6 +154,7 @@ def _loop(installation: Installation, stop: threading.Event) -> None:
         except Exception:  # noqa: BLE001 - the other schedules must go on
             _log.exception("a bug of ours", again_in_s=_LONGEST_BACKOFF_S)
             wait_s = _LONGEST_BACKOFF_S
+    pulse.stop()
 
 
 def _show_life(installation: Installation, stop: threading.Event) -> None:

@@ -12,10 +12,11 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 from rq import Worker as RqWorker
+from rq.exceptions import StopRequested as RqStopRequested
 
 from tieline import __version__
 from tieline.contract import TielineError
@@ -25,9 +26,10 @@ from tieline.jobs import functions
 from tieline.jobs.drainers import ForkedDrainer
 from tieline.jobs.memory import resident_mb
 from tieline.jobs.messengers import ForkedMessenger
-from tieline.queue import DRAIN, HELP_RUN, Presence, WorkerSign
+from tieline.queue import DRAIN, HELP_RUN, QUEUE, Presence, WorkerSign
 from tieline.services.installation import Installation
-from tieline.store import drains, runs
+from tieline.services.pulse import Pulse
+from tieline.store import drains, pauses, runs
 from tieline.telemetry import get_logger, import_ahead
 from tieline.transport import trusted_certificates
 
@@ -38,6 +40,7 @@ _LONGEST_BACKOFF_S = 15.0
 _FIRST_BACKOFF_S = 0.5
 _BURST_POLL_S = 0.2
 _RING_AGAIN_S = 30.0
+_HELD_POLL_S = 1.0
 _IDS = {
     HELP_RUN: re.compile(r"run_[a-z2-7]{16}"),
     DRAIN: re.compile(r"con_[a-z2-7]{16}"),
@@ -53,13 +56,14 @@ def work(
 ) -> None:
     """Do jobs until SIGTERM or SIGINT; with ``is_burst`` until nothing is left to do.
 
-    A worker that loses Redis or the database goes on when they are back.
+    A worker that loses Redis or the database goes on when they are back. From a
+    queue that is paused it takes nothing.
 
     Args:
         installation: Where.
         queues: Names of the queues to listen to.
         is_burst: Leave once no run and no event is due and none can become so
-            by a lease that lapses.
+            by a lease that lapses, or once every queue is paused.
         on_sweep: Called every few seconds by whoever runs other processes beside
             this one, to look after them. Such a worker never leaves for its
             own memory, as nobody would start it again.
@@ -78,10 +82,29 @@ def work(
     trusted_certificates()
     functions.use(installation)
     messenger, drainer = ForkedMessenger(installation), ForkedDrainer(installation)
+    pulse = Pulse(installation.settings.home, "worker")
+    try:
+        _work(installation, queues, _Parts(messenger, drainer, pulse, on_sweep), is_burst=is_burst)
+    finally:
+        pulse.stop()
+
+
+class _Parts(NamedTuple):
+    """What one worker after the other has of this process."""
+
+    messenger: ForkedMessenger
+    drainer: ForkedDrainer
+    pulse: Pulse
+    on_sweep: Callable[[], object] | None
+
+
+def _work(
+    installation: Installation, queues: Sequence[str], parts: _Parts, *, is_burst: bool
+) -> None:
     backoff_s = _FIRST_BACKOFF_S
     patience_s = installation.settings.lease_s + _RING_AGAIN_S
     while True:
-        worker = _Worker(installation, queues, messenger, drainer, on_sweep)
+        worker = _Worker(installation, queues, parts, is_burst=is_burst)
         began = time.monotonic()
         has_worked = False
         try:
@@ -92,7 +115,7 @@ def work(
             _log.warning("a dependency is away", reason=str(error), again_in_s=backoff_s)
         if worker.was_stopped:
             return
-        if is_burst and not _wait_for_more(installation):
+        if is_burst and (worker.is_held or not _wait_for_more(installation)):
             return
         time.sleep(_BURST_POLL_S if is_burst else backoff_s)
         backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
@@ -129,22 +152,22 @@ class _Worker(RqWorker):
     worker cannot wait that long, so its maintenance is our sweep.
     """
 
+    max_connection_wait_time = _LONGEST_BACKOFF_S
+
     def __init__(
-        self,
-        installation: Installation,
-        queues: Sequence[str],
-        messenger: ForkedMessenger,
-        drainer: ForkedDrainer,
-        on_sweep: Callable[[], object] | None,
+        self, installation: Installation, queues: Sequence[str], parts: _Parts, *, is_burst: bool
     ) -> None:
         self._installation = installation
-        self._on_sweep = on_sweep
+        self._on_sweep = parts.on_sweep
         self._told_horse = 0
         self._sweep_s = installation.settings.sweep_s
         self._presence = Presence(installation.redis)
         self._queues_named = tuple(queues)
-        self._messenger = messenger
-        self._drainer = drainer
+        self._messenger = parts.messenger
+        self._drainer = parts.drainer
+        self._pulse = parts.pulse
+        self._is_burst = is_burst
+        self._paused: frozenset[str] = frozenset()
         self.was_stopped = False
         super().__init__(
             list(queues),
@@ -162,21 +185,63 @@ class _Worker(RqWorker):
 
     def sweep(self) -> None:
         """Say that this worker lives, ring for what nobody does, and have alerts told."""
+        self._pulse.beat()
         if self._on_sweep is not None:
             self._on_sweep()
         self._mind_memory()
         self._announce()
-        sweep(self._installation.engine)
+        self._look_at_pauses()
+        if QUEUE not in self._paused:
+            sweep(self._installation.engine)
         self._messenger.send()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether every queue was paused when this was last looked at."""
+        return self._paused.issuperset(self._queues_named)
+
+    def _look_at_pauses(self) -> None:
+        """Listen to the queues that are not paused."""
+        with self._installation.database.read() as connection:
+            paused = frozenset(pauses.paused_queues(connection))
+        if paused != self._paused:
+            _log.info("queues are paused or go on", paused=sorted(paused))
+        self._paused = paused
+        # Never to none, which RQ does not know: is_held then keeps it from listening.
+        self._ordered_queues = [q for q in self.queues if q.name not in paused] or [*self.queues]
+
+    def _rest_while_held(self) -> None:
+        """Take nothing while every queue is paused; look after all else meanwhile."""
+        while self.is_held:
+            if self._is_burst or self._stop_requested:
+                raise RqStopRequested
+            self.heartbeat()
+            time.sleep(min(_HELD_POLL_S, self._sweep_s))
+            self._sweep_calmly()
 
     def execute_job(self, job: Any, queue: Any) -> None:
         """Do a job only if it is one of ours: whoever writes to Redis runs no code here."""
+        try:
+            self._look_at_pauses()
+        except DependencyError:
+            pass  # then the job can do nothing either
+        if queue.name in self._paused:  # it was paused while this one waited for a job
+            self._put_back(job, queue)
+            return
+        if len(self.queues) > 1:  # RQ clears this up for those alone that have but one queue
+            self._installation.redis.lrem(queue.intermediate_queue_key, 1, job.id)
         if _is_ours(job):
             self._warm_up(job.args[0])
             super().execute_job(job, queue)
             return
         _log.error("a job that is none of ours was refused", job=str(job.id)[:80])
         job.delete()
+
+    def _put_back(self, job: Any, queue: Any) -> None:
+        with self._installation.redis.pipeline() as pipe:
+            queue.push_job_id(job.id, pipeline=pipe, at_front=True)
+            pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+            pipe.execute()
 
     def _warm_up(self, its_id: str) -> None:
         """Have the data keys of a job's credential here, so that its work-horse inherits them.
@@ -195,17 +260,26 @@ class _Worker(RqWorker):
             _log.debug("no data keys to inherit", job_of=its_id, reason=error.message)
 
     def run_maintenance_tasks(self) -> None:
+        self._sweep_calmly()
+        self.clean_registries()  # type: ignore[no-untyped-call]
+        self._rest_while_held()
+        # A pool that takes a connection back swallows what a signal raises in it, and RQ,
+        # while it listens, looks at nothing but that.
+        if self._stop_requested:
+            raise RqStopRequested
+
+    def _sweep_calmly(self) -> None:
         try:
             self.sweep()
         except DependencyError as error:
             _log.warning("sweep failed", reason=error.message)
-        self.clean_registries()  # type: ignore[no-untyped-call]
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
         try:
             super().maintain_heartbeats(job, execution)
             self.sweep()
-            self._drainer.drain()
+            if QUEUE not in self._paused:
+                self._drainer.drain()
         except (RedisError, OSError, DependencyError) as error:
             _log.warning("heartbeat failed", reason=type(error).__name__)
 

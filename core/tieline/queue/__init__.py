@@ -1,6 +1,18 @@
-"""Ring the doorbell, and see who can hear it."""
+"""Ring the doorbell, see who can hear it, and what waits."""
 
 from tieline.queue.doorbell import DRAIN, HELP_RUN, QUEUE, Doorbell
 from tieline.queue.presence import Presence, WorkerSign
+from tieline.queue.sight import JobSight, QueueSight, known_queues, look_at_queue
 
-__all__ = ["DRAIN", "HELP_RUN", "QUEUE", "Doorbell", "Presence", "WorkerSign"]
+__all__ = [
+    "DRAIN",
+    "HELP_RUN",
+    "QUEUE",
+    "Doorbell",
+    "JobSight",
+    "Presence",
+    "QueueSight",
+    "WorkerSign",
+    "known_queues",
+    "look_at_queue",
+]

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from tieline.engine import ring_drain
 from tieline.errors import InvalidInputError, NotFoundError
+from tieline.inbox import fingerprint_of
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.store import events as store
@@ -17,6 +18,7 @@ from tieline.store.database import Connection as Transaction
 from tieline.store.events import EventRow, EventsWanted
 
 __all__ = [
+    "OLD",
     "Backlog",
     "EventsWanted",
     "Shown",
@@ -25,6 +27,9 @@ __all__ = [
     "list_events",
     "replay_events",
 ]
+
+OLD = "old"
+"""As :attr:`EventsWanted.verified_with`: by any secret that is no present one."""
 
 _AT_ONCE = 1000
 
@@ -141,7 +146,8 @@ def replay_events(
     if asked == EventsWanted():
         raise InvalidInputError(
             "say which events are meant",
-            hint="name their ids, or --connection, --endpoint, --type, --state, --since or --until",
+            hint="name their ids, or --connection, --endpoint, --type, --state, --since, --until or"
+            " --verified-with",
             code="events-choice",
         )
     asked = replace(asked, connection_ids=visible)
@@ -200,12 +206,21 @@ def _is_plausible(event_id: str) -> bool:
 
 
 def _of(installation: Installation, wanted: EventsWanted, connection: str | None) -> EventsWanted:
-    texts = (wanted.entity or "", wanted.endpoint_id or "", *wanted.types)
+    given = (wanted.entity, wanted.endpoint_id, wanted.verified_with, *wanted.types)
+    texts = filter(None, given)
     if not all(text.isprintable() for text in texts):
         raise InvalidInputError("a name holds what no name holds", code="events-choice")
+    if wanted.verified_with == OLD:
+        wanted = replace(wanted, verified_with=None, not_verified_with=_of_settings(installation))
     if connection is None:
         return wanted
     return replace(wanted, connection_id=get_connection(installation, connection).id)
+
+
+def _of_settings(installation: Installation) -> frozenset[str]:
+    """Name the secrets that the environment has for applications' endpoints."""
+    applications = installation.settings.applications.values()
+    return frozenset(fingerprint_of(each) for app in applications for each in app.webhook_secrets)
 
 
 def _unknown(event_id: str) -> NotFoundError:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from tieline.errors import DependencyError
 from tieline.services.installation import Installation
-from tieline.store import alerts, connections, runs, trouble
+from tieline.store import alerts, connections, pauses, runs, trouble
 from tieline.store.connections import ConnectionRow
 from tieline.store.parking import PAUSED
 from tieline.store.rows import RunRow
+from tieline.store.runs import RunsWanted
 from tieline.store.tables import ACTIVE_STATES
 
 if TYPE_CHECKING:  # they take Redis along, which is asked after the database
@@ -68,6 +69,7 @@ class Overview:
         workers: Those that are alive; None: nobody knows.
         schedulers: Those that are alive; None: nobody knows.
         jobs: Wake-ups that no worker took yet; None: nobody knows.
+        paused: Names of the queues that workers take nothing from.
     """
 
     at: datetime
@@ -78,6 +80,7 @@ class Overview:
     workers: Sequence[WorkerSign] | None
     schedulers: Sequence[WorkerSign] | None
     jobs: int | None
+    paused: Sequence[str]
 
     def total(self, what: str) -> int:
         """Count what waits for a person, over all connections."""
@@ -94,11 +97,12 @@ def look_over(installation: Installation) -> Overview:
     now = installation.clock.now()
     with installation.database.read() as transaction:
         rows = connections.list_connections(transaction)
-        active = runs.list_runs(transaction, states=ACTIVE_STATES, limit=_MOST_RUNS)
+        active = runs.list_runs(transaction, RunsWanted(states=ACTIVE_STATES), limit=_MOST_RUNS)
         successes = trouble.last_successes(transaction)
         ticks = trouble.next_ticks(transaction)
         counted = trouble.count_by_connection(transaction)
         stuck = len(trouble.stuck_leases(transaction, now))
+        paused = list(pauses.paused_queues(transaction))
         opened = len(alerts.list_alerts(transaction, limit=_MOST_ALERTS))
     said = ""
     workers = schedulers = jobs = None
@@ -129,6 +133,7 @@ def look_over(installation: Installation) -> Overview:
         workers=workers,
         schedulers=schedulers,
         jobs=jobs,
+        paused=paused,
     )
 
 

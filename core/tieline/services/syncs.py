@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tieline.auth import reauth_hint
@@ -17,12 +17,14 @@ from tieline.store import log, parking, records, runs, sightings
 from tieline.store.choosing import Mark
 from tieline.store.connections import ConnectionRow
 from tieline.store.rows import RunRow
+from tieline.store.runs import RunsWanted
 
 __all__ = [
     "cancel_run",
     "count_records",
     "get_run",
     "list_runs",
+    "require_awake",
     "run_log",
     "start_sync",
     "wait_for_run",
@@ -75,7 +77,7 @@ def start_sync(
         )
     row = get_connection(installation, connection)
     declared = installation.registry.get(row.provider).entity(entity)
-    _require_awake(row)
+    require_awake(row)
     _ = installation.redis
     return ask_run(
         installation.engine,
@@ -88,7 +90,13 @@ def start_sync(
     )
 
 
-def _require_awake(row: ConnectionRow) -> None:
+def require_awake(row: ConnectionRow) -> None:
+    """Make sure that a connection can be synced.
+
+    Raises:
+        NeedsReauthError: It waits for a person.
+        RefusedError: It is paused.
+    """
     if row.state != "ok":
         raise NeedsReauthError(
             row.trouble or f"the connection {row.name} has no credential",
@@ -117,36 +125,21 @@ def get_run(installation: Installation, run_id: str) -> RunRow:
 
 def list_runs(
     installation: Installation,
+    wanted: RunsWanted | None = None,
     *,
-    connection: str | None = None,
-    visible: Collection[str] | None = None,
-    states: Sequence[str] = (),
     before: Mark | None = None,
     limit: int = 20,
 ) -> list[RunRow]:
-    """Return the newest runs first, of one connection or of all.
+    """Return the newest runs first.
 
     Args:
         installation: Where.
-        connection: Name or id; None for all.
-        visible: Ids of the connections that whoever asks may see; None: all.
-        states: Only in these.
+        wanted: Which; None: all. :func:`tieline.services.runs.wanted_runs` makes it.
         before: Time and id of the last run of the page before.
         limit: The most to return.
-
-    Raises:
-        NotFoundError: There is no such connection.
     """
-    row = get_connection(installation, connection) if connection else None
     with installation.database.read() as transaction:
-        return runs.list_runs(
-            transaction,
-            connection_id=row.id if row else None,
-            connection_ids=visible,
-            states=states,
-            before=before,
-            limit=limit,
-        )
+        return runs.list_runs(transaction, wanted, before=before, limit=limit)
 
 
 def run_log(installation: Installation, run_id: str) -> list[dict[str, Any]]:

@@ -11,7 +11,14 @@ from typing import Any
 from tieline.contract import EndpointOwner, PathSecret, Secret, Webhooks
 from tieline.engine.timetable import read_duration_s
 from tieline.errors import DependencyError, InvalidInputError, NotFoundError, RefusedError, nearest
-from tieline.inbox import SPREAD_S, context_of, digest_of, read_counts, settings_secrets
+from tieline.inbox import (
+    SPREAD_S,
+    context_of,
+    digest_of,
+    fingerprint_of,
+    read_counts,
+    settings_secrets,
+)
 from tieline.registry import Plugin
 from tieline.services.addresses import safe_address
 from tieline.services.connect import check_environment
@@ -57,7 +64,7 @@ class Listed:
     Attributes:
         endpoint: As it is stored.
         secrets: Those that are stored, the newest first.
-        from_settings: How many more the environment has.
+        from_settings: What those are called that the environment has.
         counts: What came in and what was refused, by reason; None if nobody
             asked Redis, or it does not answer.
         instructions: What to do by hand at the provider.
@@ -66,7 +73,7 @@ class Listed:
 
     endpoint: EndpointRow
     secrets: Sequence[SecretRow]
-    from_settings: int
+    from_settings: Sequence[str]
     counts: Mapping[str, int] | None
     instructions: str = ""
     is_registrable: bool = False
@@ -75,7 +82,7 @@ class Listed:
     def is_closed(self) -> bool:
         """Whether nothing can be accepted, for want of a secret."""
         has_path = any(each.digest for each in self.secrets)
-        has_signing = any(each.sealed for each in self.secrets) or self.from_settings > 0
+        has_signing = any(each.sealed for each in self.secrets) or bool(self.from_settings)
         return not (has_path if self.endpoint.scheme_level == "path-secret" else has_signing)
 
 
@@ -203,9 +210,10 @@ def rotate_secret(
     *,
     secret: Secret | None = None,
     overlap: str = "24h",
+    ends_old: bool = False,
     actor: str,
 ) -> Made:
-    """Add a new secret; those before are accepted for an overlap more.
+    """Add a new secret; those before are accepted for an overlap more, or not at all.
 
     It is told only once every process knows of it, so that whoever uses it at
     once is not refused.
@@ -216,6 +224,7 @@ def rotate_secret(
         secret: What the provider signs with from now on; None makes a new
             secret at the end of the address.
         overlap: For how long the old ones are still accepted.
+        ends_old: End them with the same step, whatever the overlap: one leaked.
         actor: Who does it, for the sync log.
 
     Raises:
@@ -254,6 +263,9 @@ def rotate_secret(
         elif sealed is not None:
             store.add_secret(transaction, endpoint_id, kind="signature", now=now, **sealed)
             store.change_endpoint(transaction, endpoint_id, now=now, scheme_level="signature")
+        said = f"the old ones until {ends_at:%Y-%m-%d %H:%M:%S} UTC"
+        if ends_old:
+            said = f"{store.drop_retired(transaction, endpoint_id)} old ones ended at once"
         note(
             transaction,
             installation,
@@ -261,7 +273,7 @@ def rotate_secret(
             found.endpoint.connection_id,
             actor,
             "rotated",
-            f"a new {kind} secret, the old ones until {ends_at:%Y-%m-%d %H:%M:%S} UTC",
+            f"a new {kind} secret, {said}",
         )
 
     installation.database.transact(work)
@@ -503,7 +515,7 @@ def _listed(
     return Listed(
         endpoint=row,
         secrets=[each for each in kept if each.retires_at is None or each.retires_at > now],
-        from_settings=len(settings_secrets(installation.settings, row)),
+        from_settings=[fingerprint_of(s) for s in settings_secrets(installation.settings, row)],
         counts=None if counts is None else dict(counts.get(row.id, {})),
         instructions=webhooks.instructions if webhooks else "",
         is_registrable=bool(webhooks and webhooks.register and owner in webhooks.registers),

@@ -27,6 +27,7 @@ class NewEvent(NamedTuple):
         body: The delivery as it came; None if another event of it has that.
         headers: Those that are kept, as JSON text; None where the body is None.
         record: The snapshot as JSON text; None: it is read again.
+        verified_with: What the secret is called that let it in.
     """
 
     id: str
@@ -42,6 +43,7 @@ class NewEvent(NamedTuple):
     body: bytes | None
     headers: str | None
     record: bytes | None
+    verified_with: str | None = None
 
 
 _COLUMNS = ", ".join(NewEvent._fields)
@@ -53,7 +55,8 @@ INSERT INTO webhook_events (seq, {_COLUMNS}, {_REST})
 SELECT n.*, 'pending', 0, n.received_at, 0 FROM (
   SELECT nextval('webhook_events_seq_seq'), u.*
   FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-    %b::timestamptz[], %b::timestamptz[], %b::text[], %b::bytea[], %b::jsonb[], %b::bytea[])
+    %b::timestamptz[], %b::timestamptz[], %b::text[], %b::bytea[], %b::jsonb[], %b::bytea[],
+    %b::text[])
     AS u({_COLUMNS})
   OFFSET 0
 ) AS n

@@ -7,11 +7,21 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, delete, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from tieline.store import choosing
 from tieline.store.database import Connection
-from tieline.store.tables import connections, webhook_events
+from tieline.store.tables import connections, webhook_events, webhook_secrets
 
 __all__ = [
     "EventRow",
@@ -30,6 +40,9 @@ __all__ = [
 _EVENTS = webhook_events.c
 _STATES = ("pending", "done", "ignored", "dead")
 _HANDLED = ("done", "ignored")
+_IS_BY_A_PRESENT_SECRET = exists().where(
+    webhook_secrets.c.id == _EVENTS.verified_with, webhook_secrets.c.retires_at.is_(None)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +60,8 @@ class EventRow:
         due_at: When it is handled at the earliest.
         dead_kind: Of a dead one, whose fault: ``theirs`` or ``ours``.
         replays: How often somebody had it handled once more.
+        verified_with: What the secret is called that let its delivery in; None: it
+            came before that was noted.
     """
 
     seq: int
@@ -68,6 +83,7 @@ class EventRow:
     dead_kind: str | None
     handled_at: datetime | None
     replays: int
+    verified_with: str | None
     connection_name: str = ""
     provider: str = ""
 
@@ -95,6 +111,9 @@ class EventsWanted:
         dead_kind: Dead by this fault.
         connection_ids: Of one of these connections.
         before: That came before the one of this number.
+        verified_with: Let in by the secret of this name.
+        not_verified_with: Let in by a secret that is no present one of any endpoint, nor
+            named here. None: by whichever.
     """
 
     ids: Sequence[str] = ()
@@ -110,10 +129,19 @@ class EventsWanted:
     dead_kind: str | None = None
     connection_ids: Collection[str] | None = None
     before: int | None = None
+    verified_with: str | None = None
+    not_verified_with: Collection[str] | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return what an event has to fulfil."""
-        equal = ("connection_id", "endpoint_id", "entity", "error_code", "dead_kind")
+        equal = (
+            "connection_id",
+            "endpoint_id",
+            "entity",
+            "error_code",
+            "dead_kind",
+            "verified_with",
+        )
         found: list[ColumnElement[bool]] = [
             _EVENTS[name] == value for name in equal if (value := getattr(self, name)) is not None
         ]
@@ -122,6 +150,12 @@ class EventsWanted:
         among = ((_EVENTS.id, self.ids), (_EVENTS.event_key, self.keys), (_EVENTS.type, self.types))
         found += [column.in_(values) for column, values in among if values]
         found += choosing.among(_EVENTS.connection_id, self.connection_ids)
+        if self.not_verified_with is not None:
+            found += [
+                _EVENTS.verified_with.is_not(None),
+                _EVENTS.verified_with.not_in(sorted(self.not_verified_with)),
+                ~_IS_BY_A_PRESENT_SECRET,
+            ]
         if self.before is not None:
             found.append(_EVENTS.seq < self.before)
         if self.since is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,8 +28,10 @@ from tieline.store.rows import COUNTS, Counts, RunRow
 from tieline.store.tables import ACTIVE_STATES, connections, entity_states, partitions, runs
 
 __all__ = [
+    "RunsWanted",
     "active_run",
     "add_run",
+    "count_runs",
     "due_runs",
     "end_resting",
     "end_run",
@@ -38,6 +40,7 @@ __all__ = [
     "list_runs",
     "lock_running",
     "lock_splitting",
+    "names_of",
     "next_due_at",
     "put_off",
     "replan",
@@ -52,6 +55,54 @@ _IS_IDLE = runs.c.state.in_(("queued", "waiting", "retrying"))
 _RESTS = exists().where(
     connections.c.id == runs.c.connection_id, connections.c.paused_at.is_not(None)
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunsWanted:
+    """Which runs are meant: all that fit everything that is given.
+
+    Attributes:
+        connection_ids: Of one of these connections; empty: of any.
+        visible: Of one of these connections, too; None: of any.
+        providers: Of one of these providers.
+        entities: Of one of these entities.
+        states: In one of these states.
+        codes: With one of these error codes.
+        modes: Of one of these modes.
+        directions: Of one of these directions.
+        since: Asked for then or later, aware UTC.
+        until: Asked for before then.
+    """
+
+    connection_ids: Sequence[str] = ()
+    visible: Collection[str] | None = None
+    providers: Sequence[str] = ()
+    entities: Sequence[str] = ()
+    states: Sequence[str] = ()
+    codes: Sequence[str] = ()
+    modes: Sequence[str] = ()
+    directions: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return what a run, joined with its connection, has to fulfil."""
+        columns: tuple[tuple[Any, Sequence[str]], ...] = (
+            (runs.c.connection_id, self.connection_ids),
+            (connections.c.provider, self.providers),
+            (runs.c.entity, self.entities),
+            (runs.c.state, self.states),
+            (runs.c.error_code, self.codes),
+            (runs.c.mode, self.modes),
+            (runs.c.direction, self.directions),
+        )
+        found = [column.in_(values) for column, values in columns if values]
+        found += among(runs.c.connection_id, self.visible)
+        if self.since is not None:
+            found.append(runs.c.created_at >= self.since)
+        if self.until is not None:
+            found.append(runs.c.created_at < self.until)
+        return found
 
 
 def add_run(
@@ -134,27 +185,42 @@ def is_any_running(connection: Connection, connection_id: str, entity: str) -> b
 
 def list_runs(
     connection: Connection,
+    wanted: RunsWanted | None = None,
     *,
-    connection_id: str | None = None,
-    connection_ids: Collection[str] | None = None,
-    states: Sequence[str] = (),
     before: Mark | None = None,
     limit: int = 50,
 ) -> list[RunRow]:
-    """Read the newest runs first."""
+    """Read the newest runs first; all of them if nothing is wanted."""
     statement = (
         _select()
-        .where(*among(runs.c.connection_id, connection_ids))
+        .where(*(wanted or RunsWanted()).conditions())
         .where(*older(runs.c.created_at, runs.c.id, before))
         .order_by(runs.c.created_at.desc(), runs.c.id)
         .limit(limit)
     )
-    if connection_id:
-        statement = statement.where(runs.c.connection_id == connection_id)
-    if states:
-        statement = statement.where(runs.c.state.in_(states))
     rows = [RunRow.of(dict(row)) for row in connection.execute(statement).mappings()]
     return _with_live_counts(connection, rows)
+
+
+def count_runs(connection: Connection, wanted: RunsWanted) -> int:
+    """Count the runs that are meant."""
+    statement = (
+        select(func.count())
+        .select_from(runs)
+        .join(connections, runs.c.connection_id == connections.c.id)
+        .where(*wanted.conditions())
+    )
+    return connection.execute(statement).scalar_one()
+
+
+def names_of(connection: Connection, run_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Say of runs whose they are: the connection's name and the entity, by id."""
+    statement = (
+        select(runs.c.id, connections.c.name, runs.c.entity)
+        .join_from(runs, connections, runs.c.connection_id == connections.c.id)
+        .where(runs.c.id.in_(sorted(run_ids)))
+    )
+    return {row[0]: (row[1], row[2]) for row in connection.execute(statement)}
 
 
 def start_run(connection: Connection, run_id: str, now: datetime) -> bool:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from tieline.store.api_tables import api_answers, api_tokens
+from tieline.store.queue_tables import queue_pauses
 from tieline.store.types import Entity, Id, JsonValue, Serial, UtcTime, metadata, sqlite_time
 from tieline.store.webhook_tables import (
     webhook_drains,
@@ -47,6 +48,7 @@ __all__ = [
     "operations",
     "partitions",
     "quarantine",
+    "queue_pauses",
     "records",
     "runs",
     "schedules",
@@ -60,7 +62,7 @@ __all__ = [
     "webhook_secrets",
 ]
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")

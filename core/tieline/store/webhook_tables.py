@@ -87,6 +87,7 @@ webhook_events = Table(
     Column("dead_kind", String(10)),
     Column("handled_at", UtcTime),
     Column("replays", Integer, nullable=False),
+    Column("verified_with", Id),  # which secret let it in; it may be gone since
     PrimaryKeyConstraint("seq"),
     UniqueConstraint("id"),
     UniqueConstraint("endpoint_id", "event_key"),

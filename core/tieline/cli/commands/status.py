@@ -122,6 +122,8 @@ def _summary(found: Overview) -> Iterator[str]:
             f"workers {_alive(found.workers)}{stuck}   schedulers {_alive(found.schedulers)}"
             f"   queue {found.jobs}"
         )
+    if found.paused:
+        yield f"paused {', '.join(found.paused)}   tieline queue resume {found.paused[0]}"
     yield (
         f"runs {sum(len(line.runs) for line in found.lines)}"
         f"   events {sum(line.events for line in found.lines)}"
@@ -161,6 +163,7 @@ def _facts(found: Overview) -> dict[str, Any]:
         "workers": _signs(found.workers),
         "schedulers": _signs(found.schedulers),
         "jobs": found.jobs,
+        "paused_queues": found.paused,
         "stuck": found.stuck,
         "alerts": found.alerts,
         "redis_trouble": found.redis_trouble or None,

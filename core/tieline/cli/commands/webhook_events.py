@@ -30,6 +30,8 @@ _STATES = ("pending", "done", "ignored", "dead")
 def _choosing(command: Any) -> Any:
     """Add the options that say which events are meant."""
     for option in (
+        click.option("--verified-with", metavar="old|SECRET",
+                     help="Let in by this secret, or by one that is no present one."),
         click.option("--until", type=TIME, help="Received before then."),
         click.option("--since", type=TIME, help="Received then or later."),
         click.option("--state", "states", multiple=True, type=click.Choice(_STATES),
@@ -54,7 +56,11 @@ def events() -> None:
 @click.option("--limit", default=50, type=click.IntRange(1, 1000), help="The most to list.")
 @json_option
 def list_(connection: str | None, limit: int, as_json: bool, **given: Any) -> None:
-    """List the newest events first."""
+    """List the newest events first.
+
+    After a secret leaked: `tieline webhooks events list --verified-with old
+    --since 2026-03-01`. `tieline webhooks show ENDPOINT` names its secrets.
+    """
     with installation() as opened:
         wanted = services.events.EventsWanted(**given)
         found = services.events.list_events(opened, wanted, connection=connection, limit=limit)
@@ -102,6 +108,7 @@ def show(event_id: str, as_json: bool) -> None:
         ("happened", when(row.occurred_at)),
         ("came", f"{when(row.received_at)} through {row.endpoint_id}"),
         ("state", f"{row.state} {when(row.handled_at) if row.handled_at else ''}"),
+        ("let in by", row.verified_with or "-"),
         ("tries", f"{row.attempts} failed, {row.replays} replays"),
         ("why", f"[{row.error_code}] {row.error_message}" if row.error_code else "-"),
         *shown.headers.items(),
@@ -153,4 +160,5 @@ def _facts(row: EventRow) -> dict[str, Any]:
         "error": error,
         "handled_at": row.handled_at,
         "replays": row.replays,
+        "verified_with": row.verified_with,
     }

@@ -79,7 +79,7 @@ def show(endpoint: str, as_json: bool) -> None:
         until = f", until {when(each.retires_at)}" if each.retires_at else ""
         lines.append((f"{each.kind} secret", f"{each.id} of {when(each.made_at)}{until}"))
     if found.from_settings:
-        lines.append(("settings", f"{found.from_settings} more secrets"))
+        lines.append(("settings", ", ".join(found.from_settings)))
     lines += [(what, count) for what, count in (found.counts or {}).items()]
     for label, value in lines:
         print_table((label, str(value)), [])
@@ -231,11 +231,20 @@ def secret_show(endpoint: str, raw: bool, as_json: bool) -> None:
 @click.option("--secret-stdin", is_flag=True, help="Read the provider's new secret from stdin.")
 @click.option("--secret-file", type=click.Path(path_type=Path), help="Read it from a file.")
 @click.option("--overlap", default="24h", show_default=True, help="The old ones are good so long.")
+@click.option("--now", "ends_old", is_flag=True, help="End the old ones at once: one leaked.")
 @json_option
 def secret_rotate(
-    endpoint: str, secret_stdin: bool, secret_file: Path | None, overlap: str, as_json: bool
+    endpoint: str,
+    secret_stdin: bool,
+    secret_file: Path | None,
+    overlap: str,
+    ends_old: bool,
+    as_json: bool,
 ) -> None:
     """Add a new secret; the old ones are accepted until the overlap is over.
+
+    If one leaked: --now. What came in by it: `tieline webhooks events list
+    --verified-with old`.
 
     Without a secret a new address is made, for providers that do not sign.
     ENDPOINT may be `dev`: the development secret is made anew, without overlap.
@@ -248,7 +257,7 @@ def secret_rotate(
     given = _given(secret_stdin, secret_file)
     with installation() as opened:
         made = services.webhooks.rotate_secret(
-            opened, endpoint, secret=given, overlap=overlap, actor=actor()
+            opened, endpoint, secret=given, overlap=overlap, ends_old=ends_old, actor=actor()
         )
     _tell(made, "rotated", as_json=as_json)
 
@@ -320,7 +329,7 @@ def _facts(found: Listed) -> dict[str, Any]:
             }
             for each in found.secrets
         ],
-        "secrets_in_settings": found.from_settings,
+        "secrets_in_settings": len(found.from_settings),
         "remote_id": row.remote_id,
         "expects_every_s": row.expects_every_s,
         "last_received_at": row.last_received_at,

@@ -9,7 +9,7 @@ from tieline import __version__
 from tieline.services.doctor.finding import Finding, listed
 from tieline.services.installation import Installation
 from tieline.store import connections as connection_store
-from tieline.store import schedules, trouble
+from tieline.store import pauses, schedules, trouble
 
 __all__ = ["look_at_alerts", "look_at_scheduler", "look_at_work"]
 
@@ -19,6 +19,7 @@ _OVERDUE = timedelta(minutes=5)
 def look_at_work(installation: Installation) -> Iterator[Finding]:
     """Look who works, what nobody does, and what was given up."""
     yield from _workers(installation)
+    yield from _pauses(installation)
     now = installation.clock.now()
     # A sweep finds them within seconds: what is older nobody sweeps for.
     patience = timedelta(seconds=installation.settings.lease_s + 60)
@@ -90,6 +91,20 @@ def _workers(installation: Installation) -> Iterator[Finding]:
         )
     waiting = installation.doorbell.count_waiting()
     yield Finding.ok("workers", f"{len(alive)} alive, {waiting} jobs waiting")
+
+
+def _pauses(installation: Installation) -> Iterator[Finding]:
+    with installation.database.read() as transaction:
+        paused = pauses.paused_queues(transaction)
+    for each in paused.values():
+        yield Finding(
+            subject="workers",
+            level="warn",
+            message=f"the queue {each.queue} is paused since {each.paused_at:%Y-%m-%d %H:%M} UTC by"
+            f" {each.paused_by}: workers take nothing from it",
+            fix=f"tieline queue resume {each.queue}",
+            code="queue-paused",
+        )
 
 
 def look_at_scheduler(installation: Installation) -> Iterator[Finding]:

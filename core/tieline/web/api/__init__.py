@@ -13,6 +13,7 @@ from tieline.web.api.pages import document_routes
 from tieline.web.api.resources import (
     audit,
     connections,
+    database,
     dead_letters,
     endpoints,
     events,
@@ -23,6 +24,7 @@ from tieline.web.api.resources import (
     outbox,
     providers,
     quarantine,
+    queues,
     records,
     runs,
     schedules,
@@ -45,7 +47,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *dead_letters.OPERATIONS,
     *limits.OPERATIONS,
+    *queues.OPERATIONS,
     *audit.OPERATIONS,
     *keys.OPERATIONS,
+    *database.OPERATIONS,
     *tokens.OPERATIONS,
 )

@@ -117,6 +117,7 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
     "bad": Subject(title="quarantined record", pattern=_id("bad"), example="bad_4k7zq2", find=_bad),
     "token": Subject(title="token", pattern=NAME, example="warehouse"),
+    "queue": Subject(title="queue", pattern=r"[A-Za-z0-9._-]{1,80}", example="sync", most=80),
     "link": Subject(title="link", pattern=r"[A-Za-z0-9_-]{8,128}", example="Zm9v-YmFy"),
 }
 

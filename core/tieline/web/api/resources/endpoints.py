@@ -15,6 +15,7 @@ from tieline.web.api.schemas import (
     Answer,
     Choice,
     ConnectionRef,
+    Flag,
     Given,
     PageQuery,
     SecretText,
@@ -119,6 +120,7 @@ class NewEndpointSecret(Given):
         "The provider's new one; left out: a new address is made.", most=500, least=1
     )
     overlap = Text("For how long the old ones are accepted.", least=1, most=20, load_default="24h")
+    now = Flag("End the old ones at once, whatever the overlap: one leaked.", load_default=False)
 
 
 class By(Given):
@@ -140,7 +142,7 @@ def _facts(found: Any) -> dict[str, Any]:
         "connection": row.connection_name or None,
         "state": "closed" if found.is_closed else row.state,
         "secrets": found.secrets,
-        "secrets_in_settings": found.from_settings,
+        "secrets_in_settings": len(found.from_settings),
         "counts": found.counts,
         "instructions": found.instructions,
     }
@@ -214,6 +216,7 @@ def rotate(call: Call) -> dict[str, Any]:
         _id(call),
         secret=call.body.get("secret"),
         overlap=call.body["overlap"],
+        ends_old=call.body["now"],
         actor=call.actor,
     )
     return _made(made)

@@ -58,6 +58,9 @@ class WebhookEvent(Answer):
     error = Nested(EventError, allow_none=True)
     handled_at = Time(allow_none=True)
     replays = fields.Integer()
+    verified_with = fields.String(
+        allow_none=True, metadata={"description": "Id of the secret that let it in."}
+    )
 
 
 class WholeEvent(WebhookEvent):
@@ -84,6 +87,11 @@ def _states() -> Any:
     )
 
 
+def _verified_with() -> Any:
+    doc = "Let in by the secret of this id; `old`: by one that is no present one."
+    return Text(doc, least=1, most=32, load_default=None)
+
+
 def _types() -> Any:
     return fields.List(
         Text(least=1, most=120),
@@ -103,6 +111,7 @@ class EventsQuery(PageQuery):
     state = _states()
     since = Time("Received then or later.", load_default=None)
     until = Time("Received before then.", load_default=None)
+    verified_with = _verified_with()
 
 
 class Replay(Given):
@@ -121,6 +130,7 @@ class Replay(Given):
     states = _states()
     since = Time("Received then or later.", load_default=None)
     until = Time("Received before then.", load_default=None)
+    verified_with = _verified_with()
 
 
 EventPage = listed(WebhookEvent)
@@ -130,6 +140,7 @@ def _facts(row: Any) -> dict[str, Any]:
     names = (
         "id", "event_key", "connection_id", "provider", "type", "entity", "occurred_at",
         "received_at", "state", "attempts", "handled_at", "replays",
+        "verified_with",
     )  # fmt: skip
     error = {"code": row.error_code, "message": row.error_message, "fault": row.dead_kind}
     return {name: getattr(row, name) for name in names} | {
@@ -155,6 +166,7 @@ def list_(call: Call) -> dict[str, Any]:
         states=query["state"],
         since=query["since"],
         until=query["until"],
+        verified_with=query["verified_with"],
         before=before,
     )
     rows = service.list_events(call.installation, wanted, limit=query["limit"] + 1)
@@ -180,6 +192,7 @@ def replay(call: Call) -> dict[str, Any]:
         states=body["states"],
         since=body["since"],
         until=body["until"],
+        verified_with=body["verified_with"],
     )
     count = service.replay_events(call.installation, wanted, visible=call.visible, actor=call.actor)
     return {"count": count}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from marshmallow import fields, validate
 
+from tieline.errors import InvalidInputError
 from tieline.services import progress, syncs, verify
+from tieline.services import runs as service
+from tieline.services.runs import STATES
 from tieline.web.api.cursors import page_of, read_cursor
 from tieline.web.api.operation import Call, Operation
 from tieline.web.api.schemas import (
@@ -27,17 +31,6 @@ from tieline.web.api.schemas import (
 
 __all__ = ["OPERATIONS", "Run", "run_facts"]
 
-STATES = (
-    "queued",
-    "running",
-    "waiting",
-    "retrying",
-    "succeeded",
-    "succeeded_with_quarantine",
-    "failed",
-    "cancelled",
-    "needs_reauth",
-)
 _MODES = ("incremental", "full", "window", "verify", "repair")
 
 
@@ -165,15 +158,62 @@ class Comparison(Answer):
     findings = fields.List(fields.Nested(Finding))
 
 
-class RunsQuery(PageQuery):
-    """Which."""
-
-    connection = ConnectionRef()
-    state = fields.List(
+def _states() -> Any:
+    return fields.List(
         Choice(*STATES),
         validate=validate.Length(max=len(STATES)),
         metadata={"description": "Only in this state; may come several times."},
     )
+
+
+class RunsQuery(PageQuery):
+    """Which."""
+
+    connection = ConnectionRef()
+    provider = Text("Of this provider.", least=1, most=40)
+    entity = Text("Of this entity.", least=1, most=40)
+    state = _states()
+    code = Text("With this error code.", least=1, most=60)
+    mode = Text("Of this mode.", least=1, most=20)
+    direction = Choice("inbound", "outbound", doc="Of this direction.")
+    since = Time("Asked for then or later.")
+    until = Time("Asked for before then.")
+
+
+class ManyRuns(Given):
+    """Which runs are meant: all that fit everything that is given; something has to be."""
+
+    connection = ConnectionRef()
+    provider = Text("Of this provider.", least=1, most=40)
+    entity = Text("Of this entity.", least=1, most=40)
+    state = _states()
+    code = Text("With this error code.", least=1, most=60)
+    mode = Text("Of this mode.", least=1, most=20)
+    direction = Choice("inbound", "outbound", doc="Of this direction.")
+    since = Time("Asked for then or later.")
+    until = Time("Asked for before then.")
+    dry_run = Flag("Say how many are meant, and do nothing.", load_default=False)
+
+
+class RunLeft(Answer):
+    """A run that was left as it is."""
+
+    run = fields.String(metadata={"description": "Its id."})
+    code = fields.String()
+    message = fields.String()
+
+
+class ManyDone(Answer):
+    """What became of many runs."""
+
+    count = fields.Integer(metadata={"description": "How many are meant."})
+    runs = fields.List(
+        fields.Nested(Run), metadata={"description": "Asked for anew, or about to stop."}
+    )
+    active = fields.List(
+        fields.Nested(Run), metadata={"description": "There was an active one already."}
+    )
+    left = fields.List(fields.Nested(RunLeft))
 
 
 class FindingsQuery(Given):
@@ -220,18 +260,23 @@ def run_facts(run: Any) -> dict[str, Any]:
     }
 
 
+def _wanted(call: Call, given: Mapping[str, Any]) -> service.RunsWanted:
+    values = {name: given[name] for name in service.FIELDS if given.get(name)}
+    return service.wanted_runs(
+        call.installation,
+        {name: [each] if isinstance(each, str) else each for name, each in values.items()},
+        since=given.get("since"),
+        until=given.get("until"),
+        visible=call.visible,
+    )
+
+
 def list_(call: Call) -> dict[str, Any]:
     """Return the newest runs first."""
     query = call.query
     before = read_cursor("list_runs", query.get("cursor"), [datetime, str])
-    rows = syncs.list_runs(
-        call.installation,
-        connection=query.get("connection"),
-        visible=call.visible,
-        states=query.get("state", ()),
-        before=before,
-        limit=query["limit"] + 1,
-    )
+    wanted = _wanted(call, query)
+    rows = syncs.list_runs(call.installation, wanted, before=before, limit=query["limit"] + 1)
     page = page_of("list_runs", rows, query["limit"], lambda run: (run.created_at, run.id))
     return page | {"data": [run_facts(run) for run in page["data"]]}
 
@@ -269,6 +314,44 @@ def ask(call: Call) -> tuple[int, dict[str, Any]]:
 def cancel(call: Call) -> dict[str, Any]:
     """Ask a run to stop at its next page; what it committed stays."""
     return run_facts(syncs.cancel_run(call.installation, call.path["run"].id, actor=call.actor))
+
+
+def retry(call: Call) -> tuple[int, dict[str, Any]]:
+    """Ask once more for a run; 200 with the one that is active already, if there is one."""
+    asked = service.retry_run(call.installation, call.path["run"].id, actor=call.actor)
+    return (201 if asked.is_new else 200), {"run": run_facts(asked.run), "is_new": asked.is_new}
+
+
+def retry_many(call: Call) -> dict[str, Any]:
+    """Ask once more for every run that fits and ended without success."""
+    return _many(call, service.to_retry, service.retry_runs)
+
+
+def cancel_many(call: Call) -> dict[str, Any]:
+    """Ask every run that fits to stop at its next page."""
+    return _many(call, service.to_cancel, service.cancel_runs)
+
+
+def _many(
+    call: Call,
+    narrow: Callable[[service.RunsWanted], service.RunsWanted],
+    work: Callable[..., service.Done],
+) -> dict[str, Any]:
+    if not call.body.keys() - {"dry_run"}:
+        raise InvalidInputError("say which runs are meant", code="runs-choice")
+    chosen = service.choose_runs(call.installation, narrow(_wanted(call, call.body)))
+    done = service.Done()
+    if not call.body["dry_run"]:
+        done = work(call.installation, chosen, actor=call.actor)
+    return {
+        "count": len(chosen),
+        "runs": [run_facts(run) for run in done.runs],
+        "active": [run_facts(run) for run in done.active],
+        "left": [
+            {"run": each.run.id, "code": each.error.slug, "message": each.error.message}
+            for each in done.left
+        ],
+    }
 
 
 def log(call: Call) -> dict[str, Any]:
@@ -341,6 +424,45 @@ OPERATIONS = (
         command="sync cancel",
     ),
     Operation(
+        name="retry_run",
+        method="POST",
+        path="/runs/{run}/retry",
+        tag="runs",
+        summary="Ask once more for a run that ended without success.",
+        scope="operate",
+        does=retry,
+        answer=AskedRun,
+        status=201,
+        other_status=200,
+        command="runs retry",
+    ),
+    Operation(
+        name="retry_runs",
+        method="POST",
+        path="/runs/retry",
+        tag="runs",
+        summary="Ask once more for all runs that fit and ended without success.",
+        scope="operate",
+        does=retry_many,
+        body=ManyRuns,
+        answer=ManyDone,
+        example={"connection": "shop", "code": "provider-unavailable", "dry_run": True},
+        command="runs retry",
+    ),
+    Operation(
+        name="cancel_runs",
+        method="POST",
+        path="/runs/cancel",
+        tag="runs",
+        summary="Stop all runs that fit at their next page.",
+        scope="operate",
+        does=cancel_many,
+        body=ManyRuns,
+        answer=ManyDone,
+        example={"connection": "shop", "dry_run": True},
+        command="runs cancel",
+    ),
+    Operation(
         name="get_run_log",
         method="GET",
         path="/runs/{run}/log",
@@ -349,7 +471,7 @@ OPERATIONS = (
         scope="read",
         does=log,
         answer=RunLog,
-        command="runs show",
+        command="runs logs",
     ),
     Operation(
         name="get_run_findings",
