@@ -107,7 +107,7 @@ class Session:
             has the text takes the next, and the last one stays.
         typed: What somebody answers to a command that asks, by its beginning.
         codes: Exit codes other than 0, by the command's beginning.
-        lasting: Beginnings of commands that go on until Ctrl-C.
+        lasting: What goes on until Ctrl-C, by its beginning, and its exit code then.
         has_zygote: ``tieline`` is forked; False: a process of its own each time.
     """
 
@@ -116,7 +116,7 @@ class Session:
     texts: dict[str, str | list[str]] = field(default_factory=dict)
     typed: dict[str, str] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
-    lasting: tuple[str, ...] = ()
+    lasting: dict[str, int] = field(default_factory=dict)
     has_zygote: bool = True
 
     def replace(self, command: str) -> str:
@@ -169,7 +169,8 @@ def run_page(page: Path, session: Session, *, timeout: float = 120) -> list[Step
     parts = dict(re.findall(r"^== (\d+)\n(.*?)(?=^== \d+\n|\Z)", said, re.MULTILINE | re.DOTALL))
     codes = dict(line.split() for line in (folder / "codes").read_text().splitlines())
     steps = [
-        Step(command=commands[int(n)], code=int(code), said=parts[n]) for n, code in codes.items()
+        Step(command=commands[int(n)], code=int(code), said=parts[n].strip("\n"))
+        for n, code in codes.items()
     ]
     assert code == 0, f"{page.name}: {commands[len(codes) - 1]}\n{said[-3000:]}"
     assert len(steps) == len(commands), said[-3000:]
@@ -192,11 +193,11 @@ def _typed(number: int, written: str, session: Session) -> str:
     if (asked := begins(session.typed)) is not None:
         command = f"typist {shlex.quote(session.typed[asked])} {command}"
     expected = session.codes[found] if (found := begins(session.codes)) is not None else 0
-    if begins(session.lasting) is not None:
+    if (found := begins(session.lasting)) is not None:
         command = f"timeout --preserve-status --signal INT {_CTRL_C_S} {command}"
-        expected = 0 if "|" in command else 130
+        expected = session.lasting[found]
     return (
-        f"echo '== {number}'\n{{ {command}\n}}\ncode=$?\necho {number} $code >&9\n"
+        f"printf '\\n== {number}\\n'\n{{ {command}\n}}\ncode=$?\necho {number} $code >&9\n"
         f"[ $code = {expected} ] || exit 1"
     )
 

@@ -148,6 +148,17 @@ class Stage:
             )
         return self.site.json("records", "quarantine", "list", "shop")["quarantine"][0]["id"]
 
+    def change_member(self, url: str, key: str, member: str) -> None:
+        """Have somebody else change a contact at Mailchimp."""
+        audience, _, digest = member.partition(":")
+        answer = httpx.patch(
+            f"{url}/3.0/lists/{audience}/members/{digest}",
+            json={"merge_fields": {"FNAME": "Theirs"}},
+            auth=("anystring", key),
+            trust_env=False,
+        )
+        assert answer.status_code == 200, answer.text
+
     def postgres(self) -> None:
         """Have PostgreSQL's own programs, and let them find the server."""
         server = make_url(self.request.getfixturevalue("postgres_server").address)
