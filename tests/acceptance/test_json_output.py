@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import jsonschema
 import pytest
@@ -16,7 +17,18 @@ import json_output
 from json_output import DOCUMENT, require_known, tree, unnamed
 from site_of import KEY
 from stage import SIGNING, Stage, stage_of
+from tieline.checks import kinds
 from tieline.cli.face import OUTPUT_VERSION
+from tieline.contract.alerts import Severity
+from tieline.contract.declarations import Deletes, Direction
+from tieline.contract.writes import OperationKind
+from tieline.engine.basis import Policy
+from tieline.engine.plan import MODES
+from tieline.services import connections as service
+from tieline.services import quarantine, views
+from tieline.store import operations
+from tieline.store.tokens import Scope
+from tieline.throttle.ledger import BreakerState
 
 NEWS_KEY = "0123456789abcdef0123456789abcdef-us6"
 ROOT = Path(__file__).parents[2]
@@ -59,6 +71,33 @@ def test_whoever_reads_it_may_meet_more_fields_than_a_version_had():
     schema = DOCUMENT | {"$ref": "#/commands/db%20current"}
     good = {"schema": "0001", "needed": "0002", "database": "sqlite", "later": True}
     jsonschema.validate(good, {key: each for key, each in schema.items() if key != "about"})
+
+
+WORDS = {
+    "$defs/run/mode": MODES,
+    "$defs/run/direction": get_args(Direction),
+    "$defs/operation/state": operations.STATES,
+    "$defs/operation/kind": get_args(OperationKind),
+    "$defs/operation/policy": get_args(Policy),
+    "$defs/token/scope": get_args(Scope),
+    "$defs/alert/severity": get_args(Severity),
+    "$defs/limits/breakers/state": get_args(get_type_hints(BreakerState)["state"]),
+    "$defs/provider/entities/deletes": get_args(Deletes),
+    "commands/connections remove/access": get_args(service.Access),
+    "commands/plugin check/checks/level": get_args(kinds.Level),
+    "commands/plugin check/checks/state": get_args(kinds.State),
+    "commands/records quarantine retry/retried/became": get_args(quarantine.Became),
+    "commands/views list/views/state": get_args(views.State),
+}
+
+
+@pytest.mark.parametrize("place", WORDS)
+def test_the_words_that_a_field_may_have_are_the_code_s(place):
+    kind, name, *fields = place.split("/")
+    found = DOCUMENT[kind][name]
+    for each in fields:
+        found = found.get("items", found)["properties"][each]
+    assert set(found["enum"]) == set(WORDS[place])
 
 
 def test_commands_that_are_run_elsewhere_are():
