@@ -222,7 +222,7 @@ def _run_bash(folder: Path, session: Session, timeout: float) -> int:
                 if servers.wait_until(lambda: not _is_anybody(shell.pid), 0.0):
                     break
                 os.killpg(shell.pid, number)
-                servers.wait_until(lambda: not _is_anybody(shell.pid), 5.0)
+                servers.wait_until(lambda: not _is_anybody(shell.pid), 30.0)
             shell.wait(5)
 
 
