@@ -115,7 +115,7 @@ def _wrong(name: str, told: Any) -> str:
 @cache
 def _validator(name: str) -> Any:
     at = "#/error" if name == "error" else f"#/commands/{name.replace(' ', '%20')}"
-    whole = {key: _closed(each) for key, each in DOCUMENT.items() if key not in {"about"}}
+    whole = {key: _closed(each) for key, each in DOCUMENT.items() if key != "about"}
     schema = whole | {"$ref": at}
     return jsonschema.Draft202012Validator(
         schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
@@ -132,5 +132,3 @@ def _closed(schema: Any) -> Any:
     if isinstance(made.get("properties"), dict) and "type" in made:
         made.setdefault("additionalProperties", False)
     return made
-
-

@@ -122,12 +122,13 @@ class Session:
     def replace(self, command: str) -> str:
         """Put what is here in the place of what is written."""
         for written, here in self.texts.items():
-            if written not in command:
-                continue
-            if isinstance(here, list):
-                here = here.pop(0) if len(here) > 1 else here[0]
-            command = command.replace(written, here)
+            if written in command:
+                command = command.replace(written, here if isinstance(here, str) else _next(here))
         return command
+
+
+def _next(texts: list[str]) -> str:
+    return texts.pop(0) if len(texts) > 1 else texts[0]
 
 
 @dataclass(frozen=True, kw_only=True)

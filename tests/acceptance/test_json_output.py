@@ -15,8 +15,8 @@ import pytest
 
 import json_output
 from json_output import DOCUMENT, commands_with_json, require_known
+from page_stage import SIGNING, Stage, stage_of
 from site_of import KEY
-from stage import SIGNING, Stage, stage_of
 from tieline.checks import kinds
 from tieline.cli.face import OUTPUT_VERSION
 from tieline.contract.alerts import Severity

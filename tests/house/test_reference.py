@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Boolean, Double, Float, Integer, LargeBinary, Numeric, Table
+from sqlalchemy import Boolean, Column, Float, Integer, LargeBinary, Table
 
 from tieline.registry import Registry
 from tieline.services.settings import write_configuration_page
@@ -43,20 +43,18 @@ def test_every_metric_has_a_line_with_what_it_says_of_itself():
     assert sorted(rows) == sorted(families())
 
 
-def kind_of(column) -> str:
+def kind_of(column: Column) -> str:
     """Name a column's type as the page does."""
+    if column.type is JsonValue:
+        return "JSON"
     kinds = {
-        JsonValue: "JSON",
         UtcTime: "time",
         LargeBinary: "bytes",
         Boolean: "true or false",
-        (BigInteger, Integer): "whole number",
-        (Float, Double, Numeric): "number",
+        Integer: "whole number",
+        Float: "number",
     }
-    for kind, word in kinds.items():
-        if column.type is kind or isinstance(kind, type | tuple) and isinstance(column.type, kind):
-            return word
-    return "text"
+    return next((word for kind, word in kinds.items() if isinstance(column.type, kind)), "text")
 
 
 def described(table: Table) -> str:

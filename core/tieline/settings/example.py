@@ -34,13 +34,14 @@ _LIMITS = """\
 _PAGE = """\
 # Settings
 
-Made by `./tie config env-example --markdown > docs/reference/configuration.md`; a test compares the two. The same as a file
-to fill in is [.env.example](../../.env.example).
+Made by `./tie config env-example --markdown > docs/reference/configuration.md`; a test compares
+the two. The same as a file to fill in is [.env.example](../../.env.example).
 
-Every setting is a variable of the environment, or a line of `.env` in the folder where the command is started. The environment
-goes before `.env`, and in each of them a value goes before the file that the same name with `_FILE` names:
-`TIELINE_KEY_FILE=/run/secrets/tieline-key`. `tieline config show --origin` prints what holds and where it comes from, `tieline
-config validate` checks it, and a misspelt name is told with the nearest that there is.
+Every setting is a variable of the environment, or a line of `.env` in the folder where the
+command is started. The environment goes before `.env`, and in each of them a value goes before
+the file that the same name with `_FILE` names: `TIELINE_KEY_FILE=/run/secrets/tieline-key`.
+`tieline config show --origin` prints what holds and where it comes from, `tieline config
+validate` checks it, and a misspelt name is told with the nearest that there is.
 
 | setting | default | what it does |
 |---|---|---|
@@ -49,9 +50,10 @@ _PROVIDERS = """\
 
 ## Of each provider
 
-Limits in place of those that a plugin declares are rates per account (or `endpoint`, `application`), and requests in flight:
-`80/second; 20/second endpoint; concurrency=8`. They hold over all workers; `none` is no limit. What follows `[NAME]` is for the
-connection of that name alone, and all that holds for it.
+Limits in place of those that a plugin declares are rates per account (or `endpoint`,
+`application`), and requests in flight: `80/second; 20/second endpoint; concurrency=8`. They hold
+over all workers; `none` is no limit. What follows `[NAME]` is for the connection of that name
+alone, and all that holds for it.
 
 | setting | what it does |
 |---|---|

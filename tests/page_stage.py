@@ -139,9 +139,13 @@ class Stage:
                 "customers",
                 [
                     quarantined.BadRecord(
-                        record_id=record_id, fingerprint=token_hex(16), raw=raw, rank=1,
-                        reason_code="record-invalid", reason="name: not a string",
-                    )  # fmt: skip
+                        record_id=record_id,
+                        fingerprint=token_hex(16),
+                        raw=raw,
+                        rank=1,
+                        reason_code="record-invalid",
+                        reason="name: not a string",
+                    )
                 ],
                 run_id=None,
                 now=opened.clock.now(),
