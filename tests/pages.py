@@ -10,6 +10,7 @@ place: ids, addresses, ports, what somebody answers at a prompt.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -17,11 +18,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import servers
 import zygote
 
 __all__ = ["SHELL", "Block", "Session", "Step", "blocks_of", "commands_of", "run_page"]
@@ -34,6 +35,7 @@ _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*)$")
 _NOT_RUN = re.compile(r"^ *<!-- not run: (?P<reason>.+) -->$")
 _CTRL_C_S = 1.5
 """After so long somebody presses Ctrl-C who has seen enough."""
+_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,19 +221,29 @@ def _run_bash(folder: Path, session: Session, timeout: float) -> int:
         try:
             return shell.wait(timeout)
         finally:
-            for number in (signal.SIGTERM, signal.SIGKILL):  # of what was left behind
-                if servers.wait_until(lambda: not _is_anybody(shell.pid), 0.0):
-                    break
-                os.killpg(shell.pid, number)
-                servers.wait_until(lambda: not _is_anybody(shell.pid), 30.0)
-            shell.wait(5)
+            _end_group(shell)
 
 
-def _is_anybody(group: int) -> bool:
-    """Say whether a group has a process that is no zombie."""
+def _end_group(shell: subprocess.Popen[bytes]) -> None:
+    """End what a session left behind, in peace if it takes that."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, number)
+        until = time.monotonic() + _PATIENCE_S
+        while _is_anybody(shell) and time.monotonic() < until:
+            time.sleep(0.05)
+
+
+def _is_anybody(shell: subprocess.Popen[bytes]) -> bool:
+    """Say whether a session has a process that is no zombie."""
+    shell.poll()
+    try:
+        os.killpg(shell.pid, 0)
+    except ProcessLookupError:
+        return False
     found = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True)
     pairs = [line.split() for line in found.stdout.splitlines()]
-    return any(int(pgid) == group and stat[0] != "Z" for pgid, stat in pairs)
+    return any(int(pgid) == shell.pid and stat[0] != "Z" for pgid, stat in pairs)
 
 
 def _write_programs(folder: Path, session: Session) -> None:

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 import json_output
+from cli_kit import run_cli
 from json_output import DOCUMENT, commands_with_json, require_known
 from page_stage import SIGNING, Stage, stage_of
 from site_of import KEY
@@ -105,9 +106,21 @@ def test_commands_that_are_run_elsewhere_are():
 
 
 @pytest.fixture
-def stage(request, tmp_path):
+def stage(request, tmp_path, monkeypatch):
+    """A place in whose environment this process is: a process for each command takes longer."""
     with stage_of(request, tmp_path) as made:
+        made.set(public_url="https://tieline.example.com")
+        for name, text in made.site.environ.items():
+            monkeypatch.setenv(name, text)
+        monkeypatch.chdir(made.site.cwd)
         yield made
+
+
+def tell(*words: str, stdin: str = "", code: int = 0):
+    """Run a command, whose output is looked at as every one's; return its document."""
+    done = run_cli(*words, "--json", stdin=stdin)
+    assert done.code == code, (words, done.stderr)
+    return done.json if done.stdout and "\n{" not in done.stdout else done.stdout.splitlines()
 
 
 @pytest.mark.timeout(180)
@@ -115,7 +128,7 @@ def test_every_command_prints_what_its_schema_says(stage, postgres_url):
     before = json_output.seen.copy()
     json_output.seen.clear()
     try:
-        about_the_machine(stage)
+        about_the_machine()
         about_connections(stage)
         about_what_waits(stage)
         about_runs_and_records(stage)
@@ -127,8 +140,7 @@ def test_every_command_prints_what_its_schema_says(stage, postgres_url):
         json_output.seen.update(before)
 
 
-def about_the_machine(stage: Stage) -> None:
-    tell = stage.site.json
+def about_the_machine() -> None:
     for words in (
         "init", "version", "help", "help needs-reauth", "config path", "config show --all",
         "config validate", "db current", "db check", "db upgrade", "doctor", "status",
@@ -136,14 +148,14 @@ def about_the_machine(stage: Stage) -> None:
         "plugin check stripe --only it-loads",
     ):  # fmt: skip
         tell(*words.split())
-    stage.site.run("config", "validate", "--json", TIELINE_LAESE_S="3")
-    stage.site.run("db", "current", "--json", TIELINE_HOME="/nowhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIELINE_LAESE_S", "3")
+        assert tell("config", "validate")["findings"]
 
 
 def about_connections(stage: Stage) -> None:
-    tell, key = stage.site.json, {"stdin": KEY}
+    key = {"stdin": KEY}
     url = stage.sandbox(customers=20, products=2, subscriptions=2, charges=2)
-    stage.set(public_url="https://tieline.example.com")
     tell("connect", "stripe", "--name", "shop", "--key-stdin", "--base-url", url, **key)
     for words in ("", " list", " show shop", " test shop", " pause shop", " resume shop"):
         tell(*f"connections{words}".split())
@@ -156,7 +168,6 @@ def about_connections(stage: Stage) -> None:
 
 
 def about_runs_and_records(stage: Stage) -> None:
-    tell = stage.site.json
     asked = tell("sync", "run", "shop", "subscriptions")["run"]
     tell("sync", "cancel", asked["id"])
     stage.work(("shop", "customers"))
@@ -168,10 +179,9 @@ def about_runs_and_records(stage: Stage) -> None:
         "records export shop customers --output all.jsonl", "records drift shop",
         f"records explain shop customers {customer}", "records consumers list shop customers",
     ):  # fmt: skip
-        stage.site.run(*words.split(), "--json").check_returncode()
+        tell(*words.split())
     feed = ("records", "follow", "shop", "customers", "--once", "--consumer", "crm")
-    assert len(stage.site.ok(*feed, "--json").splitlines()) == 20
-    assert len(stage.site.ok("records", "export", "shop", "customers", "--json").splitlines()) == 20
+    assert len(tell(*feed)) == len(tell("records", "export", "shop", "customers")) == 20
     for words in ("list shop customers", "reset shop customers crm --to end"):
         tell("records", "consumers", *words.split())
     tell("records", "consumers", "drop", "shop", "customers", "crm")
@@ -183,11 +193,10 @@ def about_runs_and_records(stage: Stage) -> None:
 
 
 def about_what_waits(stage: Stage) -> None:
-    tell = stage.site.json
     bad = stage.bad_record(b'{"id":7,"object":"customer"}')
     tell("records", "quarantine", "list", "shop")
     tell("records", "quarantine", "show", bad)
-    assert stage.site.run("records", "quarantine", "retry", bad, "--json").returncode == 8
+    tell("records", "quarantine", "retry", bad, code=8)
     tell("records", "quarantine", "drop", bad, "--yes")
     for words in ("set {} every 15m", "list", "next", "pause {}", "resume {}", "remove {}"):
         tell("schedules", *words.format("shop charges").split())
@@ -208,7 +217,6 @@ def about_what_waits(stage: Stage) -> None:
 
 
 def about_webhooks(stage: Stage) -> None:
-    tell = stage.site.json
     found = tell("webhooks", "add", "shop", "--secret-stdin", stdin=SIGNING)["endpoint"]["id"]
     for words in ("", "list", "show {}", "disable {}", "enable {}", "register {}", "unregister {}"):
         tell("webhooks", *words.format(found).split())
@@ -227,7 +235,6 @@ def about_webhooks(stage: Stage) -> None:
 
 
 def about_writing(stage: Stage) -> None:
-    tell = stage.site.json
     url = stage.sandbox("mailchimp", contacts=12, audiences=1)
     stage.connect("mailchimp", "news", url, NEWS_KEY)
     tell("sync", "run", "news", "contacts", "--wait")
@@ -235,8 +242,8 @@ def about_writing(stage: Stage) -> None:
     keys = [each["id"] for each in found if each["payload"]["status"] == "subscribed"][:3]
     for key in keys:
         stage.change_member(url, NEWS_KEY, key)
-        change = ("--update", key, '{"merge_fields": {"FNAME": "Ours"}}', "--wait", "--json")
-        assert stage.site.run("push", "news", "contacts", *change).returncode == 8
+        change = ("--update", key, '{"merge_fields": {"FNAME": "Ours"}}', "--wait")
+        tell("push", "news", "contacts", *change, code=8)
     first, second, third = (each["id"] for each in tell("outbox")["operations"])
     for words in ("list", f"show {first}", f"resolve {first} --take provider", f"drop {second}"):
         tell("outbox", *words.split())
@@ -244,7 +251,6 @@ def about_writing(stage: Stage) -> None:
 
 
 def about_the_end(stage: Stage, postgres_url: str) -> None:
-    tell = stage.site.json
     tell("bundle")
     tell("connections", "remove", "news", "--keep-records", "--yes")
     for process in stage.site.processes:
