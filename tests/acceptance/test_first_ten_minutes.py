@@ -47,7 +47,7 @@ def test_the_first_ten_minutes_go_as_they_are_written(tmp_path):
     asked = re.search(r"(run_\w+)", of("tieline sync run shop customers --full")[0])[1]
     assert asked in again[0]
     resumed = of("tieline sync run shop customers --full --wait")[0]
-    assert "a full run is active already" in resumed
+    assert "a run is active already (full)" in resumed
     assert re.search(rf"{asked}.*succeeded", again[1]) or re.search(
         rf"succeeded .*{asked}", resumed
     )
