@@ -98,13 +98,18 @@ def stage(folder: Path, address: str, url: str, **settings: str) -> Iterator[Our
 
 
 @contextmanager
-def databases(kind: str) -> Iterator[Callable[[ExitStack], tuple[Path, str]]]:
+def databases(
+    kind: str, *, is_durable: bool = False
+) -> Iterator[Callable[[ExitStack], tuple[Path, str]]]:
     """Give out empty databases of one kind, each with a folder of its own.
 
     PostgreSQL is the server that TIELINE_TEST_PG_URL names, or one of our own.
+    Ours does not wait for the disk unless it is to be durable.
     """
     with ExitStack() as stack:
-        server = stack.enter_context(_postgres()) if kind == "postgresql" else None
+        server = None
+        if kind == "postgresql":
+            server = stack.enter_context(_postgres(is_durable=is_durable))
 
         def make(turn: ExitStack) -> tuple[Path, str]:
             folder = Path(turn.enter_context(tempfile.TemporaryDirectory()))
@@ -116,12 +121,15 @@ def databases(kind: str) -> Iterator[Callable[[ExitStack], tuple[Path, str]]]:
 
 
 @contextmanager
-def _postgres() -> Iterator[servers.Postgres]:
+def _postgres(*, is_durable: bool) -> Iterator[servers.Postgres]:
     if given := os.environ.get("TIELINE_TEST_PG_URL"):
         yield servers.given_postgres(given)
         return
     run = servers.Run.open()
     try:
-        yield servers.start_postgres(run)
+        server = servers.start_postgres(run)
+        if is_durable:
+            server.be_durable()
+        yield server
     finally:
         run.close()

@@ -123,6 +123,13 @@ class Postgres:
             with self.connect() as connection:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def be_durable(self) -> None:
+        """Wait for the disk at each commit, as any server does that is not for tests."""
+        with self.connect() as connection:
+            for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {name} = on")
+            connection.execute("SELECT pg_reload_conf()")
+
     def connect(self):
         """Connect to its maintenance database."""
         import psycopg

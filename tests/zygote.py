@@ -11,6 +11,7 @@ told something by the environment, or the system has no pidfd, a real one is sta
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -25,6 +26,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -267,6 +269,9 @@ def _import_all() -> None:
                 importlib.import_module(found.name)
     from importlib.metadata import entry_points
 
+    from tieline.transport import trusted_certificates
+
+    trusted_certificates()
     for group in ("tieline.providers", "tieline.sandboxes"):
         for each in entry_points(group=group):
             each.load()
@@ -347,6 +352,31 @@ def _become(asked: dict[str, Any]) -> Callable[[], None]:
     return lambda: runpy.run_module("tieline", run_name="__main__", alter_sys=True)
 
 
+def _end(command: Callable[[], None]) -> None:
+    """Run it, and end as the interpreter does, but for taking every module apart.
+
+    That would touch, and so copy, each page of what is shared: most of a command's time.
+    """
+    code: object = None
+    try:
+        command()
+    except SystemExit as error:
+        code = error.code
+    except BaseException as error:  # noqa: BLE001 - as the interpreter does
+        sys.excepthook(*sys.exc_info())
+        code = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    if not isinstance(code, int | None):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = 120  # Python's own, where its output is gone
+    os._exit(code or 0)
+
+
 def _extend_path(asked: dict[str, Any]) -> None:
     """Put the folders of PYTHONPATH in front, or start anew if they hide what is imported."""
     folders = [each for each in asked["env"].get("PYTHONPATH", "").split(os.pathsep) if each]
@@ -368,4 +398,4 @@ if __name__ == "__main__":
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if (wanted := _serve(sys.argv[1])) is not None:
-        _become(wanted)()
+        _end(_become(wanted))

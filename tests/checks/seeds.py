@@ -246,6 +246,12 @@ SEEDS = {
         check="forged-deliveries-are-refused",
         mend="sign the body, the time",
     ),
+    "another form of signature": Seed(
+        old='signed=("timestamp", ".", "body")',
+        new='signed=("timestamp", "body")',
+        check="true-deliveries-are-taken",
+        mend="compare Hmac",
+    ),
     "an event id made up": Seed(
         old='            id=said["id"],\n',
         new="            id=__import__('uuid').uuid4().hex,\n",

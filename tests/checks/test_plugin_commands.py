@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import runpy
+from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -52,6 +56,12 @@ def test_a_new_plugin_has_eight_files_at_most(tmp_path, monkeypatch):
     assert not re.search(r"acme|\bthings?\b|#:", left, re.IGNORECASE)
 
 
+def test_a_new_plugin_has_its_own_words_put_into_the_middle_of_no_other(tmp_path):
+    make_plugin(Wanted(name="acme", entity="qqzs"), tmp_path / "made")
+    made = [path.read_text() for path in (tmp_path / "made").rglob("*") if path.is_file()]
+    assert re.findall(r"[a-z]+qqz[a-z]*", "".join(made)) == []
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -69,6 +79,40 @@ def test_a_new_plugin_works_under_any_name(wanted, tmp_path):
               "changes-are-seen", "deliveries-are-read"],
     )  # fmt: skip
     assert [f"{each.check.name}: {each.what}" for each in report.failed] == []
+
+
+def test_the_sandbox_of_a_new_plugin_consents_and_takes_each_code_once(tmp_path):
+    make_plugin(Wanted(name="acme", auth="oauth2"), tmp_path / "made")
+    names = runpy.run_path(str(tmp_path / "made" / "tieline_acme_sandbox" / "__init__.py"))
+    ask = partial(asked, names["create_app"](things=1))
+    status, headers, _ = ask("/oauth/authorize?redirect_uri=http://127.0.0.1:1/back&state=s%26t")
+    back = urlsplit(headers["location"])
+    assert (status, back.netloc, back.path) == (302, "127.0.0.1:1", "/back")
+    told = dict(parse_qsl(back.query))
+    assert told["state"] == "s&t"
+    status, _, tokens = ask("/oauth/token", body=urlencode({"code": told["code"]}).encode())
+    assert status == 200
+    token = json.loads(tokens)["access_token"]
+    assert ask("/account", authorization=f"Bearer {token}")[0] == 200
+    assert ask("/oauth/token", body=urlencode({"code": told["code"]}).encode())[0] == 400
+
+
+def asked(app, target: str, *, body: bytes = b"", **headers: str):
+    """Call an ASGI application without a server; returns status, headers and body."""
+    path, _, query = target.partition("?")
+    given = [(name.encode(), text.encode()) for name, text in headers.items()]
+    scope = {"type": "http", "method": "POST" if body else "GET", "path": path}
+    told: list[dict] = []
+
+    async def receive():
+        return {"body": body}
+
+    async def send(message):
+        told.append(message)
+
+    asyncio.run(app(scope | {"query_string": query.encode(), "headers": given}, receive, send))
+    names = {name.decode(): text.decode() for name, text in told[0]["headers"]}
+    return told[0]["status"], names, told[1]["body"]
 
 
 BAD = {

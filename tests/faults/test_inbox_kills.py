@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import random
-import threading
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from ingest_kit import harbour_of
 from oauth_kit import free_port
+from senders_kit import Senders, post, serving
 from site_of import wait_until
 
 ALLOWED = {"TIELINE_ALLOW_FAILPOINTS": "true"}
@@ -24,33 +20,6 @@ ALLOWED = {"TIELINE_ALLOW_FAILPOINTS": "true"}
 @pytest.fixture
 def harbour(site):
     return harbour_of(site.installation)
-
-
-def serving(site, **extra: str):
-    port = free_port()
-    process = site.start("serve", "--port", str(port), **extra)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    wait_until(answers)
-    return process, url
-
-
-def post(url: str, signed) -> int:
-    """Deliver; 0 if there is no answer."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
-    try:
-        connection.request("POST", signed.path, signed.body, dict(signed.headers))
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize(
@@ -95,50 +64,12 @@ def test_bodies_beyond_the_limit_cost_a_server_no_memory(sqlite_url, redis_url, 
         site.close()
 
 
-class Senders:
-    """Eight that go on until a delivery is acknowledged, as providers do; three in ten go twice."""
-
-    def __init__(self, harbour, url: str, distinct: list[str]) -> None:
-        self._harbour, self._url = harbour, url
-        chances = random.Random(7)
-        wanted = distinct + chances.choices(distinct, k=len(distinct) * 3 // 7)
-        chances.shuffle(wanted)
-        self._left = deque(wanted)
-        self._lock = threading.Lock()
-        self.acknowledged: set[str] = set()
-        self.wrong: list[int] = []
-
-    @property
-    def left(self) -> int:
-        return len(self._left)
-
-    def work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._left:
-                    return
-                name = self._left.popleft()
-                signed = self._harbour.senders["stripe"].signed(name)
-            while (status := post(self._url, signed)) != 200:
-                self.wrong += [] if status in {0, 503} else [status]
-                time.sleep(0.02)
-            with self._lock:
-                self.acknowledged.add(name)
-                self._look()
-
-    def _look(self) -> None:
-        """See that what was acknowledged is there, whoever dies next."""
-        if len(self.acknowledged) % 50 == 0:
-            stored = {event["event_key"] for event in self._harbour.events()}
-            assert self.acknowledged <= stored
-
-
 @pytest.mark.timeout(180)
 def test_eight_senders_and_servers_that_are_killed_end_in_exactly_the_distinct_set(site, harbour):
     distinct = [f"evt_{number:04d}" for number in range(1_400)]
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    senders, chances = Senders(harbour, url, distinct), random.Random(11)
+    senders, chances = Senders(harbour, [url], distinct), random.Random(11)
     kills = 0
     with ThreadPoolExecutor(8) as pool:
         sending = [pool.submit(senders.work) for _ in range(8)]
@@ -157,6 +88,6 @@ def test_eight_senders_and_servers_that_are_killed_end_in_exactly_the_distinct_s
         for each in sending:
             each.result(30)
     assert kills == 4
-    assert senders.wrong == []
+    assert senders.wrong == {}
     assert senders.acknowledged == set(distinct)
     assert sorted(event["event_key"] for event in harbour.events()) == distinct

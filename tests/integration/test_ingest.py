@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from ingest_kit import FORGED, SECRETS, forgeries, make_harbour
 from tieline.clock import SystemClock
 from tieline.errors import DependencyError
 from tieline.inbox import SPREAD_S
-from tieline.store import connections, endpoints
+from tieline.store import connections, deliveries, endpoints
 from tieline.store.endpoints import change_endpoint
 
 SCHEMES = ["stripe", "square", "quickbooks", "mailchimp", "mailchimp-unsigned", "hooked"]
@@ -44,6 +45,24 @@ def test_a_good_delivery_of_any_scheme_is_committed_before_it_is_answered(harbou
         assert event["state"] == "pending"
         assert event["received_at"] == harbour.clock.now()
     assert harbour.count() == len(SCHEMES)
+
+
+def test_what_is_acknowledged_is_on_the_disk_in_sqlite_too(sqlite_harbour, monkeypatch):
+    real, seen = deliveries.insert_events, []
+
+    def looked_at(connection, rows):
+        seen.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+        return real(connection, rows)
+
+    monkeypatch.setattr(deliveries, "insert_events", looked_at)
+    assert sqlite_harbour.accept(sqlite_harbour.senders["stripe"].signed()) == 200
+    assert seen == [2]  # FULL: synced at each commit
+    sqlite_harbour.inbox.committer.close()  # its connection goes back to where others take theirs
+    database = sqlite_harbour.installation.database
+    with ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(database.read())
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
 
 
 def test_a_delivery_that_comes_a_thousand_times_makes_one_event(sqlite_harbour):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import re
 import socket
@@ -13,10 +14,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from chances import chances
 from ingest_kit import forgeries, make_harbour
 from tieline.clock import SystemClock
 from tieline.store.endpoints import change_endpoint
-from tieline.web import Listener, bodies, create_app
+from tieline.web import Listener, bodies, create_app, serve
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ def client(served):
         yield opened
 
 
+FORGERIES = chances(suite=1_200, soak=20_000)  # all hundred thousand: test_ingest
 _UNSENT = re.compile(rb"[\x00-\x1f\x7f]")
 
 
@@ -50,13 +53,14 @@ def post(client, signed, **extra) -> httpx.Response:
     return client.post(signed.path, content=signed.body, headers=headers, **extra)
 
 
+@pytest.mark.timeout(1_200)
 def test_every_scheme_is_accepted_over_http_and_each_status_has_one_body(harbour, client):
     for sender in harbour.senders.values():
         assert post(client, sender.signed()).status_code == 200
     assert harbour.count() == len(harbour.senders)
     answers: dict[int, set] = {}
     statuses = Counter()
-    for _, _, forged in forgeries(harbour, 1_200):
+    for _, _, forged in forgeries(harbour, FORGERIES):
         path = forged.path.encode("ascii", "replace").decode()
         reply = post(client, forged.changed(path=path))
         statuses[reply.status_code] += 1
@@ -65,6 +69,24 @@ def test_every_scheme_is_accepted_over_http_and_each_status_has_one_body(harbour
     assert set(statuses) == {401, 404}
     assert {status: len(found) for status, found in answers.items()} == {401: 1, 404: 1}
     assert harbour.count() == len(harbour.senders)
+
+
+def test_what_a_server_has_at_its_start_is_not_gone_through_again_while_deliveries_come(harbour):
+    class Seen(Exception):  # noqa: N818 - it ends the serving
+        pass
+
+    spared: list[int] = []
+
+    def ready(_address: str) -> None:
+        spared.append(gc.get_freeze_count())
+        raise Seen
+
+    try:
+        with pytest.raises(Seen):
+            serve(create_app(harbour.installation), host="127.0.0.1", port=0, on_ready=ready)
+        assert spared[0] > len(gc.get_objects())
+    finally:
+        gc.unfreeze()
 
 
 def test_a_bug_of_ours_is_answered_with_500_that_tells_nothing_and_logged_once(

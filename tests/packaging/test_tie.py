@@ -185,7 +185,7 @@ def test_the_help_names_every_word_of_tie_itself(clone: Clone) -> None:
 
 def test_what_bends_a_python_does_not_reach_ours(clone: Clone) -> None:
     bent = dict.fromkeys(("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"), "/nonexistent")
-    done = clone.run("version", **bent)
+    done = clone.run("version", **bent, PYTHONDONTWRITEBYTECODE="1")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("env=")] == [
         "env=PYTHONSAFEPATH=1"

@@ -304,3 +304,27 @@ def install(installed: Installed, *what: str) -> None:
         target = ["--no-cache", "--python", str(installed.python)]
         command = [uv, "pip", "install", *target, "--reinstall-package", "tieline-acme", *alone]
     subprocess.run(command, check=True, env=neutral_environ(), capture_output=True)
+
+
+@pytest.mark.timeout(600)
+def test_the_example_by_somebody_else_holds_from_its_wheel(
+    installed: Installed, tmp_path: Path
+) -> None:
+    """As a third party has it: wheels alone, the tests of its sdist, no path into the sources."""
+    built = build(TOP / "examples" / "tieline-hubspot", tmp_path / "built")
+    with tarfile.open(built.sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("tieline_hubspot-*")
+    folder = (unpacked / "tests").rename(tmp_path / "tests")
+    shutil.rmtree(unpacked)
+    install(installed, str(built.wheel))
+
+    places = "import tieline, tieline_hubspot as h, tieline_hubspot_sandbox as s"
+    said = installed.run("-c", f"{places}; print(tieline.__file__, h.__file__, s.__file__)")
+    assert said.stdout.count(str(installed.python.parent.parent)) == 3, said.stdout + said.stderr
+    tested = installed.run("-m", "pytest", "-q", f"--rootdir={folder}", str(folder), timeout_s=500)
+    assert tested.returncode == 0, tested.stdout[-3000:]
+    facts = installed.document("providers", "--json")
+    assert isinstance(facts, dict)
+    (hubspot,) = (each for each in facts["providers"] if each["name"] == "hubspot")
+    assert (hubspot["state"], hubspot["level"]) == ("ok", "gold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from random import Random
 
 import pytest
@@ -13,6 +14,7 @@ from tieline.records import canonical
 
 CASES = chances(suite=12, soak=100)
 ORDERS = 4
+LIVED = chances(suite=3, soak=5)  # events: 6 orders, and 120
 # Without get, what is promised is that copies two seconds apart are told from one another.
 STEPS = {"rows": (0, 0.3, 0.9, 1.4, 5), "listed": (2.1, 3, 7)}
 
@@ -89,6 +91,34 @@ def test_any_order_of_the_same_events_ends_in_the_same_tables(bench, entity):
             bring(bench, story, story.events, Random(f"{seed} {order}"))
             assert table_of(bench, entity) == story.truth(), (seed, order, story.events)
             forget(bench, entity)
+
+
+@pytest.mark.timeout(600)
+def test_every_single_order_of_one_object_s_life_ends_in_the_same_table(bench):
+    """Whole copies, a thin event, a change within the same second as the one before, the end."""
+    story = Story(bench, "rows", Random("every order"))
+
+    def event(kind: str, at: float, name: str = "") -> Told:
+        record = {"id": "k1", "name": name, "created": 1} if name else None
+        return Told(type=kind, key="k1", at=int(at), record=record, entity="rows")
+
+    life = [
+        event("row.created", 0, "a"),
+        event("row.updated", 3, "b"),
+        event("row.deleted", 7),
+        event("row.updated", 3.5, "c"),
+        event("row.touched", 5),
+    ][:LIVED]
+    story.known.add("k1")
+    bench.ledger.rows = {}
+    bench.clock.move(8)
+    for order in permutations(life):
+        for told in order:
+            deliver(bench, told, start=story.start)
+            drain_now(bench)
+        assert set(states_of(bench)) == {"done"}
+        assert table_of(bench, "rows") == story.truth(), order
+        forget(bench, "rows")
 
 
 def test_events_that_come_late_while_the_provider_goes_on_end_in_its_state(bench):

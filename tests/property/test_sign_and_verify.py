@@ -35,6 +35,7 @@ def schemes(draw) -> Hmac:
         signature=draw(st.sampled_from(["v1", "sig"])) if has_parts else "",
         timestamp=("t" if has_parts else "X-Time") if is_timed and not is_apart else "",
         timestamp_header="X-Stamp" if is_apart else "",
+        timestamp_unit=draw(st.sampled_from(["seconds", "milliseconds"])),
         id="X-Id" if "id" in signed or draw(st.booleans()) else "",
         secret_prefix=draw(st.sampled_from([None, "whsec_", ""])),
         tolerance=timedelta(seconds=draw(st.integers(0, 900))),

@@ -54,7 +54,8 @@ def filled(text: str, **options) -> bytes:
 def test_markers_are_filled_in():
     body = filled(
         '{"id": "evt_{{id}}", "again": "{{id}}", "at": "{{now}}", "s": "{{now:epoch}}",'
-        ' "bare": {{now:epoch}}, "in": "at {{now:epoch}}", "day": "{{now:%d.%m.%Y}}"}'
+        ' "bare": {{now:epoch}}, "in": "at {{now:epoch}}", "ms": "{{now:epoch_ms}}",'
+        ' "day": "{{now:%d.%m.%Y}}"}'
     )
     seconds = int(NOW.timestamp())
     assert json.loads(body) == {
@@ -64,6 +65,7 @@ def test_markers_are_filled_in():
         "s": seconds,
         "bare": seconds,
         "in": f"at {seconds}",
+        "ms": seconds * 1000,
         "day": "01.11.2026",
     }
 

@@ -154,6 +154,22 @@ def test_by_cursor_follows_the_provider_s_cursor():
         by_cursor(get, "/", items="items", cursor_field="next")(None, PageParams(), None)
 
 
+def test_by_cursor_finds_a_cursor_in_objects_and_takes_no_oddity_for_the_end():
+    step = {"items": "items", "cursor_field": "paging.next.after"}
+    ends = {"missing": {}, "null": {"paging": None}, "half": {"paging": {"next": None}}}
+    get, _ = asking({"items": [], "paging": {"next": {"after": "7"}}})
+    assert by_cursor(get, "/", **step)(None, PageParams(), None).next == "7"
+    for end in ends.values():
+        get, _ = asking({"items": []} | end)
+        assert by_cursor(get, "/", **step)(None, PageParams(), None).next is None
+    get, _ = asking({"items": [], "paging.next.after": "8", "paging": None})
+    assert by_cursor(get, "/", **step)(None, PageParams(), None).next == "8"
+    for odd in ({"paging": []}, {"paging": {"next": "7"}}, {"paging": {"next": {"after": 7}}}):
+        get, _ = asking({"items": []} | odd)
+        with pytest.raises(ProviderUnavailableError):
+            by_cursor(get, "/", **step)(None, PageParams(), None)
+
+
 RETRY_AFTER = {
     "7": 7,
     " 7 ": 7,

@@ -29,6 +29,7 @@ BAD_SCHEMES = {
     "an id that nothing holds": {"signed": ("id", "body")},
     "an unknown hash": {"algorithm": "md5"},
     "an unknown encoding": {"encoding": "base32"},
+    "an unknown unit of time": {"timestamp_unit": "minutes"},
     "no header": {"header": ""},
     "no separator": {"separator": ""},
     "no assignment": {"assign": ""},

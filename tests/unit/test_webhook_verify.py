@@ -146,6 +146,26 @@ def test_each_algorithm_is_the_one_that_is_named(algorithm):
         assert check(scheme, header=sign(BODY, algorithm=other)) == "signature-wrong"
 
 
+@pytest.mark.parametrize(
+    ("off_ms", "reason"),
+    [(0, None), (300_000, None), (300_001, "time-off"), (-300_000, None), (-300_001, "time-off")],
+)
+def test_a_time_in_milliseconds_is_off_by_milliseconds(off_ms, reason):
+    scheme = Hmac(
+        header="X-Sign",
+        signed=("POST", "url", "body", "timestamp"),
+        timestamp_header="X-Time",
+        timestamp_unit="milliseconds",
+    )
+    at = f"{NOW * 1000 + off_ms}"
+    header = sign(f"POST{ADDRESS}".encode() + BODY + at.encode())
+    assert check(scheme, header=header, x_time=at) == reason
+    assert check(scheme, header=header, x_time=f"{NOW}") == "signature-wrong"
+    seconds = sign(f"POST{ADDRESS}".encode() + BODY + f"{NOW}".encode())
+    assert check(scheme, header=seconds, x_time=f"{NOW}") == "time-off"
+    assert check(scheme, header=seconds, x_time="9" * 16) == "time-malformed"
+
+
 def test_the_address_is_signed_as_the_provider_was_told_it():
     scheme = Hmac(header="X-Sign", signed=("url", "body"))
     assert check(scheme, header=sign(ADDRESS.encode() + BODY)) is None

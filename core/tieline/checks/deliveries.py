@@ -52,13 +52,14 @@ def _sign(scheme: Hmac, secret: Secret, body: bytes, at: int = _NOW) -> dict[str
 @check(
     "true-deliveries-are-taken",
     "silver",
-    "A delivery that is signed as declared is accepted.",
+    "A delivery that is signed as declared is accepted, and so is one that the sandbox signed by"
+    " itself.",
     do="compare Hmac(…) with the provider's page on signatures: header, what is signed and in which"
     " order, encoding",
-    needs="plugin",
 )
 def _true(case: Case) -> None:
     scheme = _scheme(case)
+    where = case.subject.find(r"Hmac\(|STANDARD_WEBHOOKS")
     secret = new_signing_secret(scheme)
     keys = Keys(secrets=[secret], path_digests=[digest_of("path")])
     said = verify(
@@ -70,9 +71,20 @@ def _true(case: Case) -> None:
         now=_NOW,
     )
     if said is not None:
-        raise WrongError(
-            f"it is refused: {said}", where=case.subject.find(r"Hmac\(|STANDARD_WEBHOOKS")
+        raise WrongError(f"it is refused: {said}", where=where)
+    if told := case.guide.delivery:
+        if missing := {"secret", "address", "at", "headers", "body"} - told.keys():
+            raise WrongError(f"the delivery of the sandbox's guide has no {min(missing)}")
+        said = verify(
+            _webhooks(case).scheme,
+            Keys(secrets=[Secret(told["secret"])]),
+            headers={name.lower(): text for name, text in told["headers"].items()},
+            body=told["body"].encode(),
+            address=told["address"],
+            now=told["at"],
         )
+        if said is not None:
+            raise WrongError(f"the sandbox's own delivery is refused: {said}", where=where)
 
 
 @check(

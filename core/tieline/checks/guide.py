@@ -85,6 +85,9 @@ class Guide:
             ``throttled``, ``denied``, ``revoked``, and ``cursor`` where it may
             forget one.
         limits: What the provider allows: ``per_second``, ``at_once``.
+        delivery: One that the sandbox signed by itself, as the provider does:
+            ``secret``, ``address``, ``at`` (seconds since 1970), ``headers``,
+            ``body``; empty: the provider signs none.
     """
 
     auth: Mapping[str, Any]
@@ -92,6 +95,7 @@ class Guide:
     options: Mapping[str, Any] = field(default_factory=dict)
     refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
+    delivery: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_guide(given: Any) -> Guide:
@@ -110,6 +114,7 @@ def read_guide(given: Any) -> Guide:
             options=given.get("options", {}),
             refusals=given.get("refusals", {}),
             limits=given.get("limits", {}),
+            delivery=given.get("delivery", {}),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WrongError(

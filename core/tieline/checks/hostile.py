@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from marshmallow import fields
+from marshmallow import Schema, fields
 
 from tieline.checks.case import Case
 from tieline.checks.kinds import DoesNotApplyError, WrongError, check
@@ -35,20 +35,40 @@ _BIG = 12345678901234567890123
 _MEANT = re.compile(r"_at$|date|time|url|id$|email|currency|status|state|type", re.IGNORECASE)
 
 
-def _text_field(entity: Entity, there: Mapping[str, Mapping[str, Any]], left_out: str) -> str:
-    """Choose a promised text that nothing depends on."""
-    names = [
-        name
-        for name, field in entity.schema.fields.items()
+def _text_field(
+    entity: Entity, there: Mapping[str, Mapping[str, Any]], left_out: str
+) -> tuple[str, ...]:
+    """Choose a promised text that nothing depends on, inside of an object if need be."""
+    paths = [
+        path
+        for path, field in _promised(entity.schema)
         if type(field) is fields.String
         and not field.required
-        and f"{{{name}}}" not in left_out
+        and f"{{{path[-1]}}}" not in left_out
         and not field.validators
-        and not _MEANT.search(name)
-        and any(isinstance(thing.get(name), str) for thing in there.values())
+        and not _MEANT.search(path[-1])
+        and any(isinstance(_at(thing, path), str) for thing in there.values())
     ]
-    return next((name for name in names if re.search("name|note|text|desc", name, re.IGNORECASE)),
-                names[0] if names else "")  # fmt: skip
+    paths = [path for path in paths if len(path) == 1] or paths
+    speaking = (path for path in paths if re.search("name|note|text|desc", path[-1], re.IGNORECASE))
+    return next(speaking, paths[0] if paths else ())
+
+
+def _promised(
+    schema: Schema, above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], fields.Field[Any]]]:
+    """Yield every field of a schema with the names that lead to it."""
+    for name, field in schema.fields.items():
+        path = (*above, field.data_key or name)
+        yield path, field
+        if isinstance(field, fields.Nested) and not field.many:
+            yield from _promised(field.schema, path)
+
+
+def _at(record: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        record = record.get(name) if isinstance(record, Mapping) else None
+    return record
 
 
 def _rewriting(site: Site, entity: Entity, change: Callable[[dict[str, Any], int], None]) -> None:
@@ -94,19 +114,21 @@ def _hostile(case: Case) -> None:
             looked = 0
             for entity in case.entities:
                 there = site.truth(entity)
-                name = _text_field(entity, there, site.about(entity).key)
-                if not name:
+                path = _text_field(entity, there, site.about(entity).key)
+                if not path:
                     continue
                 looked += 1
-                _try_texts(case, site, entity, name, len(there))
+                _try_texts(case, site, entity, path, len(there))
             if not looked:
                 raise DoesNotApplyError("no entity promises a plain text")
 
 
-def _try_texts(case: Case, site: Site, entity: Entity, name: str, count: int) -> None:
+def _try_texts(case: Case, site: Site, entity: Entity, path: tuple[str, ...], count: int) -> None:
+    name = ".".join(path)
+
     def change(record: dict[str, Any], place: int) -> None:
-        if isinstance(record.get(name), str):
-            record[name] = _TEXTS[place % len(_TEXTS)]
+        if isinstance(_at(record, path), str):
+            _at(record, path[:-1])[path[-1]] = _TEXTS[place % len(_TEXTS)]
 
     _rewriting(site, entity, change)
     try:
@@ -124,7 +146,7 @@ def _try_texts(case: Case, site: Site, entity: Entity, name: str, count: int) ->
         )
     sent = set(_TEXTS)
     for row in rows:
-        text = json.loads(restore(row.payload, is_escaped=row.is_escaped)).get(name)
+        text = _at(json.loads(restore(row.payload, is_escaped=row.is_escaped)), path)
         if isinstance(text, str) and text not in sent:
             raise WrongError(
                 f"a hostile {name} of {entity.name} became {text[:40]!r}", where=case.place(entity)

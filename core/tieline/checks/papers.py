@@ -11,11 +11,11 @@ from typing import Any
 
 from tieline.checks.case import Case
 from tieline.checks.kinds import CHECKS, LEVELS, DoesNotApplyError, WrongError, check
+from tieline.checks.probe import LOAD_S
 from tieline.checks.subject import Subject
 
 __all__: list[str] = []
 
-_LOAD_S = 0.3
 _THREADS = {"threading", "multiprocessing", "concurrent", "asyncio", "sched"}
 _NETWORK = {"socket", "urllib3", "requests", "httpx", "aiohttp", "http", "ftplib", "smtplib"}
 _CORE = {"sqlalchemy", "alembic", "redis", "rq", "click", "limits"}
@@ -79,14 +79,14 @@ def _import_is_quiet(case: Case) -> None:
 @check(
     "import-is-quick",
     "bronze",
-    f"Importing the plugin takes at most {_LOAD_S * 1000:.0f} ms of processor time, or three times"
+    f"Importing the plugin takes at most {LOAD_S * 1000:.0f} ms of processor time, or three times"
     " what the contract takes on a slow machine.",
     do="import a heavy SDK inside the function that makes the client",
     needs="",
 )
 def _import_is_quick(case: Case) -> None:
     seconds = min(case.probed.seconds, case.probed.cpu_s)
-    if seconds > max(_LOAD_S, 3 * case.probed.contract_s):
+    if seconds > max(LOAD_S, 3 * case.probed.contract_s):
         raise WrongError(
             f"importing it takes {seconds * 1000:.0f} ms", where=case.subject.find(r"^import|^from")
         )

@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import parse_qsl, urlsplit
 
+import click
 import orjson
-import rich_click as click
 
 from tieline.auth import redirect_uri_of
 from tieline.auth.states import STATE_S, Intent, new_secret
@@ -114,7 +114,7 @@ def _served(
         InvalidInputError: Another program has the port, and nobody is there to
             paste an address.
     """
-    from tieline.web import Listener, create_app  # noqa: PLC0415 - most commands can spare it
+    from tieline.web import Listener, create_app
 
     parts = urlsplit(redirect_uri)
     host = _LOOPBACK.get(parts.hostname or "")
@@ -145,7 +145,7 @@ def _served(
 
 def _is_ours(host: str, port: int) -> bool:
     """Tell whether `tieline serve`, or another `tieline connect`, has a port."""
-    from tieline.web import SERVICE  # noqa: PLC0415 - see above
+    from tieline.web import SERVICE
 
     connection = HTTPConnection(host, port, timeout=_PROBE_S)
     try:

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
 import orjson
-import rich_click as click
-from rich.console import Console
-from rich.table import Table
 
 from tieline.cli.habits import habit, loudness
 
@@ -67,9 +65,9 @@ def installation(*, is_service: bool = False) -> Iterator[Installation]:
         is_service: The command goes on and logs as the settings say; others
             log warnings alone, unless everything is asked for.
     """
-    from tieline.services.installation import Installation  # noqa: PLC0415 - help can spare it
-    from tieline.settings import load_settings  # noqa: PLC0415
-    from tieline.telemetry import configure_logging  # noqa: PLC0415
+    from tieline.services.installation import Installation
+    from tieline.settings import load_settings
+    from tieline.telemetry import configure_logging
 
     settings = load_settings()
     is_loud = is_service or settings.log_level == "debug"
@@ -114,6 +112,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         for row in (columns, *rows):
             sys.stdout.write("\t".join(_cell(cell) for cell in row) + "\n")
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -126,7 +127,7 @@ def note(text: str, *, is_error: bool = False) -> None:
     """Tell people something, on stderr; after --quiet only what went wrong."""
     if habit("quiet") and not is_error:
         return
-    from tieline.telemetry import redact  # noqa: PLC0415
+    from tieline.telemetry import redact
 
     click.echo(redact(text), err=True)
 

@@ -95,6 +95,9 @@ def exit_code_of(error: BaseException, *, wants_json: bool) -> int:
         return 2
     if isinstance(error, TielineError):
         return _known(error, wants_json=wants_json)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and error.ctx:
+        click.echo(error.ctx.get_help(), color=error.ctx.color)
+        return 2
     if isinstance(error, click.ClickException):
         return _usage(error, wants_json=wants_json)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-import rich_click as click
+import click
+
+from tieline.cli.late import LateGroup
+from tieline.cli.pages import shows_colours
 
 __all__ = ["cli", "main"]
 
@@ -53,50 +57,45 @@ _TREE = {
 }
 
 
-class _Tree(click.RichGroup):
-    """Imports a command when it is called; until then it has a name and a line."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own
-        return list(_TREE)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _TREE:
-            return None
-        module, line = _TREE[cmd_name]
-        is_called = cmd_name == ctx.meta.get("tieline.called")
-        if not is_called:
-            return click.RichCommand(name=cmd_name, help=line)
-        found = getattr(import_module(f"tieline.cli.commands.{module}"), cmd_name)
-        _let_it_be_missed(found)
-        return cast("click.Command", found)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        ctx.meta["tieline.called"] = args[0]
-        if args[0] not in _TREE and not args[0].startswith("-"):
-            from tieline.errors import nearest  # noqa: PLC0415 - only for a mistake
-
-            ctx.fail(f"there is no command {args[0]!r}: {nearest(args[0], _TREE)}")
-        return super().resolve_command(ctx, args)
+_WIDEST = 100
 
 
-def _let_it_be_missed(command: click.Command) -> None:
-    """Have a missing word of a command told as an error is, and not by printing help as data."""
-    if isinstance(command, click.Group):
-        command.no_args_is_help = False
-        for each in command.commands.values():
-            _let_it_be_missed(each)
+class _Tree(LateGroup):
+    def known(self) -> Mapping[str, str]:
+        return {name: line for name, (_, line) in _TREE.items()}
+
+    def load(self, name: str) -> click.Command:
+        found: click.Command = getattr(
+            import_module(f"tieline.cli.commands.{_TREE[name][0]}"), name
+        )
+        return found
 
 
-@click.group(cls=_Tree, context_settings={"help_option_names": ["-h", "--help"]})
+def _go_without_colours(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    """Note it before help is printed, which comes at once."""
+    if value:
+        ctx.color = False
+        os.environ["NO_COLOR"] = "1"
+
+
+@click.group(
+    cls=_Tree,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST},
+)
 @click.option("--json", "as_json", is_flag=True, help="Print data as JSON, where there is any.")
 @click.option("--quiet", "-q", is_flag=True, help="Tell nothing but data and errors.")
 @click.option("--verbose", "-v", count=True, help="Log what is done; twice: everything.")
-@click.option("--no-color", is_flag=True, help="No colours (as NO_COLOR and TERM=dumb do).")
+@click.option(
+    "--no-color",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_go_without_colours,
+    help="No colours (as NO_COLOR and TERM=dumb do).",
+)
 @click.option("--no-input", is_flag=True, help="Ask nothing (implied without a terminal).")
 @click.option("--yes", is_flag=True, help="Say yes where a command would ask.")
-def cli(*, no_color: bool, **_: object) -> None:
+def cli(**_: object) -> None:
     """Keep SaaS data in step: connect an account, run a sync, read the records.
 
     New here? `tieline demo` shows the whole way. Then: `tieline init`,
@@ -109,8 +108,6 @@ def cli(*, no_color: bool, **_: object) -> None:
     wait for a person, 9 database, Redis or worker away. An error names its
     code: `tieline help CODE` explains it.
     """
-    if no_color:
-        os.environ["NO_COLOR"] = "1"
 
 
 def _prepare_streams() -> None:
@@ -136,9 +133,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         for word in given:
             word.encode()  # what the terminal sent must be text
-        result: Any = cli.main(args=given, prog_name="tieline", standalone_mode=False)
+        result: Any = cli.main(
+            args=given, prog_name="tieline", standalone_mode=False, color=shows_colours()
+        )
     except BaseException as error:  # noqa: BLE001 - every way out has its code
-        from tieline.cli.failures import exit_code_of  # noqa: PLC0415 - 0.1 s that help can spare
+        from tieline.cli.failures import exit_code_of
 
         sys.exit(exit_code_of(error, wants_json=wants_json))
     sys.exit(_flushed(result if isinstance(result, int) else 0))
@@ -149,7 +148,7 @@ def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        from tieline.cli.failures import exit_code_of  # noqa: PLC0415 - see above
+        from tieline.cli.failures import exit_code_of
 
         return exit_code_of(error, wants_json=False)
     return code

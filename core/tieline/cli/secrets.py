@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-import rich_click as click
+import click
 
 from tieline.cli.habits import can_ask
 from tieline.contract import Secret

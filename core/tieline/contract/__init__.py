@@ -5,6 +5,9 @@ step; the engine decides when, how often, how fast and what to store. See
 ``docs/reference/contract.md``.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from tieline.contract.alerts import Alert, Severity
 from tieline.contract.declarations import (
     ApiKey,
@@ -43,20 +46,10 @@ from tieline.contract.errors import (
     TielineError,
 )
 from tieline.contract.headers import as_of, retry_after
-from tieline.contract.hookspecs import (
-    CONTRACT_VERSION,
-    OBSERVERS,
-    OPTIONAL,
-    PROJECT,
-    REQUIRED,
-    hookimpl,
-    hookspec,
-)
 from tieline.contract.jsontext import NotFinite, parse_json
 from tieline.contract.oauth import Auth, OAuth2, Revocation
 from tieline.contract.pages import after_last_key, by_cursor, page_of
 from tieline.contract.reading import delivery_of, list_of, object_of, text_of, time_of
-from tieline.contract.schema import Number, RecordSchema, Whole
 from tieline.contract.shapes import (
     Address,
     Canonical,
@@ -100,6 +93,18 @@ from tieline.contract.webhooks import (
     Webhooks,
 )
 from tieline.contract.writes import Operation, OperationKind, Outcome, SendBatch, SendOne, Write
+
+if TYPE_CHECKING:
+    from tieline.contract.hookspecs import (
+        CONTRACT_VERSION,
+        OBSERVERS,
+        OPTIONAL,
+        PROJECT,
+        REQUIRED,
+        hookimpl,
+        hookspec,
+    )
+    from tieline.contract.schema import Number, RecordSchema, Whole
 
 __all__ = [
     "ANSWER_TOO_SLOW",
@@ -204,3 +209,25 @@ __all__ = [
     "time_of",
     "utc",
 ]
+
+# pluggy and marshmallow take longer to import than all the rest, and whoever wants
+# the class of an error needs neither: what is made of them is imported at first use.
+_LATER = {
+    "CONTRACT_VERSION": "hookspecs",
+    "OBSERVERS": "hookspecs",
+    "OPTIONAL": "hookspecs",
+    "PROJECT": "hookspecs",
+    "REQUIRED": "hookspecs",
+    "hookimpl": "hookspecs",
+    "hookspec": "hookspecs",
+    "Number": "schema",
+    "RecordSchema": "schema",
+    "Whole": "schema",
+}
+
+if not TYPE_CHECKING:  # a checker that saw it would believe in every name
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlsplit
-
-from marshmallow import Schema
 
 from tieline.contract.shapes import Canonical, shapes_of
 from tieline.contract.values import Account, FeedPage, Page, PageParams, Record
-from tieline.contract.writes import Write
+from tieline.contract.writes import Write, require_schema
+
+if TYPE_CHECKING:
+    from marshmallow import Schema
 
 __all__ = [
     "ApiKey",
@@ -326,10 +327,7 @@ class Entity:
 
     def __post_init__(self) -> None:
         _require_name(self.name, "Entity.name")
-        if not isinstance(self.schema, Schema):
-            raise TypeError(f"Entity({self.name!r}).schema must be a marshmallow Schema instance")
-        if self.schema.unknown != "exclude":
-            raise ValueError(f"Entity({self.name!r}).schema must have unknown = EXCLUDE")
+        require_schema(self.schema, f"Entity({self.name!r}).schema", unknown="exclude")
         require_callable(self.page, f"Entity({self.name!r}).page")
         self._check_fields()
         for name in ("get", "version", "canonical"):
@@ -377,7 +375,7 @@ class Rate:
     """One limit that the provider meters.
 
     Attributes:
-        limit: As ``limits`` writes it: ``"25/second"``.
+        limit: As ``limits`` writes it: ``"25/second"``, ``"100/10 second"``.
         scope: What it is counted by.
         match: Prefix of the paths it counts; empty: all.
     """

@@ -82,7 +82,7 @@ def by_cursor(
         path: Path of the list.
         items: Field of the body that holds the records.
         cursor_field: Field of the body with the next cursor; missing, null or
-            empty at the end.
+            empty at the end. Dots lead into objects: ``paging.next.after``.
         cursor_query: Query parameter that takes it.
         query: Parameters of every request.
         bounds: Turns a window into query parameters; None: no windows.
@@ -95,7 +95,7 @@ def by_cursor(
     def step(client: Any, params: PageParams, cursor: str | None) -> Page:
         reply = ask(client, params, cursor)
         body, records = page_of(reply, items)
-        following = body.get(cursor_field)
+        following = _inside(body, cursor_field)
         if following is not None and not isinstance(following, str):
             raise _unexpected(f"{cursor_field!r} is not text")
         return Page(records=records, next=following or None, as_of=as_of(reply))
@@ -133,6 +133,20 @@ def _asking(
         return get(client, path, {**(query or {}), **window, **place})
 
     return ask
+
+
+def _inside(body: Mapping[str, Any], path: str) -> Any:
+    """Follow dots into objects; what is not there is None, what is no object is no page."""
+    if path in body:  # "@odata.next" is a name as it stands
+        return body[path]
+    found: Any = body
+    for name in path.split("."):
+        if found is None:
+            return None
+        if not isinstance(found, Mapping):
+            raise _unexpected(f"{path!r} does not lead through objects")
+        found = found.get(name)
+    return found
 
 
 def _last_key(records: list[Record], key: str) -> str | None:

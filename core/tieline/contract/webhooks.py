@@ -44,8 +44,7 @@ class Hmac:
             ``name=value`` parts, which may come several times; empty: the
             whole header is the signature.
         timestamp: Name of the time's part, or of a header of its own if
-            ``signature`` is empty; empty: none. Seconds since 1970. Of several
-            the first counts.
+            ``signature`` is empty; empty: none. Of several the first counts.
         id: Header with the delivery's id, where it is signed; empty: none.
         secret_prefix: Text before a base64 key, as in Standard Webhooks
             (``"whsec_"``); None: the secret's text itself is the key.
@@ -55,6 +54,7 @@ class Hmac:
         is_spaced: Whether spaces around a part mean nothing.
         timestamp_header: Header with the time, where the parts of ``header``
             do not hold it; empty: they do, or there is none.
+        timestamp_unit: What the time counts since 1970.
     """
 
     header: str
@@ -70,12 +70,15 @@ class Hmac:
     assign: str = "="
     is_spaced: bool = False
     timestamp_header: str = ""
+    timestamp_unit: Literal["seconds", "milliseconds"] = "seconds"
 
     def __post_init__(self) -> None:
         if self.algorithm not in {"sha256", "sha1", "sha512"}:
             raise ValueError(f"Hmac.algorithm {self.algorithm!r} is not known")
         if self.encoding not in {"hex", "base64"}:
             raise ValueError(f"Hmac.encoding {self.encoding!r} is not known")
+        if self.timestamp_unit not in {"seconds", "milliseconds"}:
+            raise ValueError(f"Hmac.timestamp_unit {self.timestamp_unit!r} is not known")
         if "body" not in self.signed:
             raise ValueError("Hmac.signed: the body must be signed")
         if "timestamp" in self.signed and not (self.timestamp or self.timestamp_header):
@@ -191,8 +194,8 @@ class Webhooks:
             is a further one of the same type. Ids and times in it are markers:
             ``{{id}}``, ``{{now}}`` (``2026-11-01T00:00:00Z``), ``{{now:epoch}}``
             (seconds since 1970; a text that is nothing else becomes a
-            number), ``{{now:%Y-%m-%d}}`` (as strftime writes it, in UTC). Two
-            deliveries of it must be two events.
+            number), ``{{now:epoch_ms}}`` (milliseconds), ``{{now:%Y-%m-%d}}`` (as
+            strftime writes it, in UTC). Two deliveries of it must be two events.
     """
 
     scheme: Scheme

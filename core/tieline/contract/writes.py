@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal, get_args
-
-from marshmallow import RAISE, Schema
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tieline.contract.errors import ProviderError
 from tieline.contract.values import Record
+
+if TYPE_CHECKING:
+    from marshmallow import Schema
 
 __all__ = [
     "Operation",
@@ -24,6 +25,7 @@ __all__ = [
     "SendBatch",
     "SendOne",
     "Write",
+    "require_schema",
 ]
 
 OperationKind = Literal["create", "update", "delete"]
@@ -154,10 +156,7 @@ class Write:
     scope: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.schema, Schema):
-            raise TypeError("Write.schema must be a marshmallow Schema instance")
-        if self.schema.unknown != RAISE:
-            raise ValueError("Write.schema must have unknown = RAISE")
+        require_schema(self.schema, "Write.schema", unknown="raise")
         steps = ("create", "update", "delete", "batch")
         rules = ("batch_by", "find", "token", "changed_at", "matches", "is_deleted")
         for name in (*steps, *rules):
@@ -194,3 +193,21 @@ class Write:
         """What can be done."""
         kinds: tuple[OperationKind, ...] = get_args(OperationKind)
         return tuple(kind for kind in kinds if getattr(self, kind) is not None)
+
+
+def require_schema(given: object, name: str, *, unknown: Literal["exclude", "raise"]) -> None:
+    """Refuse what is no schema, or one that does otherwise with fields that it does not name.
+
+    Args:
+        given: What was declared.
+        name: Where, such as ``Write.schema``.
+        unknown: What it has to do with such fields.
+    """
+    # An error's class is wanted far more often than a declaration is made, and
+    # marshmallow takes longer to import than all the rest of the contract.
+    from marshmallow import Schema  # noqa: PLC0415
+
+    if not isinstance(given, Schema):
+        raise TypeError(f"{name} must be a marshmallow Schema instance")
+    if given.unknown != unknown:
+        raise ValueError(f"{name} must have unknown = {unknown.upper()}")

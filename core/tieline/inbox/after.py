@@ -24,6 +24,7 @@ _log = get_logger(__name__)
 _COUNTS_EVERY_S = 1.0
 _NOTED_EVERY_S = 15.0
 _AWAY_S = 5.0
+_RINGS_EVERY_S = 0.05
 _LEAVE_S = 10
 
 
@@ -71,8 +72,9 @@ class Afterwards:
             self._counts.add(endpoint_id, "account-unknown", count)
         if connection_ids:
             with self._changed:
+                if not self._to_ring:
+                    self._changed.notify()
                 self._to_ring |= connection_ids
-                self._changed.notify()
 
     def accepted(self, endpoint_id: str) -> None:
         """Count a delivery that was answered with success."""
@@ -112,11 +114,17 @@ class Afterwards:
             with self._changed:
                 if not self._to_ring or self._clock.monotonic() < self._ring_after:
                     self._changed.wait(_COUNTS_EVERY_S)
-            if self._clock.monotonic() >= self._ring_after:
+            if self._to_ring and self._clock.monotonic() >= self._ring_after:
                 self._ring_all()
+                self._rest()
             if self._clock.monotonic() - written_at >= _COUNTS_EVERY_S:
                 self._write()
                 written_at = self._clock.monotonic()
+
+    def _rest(self) -> None:
+        """Let rings gather: the first is heard at once, and one for many commits is enough."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_over, _RINGS_EVERY_S)
 
     def _ring_all(self) -> None:
         """Ring for all; while Redis is away once in a while, and a sweep rings as well."""

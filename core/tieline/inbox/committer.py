@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 from tieline.errors import DependencyError
@@ -100,7 +99,7 @@ class Committer:
             thread.join(_LEAVE_S)
 
     def _work(self) -> None:
-        with self._database.desk() as desk:
+        with self._database.desk(is_durable=True) as desk:
             while batch := self._take():
                 try:
                     outcomes = _commit(desk, [each[0] for each in batch], self._after)
@@ -195,10 +194,11 @@ def _owners_of(
 
 def _tell(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
     """Call each function once with all that are its own."""
-    told = [(each[2], (each[1], outcome)) for each, outcome in zip(batch, outcomes, strict=True)]
-    for _, group in groupby(sorted(told, key=lambda pair: id(pair[0])), key=lambda p: id(p[0])):
-        pairs = list(group)
+    by_told: dict[Told, list[tuple[Any, Outcome]]] = {}
+    for (_, token, told), outcome in zip(batch, outcomes, strict=True):
+        by_told.setdefault(told, []).append((token, outcome))
+    for told, pairs in by_told.items():
         try:
-            pairs[0][0]([pair for _, pair in pairs])
+            told(pairs)
         except RuntimeError:  # whoever waited is gone, with his loop
             _log.warning("nobody waits any more", deliveries=len(pairs))

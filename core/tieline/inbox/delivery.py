@@ -123,11 +123,15 @@ def rows_of(
                     received_at=delivery.received_at,
                     delivery_id=delivery_id,
                     body=None if rows else delivery.body,
-                    headers=None if rows else orjson.dumps(dict(delivery.headers)).decode(),
+                    headers=None if rows else _kept(delivery.headers),
                     record=_record(event),
                 )
             )
     return rows, strangers
+
+
+def _kept(headers: Mapping[str, str]) -> str:
+    return orjson.dumps(dict(headers)).decode() if headers else "{}"
 
 
 def _is_storable(text: str) -> bool:

@@ -11,7 +11,7 @@ from base64 import b64encode
 
 from tieline.contract import Hmac, PathSecret, Scheme, Secret
 from tieline.errors import InvalidInputError
-from tieline.inbox.verify import key_of, signature_of, signed_text
+from tieline.inbox.verify import key_of, signature_of, signed_text, units_of
 
 __all__ = ["new_signing_secret", "sign", "signed_by"]
 
@@ -55,7 +55,7 @@ def sign(
             hint="tieline webhooks secret rotate ENDPOINT --secret-stdin",
             code="secret-invalid",
         )
-    time = str(at)
+    time = str(at * units_of(scheme))
     text = signed_text(scheme, body=body, time=time, address=address, delivery_id=delivery_id)
     signature = signature_of(scheme, key, text).decode()
     headers = {scheme.id: delivery_id} if scheme.id else {}

@@ -27,6 +27,7 @@ __all__ = [
     "key_of",
     "signature_of",
     "signed_text",
+    "units_of",
     "verify",
     "verify_path",
 ]
@@ -52,7 +53,7 @@ _PIECE = 2047  # hashlib gives way to other threads from 2,048 bytes on
 _LARGE = 65_536
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
-_TIME = re.compile(r"[0-9]{1,12}")
+_TIMES = {"seconds": re.compile(r"[0-9]{1,12}"), "milliseconds": re.compile(r"[0-9]{1,15}")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,14 +161,19 @@ def _verify_signature(
     signatures, time = _read(scheme, given, headers)
     if not 0 < len(signatures) <= _MOST_SIGNATURES:
         return "header-malformed"
-    if has_time(scheme) and not _TIME.fullmatch(time):
+    if has_time(scheme) and not _TIMES[scheme.timestamp_unit].fullmatch(time):
         return "time-malformed"
     text = signed_text(scheme, body=body, time=time, address=address, delivery_id=delivery_id)
     if not _fits(scheme, secrets, text, signatures):
         return "signature-wrong"
-    if has_time(scheme) and abs(int(now) - int(time)) > scheme.tolerance.total_seconds():
+    if has_time(scheme) and _is_off(scheme, time, now):
         return "time-off"
     return None
+
+
+def _is_off(scheme: Hmac, time: str, now: float) -> bool:
+    units = units_of(scheme)
+    return abs(int(now * units) - int(time)) > scheme.tolerance.total_seconds() * units
 
 
 def _fits(scheme: Hmac, secrets: Iterable[bytes], text: bytes, signatures: Sequence[bytes]) -> bool:
@@ -182,13 +188,19 @@ def _fits(scheme: Hmac, secrets: Iterable[bytes], text: bytes, signatures: Seque
 
 def signed_text(scheme: Hmac, *, body: bytes, time: str, address: str, delivery_id: str) -> bytes:
     """Return what is hashed: the parts that the scheme names, in order."""
-    parts = {
-        "body": body,
-        "timestamp": time.encode(),
-        "url": address.encode(),
-        "id": delivery_id.encode("latin-1"),
-    }
-    return b"".join(parts[name] if name in parts else name.encode() for name in scheme.signed)
+    parts = []
+    for name in scheme.signed:
+        if name == "body":
+            parts.append(body)
+        elif name == "timestamp":
+            parts.append(time.encode())
+        elif name == "url":
+            parts.append(address.encode())
+        elif name == "id":
+            parts.append(delivery_id.encode("latin-1"))
+        else:
+            parts.append(name.encode())
+    return b"".join(parts)
 
 
 def signature_of(scheme: Hmac, key: bytes, text: bytes) -> bytes:
@@ -232,6 +244,11 @@ def key_of(scheme: Hmac, secret: Secret) -> bytes:
 def has_time(scheme: Hmac) -> bool:
     """Say whether deliveries tell when they were signed, so that old ones are refused."""
     return bool(scheme.timestamp or scheme.timestamp_header)
+
+
+def units_of(scheme: Hmac) -> int:
+    """Return how many units of a scheme's time make a second."""
+    return 1000 if scheme.timestamp_unit == "milliseconds" else 1
 
 
 def _read(scheme: Hmac, given: str, headers: Mapping[str, str]) -> tuple[list[bytes], str]:

@@ -28,7 +28,8 @@ from tieline.jobs.messengers import ForkedMessenger
 from tieline.queue import DRAIN, HELP_RUN, Presence, WorkerSign
 from tieline.services.installation import Installation
 from tieline.store import drains, runs
-from tieline.telemetry import get_logger
+from tieline.telemetry import get_logger, import_ahead
+from tieline.transport import trusted_certificates
 
 __all__ = ["work"]
 
@@ -71,7 +72,10 @@ def work(
     # RQ raises its own logger to INFO unless it has a level, and tells of every ring.
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     _ = installation.engine, installation.redis
-    installation.registry.list()  # imported once here, not in every work-horse
+    # Imported and read once here, not in every work-horse.
+    installation.registry.list()
+    import_ahead()
+    trusted_certificates()
     functions.use(installation)
     messenger, drainer = ForkedMessenger(installation), ForkedDrainer(installation)
     backoff_s = _FIRST_BACKOFF_S

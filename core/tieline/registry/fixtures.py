@@ -11,6 +11,7 @@ A body holds markers, so that each delivery of it is a new one:
 ``{{now}}``            now, as ``2026-11-01T00:00:00Z``
 ``{{now:epoch}}``      now, in seconds since 1970; in JSON a text that is this
                        marker and nothing else becomes a number
+``{{now:epoch_ms}}``   the same in milliseconds
 ``{{now:%Y-%m-%d}}``   now in UTC, as strftime writes it
 =====================  ======================================================
 """
@@ -33,7 +34,7 @@ __all__ = ["Fixture", "list_fixtures"]
 _ENDINGS = {".json": False, ".form": True}
 _MOST_BYTES = 1_000_000
 _MARKER = re.compile(r"\{\{(?:(id)|now(?::([^{}]*))?)\}\}")
-_NUMBER = re.compile(r'"\{\{now:epoch\}\}"')
+_NUMBER = re.compile(r'"(\{\{now:epoch(?:_ms)?\}\})"')
 _ANY = re.compile(r"\{\{.{0,40}?\}\}")
 
 
@@ -74,8 +75,7 @@ class Fixture:
         if self.is_form:
             fields = [(key, self._filled(text, new_id, now)) for key, text in _fields(self.text)]
             return urlencode(fields).encode()
-        text = _NUMBER.sub(str(int(now.timestamp())), self.text)
-        return self._filled(text, new_id, now).encode()
+        return self._filled(_NUMBER.sub(r"\1", self.text), new_id, now).encode()
 
     def _filled(self, text: str, new_id: str, now: datetime) -> str:
         def fill(found: re.Match[str]) -> str:
@@ -84,6 +84,8 @@ class Fixture:
                 return new_id
             if form == "epoch":
                 return str(int(now.timestamp()))
+            if form == "epoch_ms":
+                return str(int(now.timestamp() * 1000))
             if form is None:
                 form = "%Y-%m-%dT%H:%M:%SZ"
             return now.astimezone(UTC).strftime(form) if "%" in form else found[0]

@@ -1,1 +1,94 @@
-"""One function per use case; what the CLI and the API both call."""
+"""One function per use case; what the CLI and the API both call.
+
+``services.syncs`` and the others are imported at first use: a command names
+the one that it calls, and its help, which calls none, comes at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tieline.services import (
+        alerts,
+        audit,
+        bundle,
+        changes,
+        connect,
+        connections,
+        dead_letters,
+        demo,
+        development,
+        doctor,
+        events,
+        explain,
+        exports,
+        feed,
+        journal,
+        keys,
+        limits,
+        oauth,
+        outbox,
+        overview,
+        progress,
+        providers,
+        quarantine,
+        records,
+        rotation,
+        sandbox,
+        schedules,
+        setup,
+        shapes,
+        syncs,
+        tokens,
+        verify,
+        views,
+        webhook_registration,
+        webhook_send,
+        webhooks,
+    )
+
+__all__ = [
+    "alerts",
+    "audit",
+    "bundle",
+    "changes",
+    "connect",
+    "connections",
+    "dead_letters",
+    "demo",
+    "development",
+    "doctor",
+    "events",
+    "explain",
+    "exports",
+    "feed",
+    "journal",
+    "keys",
+    "limits",
+    "oauth",
+    "outbox",
+    "overview",
+    "progress",
+    "providers",
+    "quarantine",
+    "records",
+    "rotation",
+    "sandbox",
+    "schedules",
+    "setup",
+    "shapes",
+    "syncs",
+    "tokens",
+    "verify",
+    "views",
+    "webhook_registration",
+    "webhook_send",
+    "webhooks",
+]
+
+if not TYPE_CHECKING:  # a checker that saw it would believe in every name
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return import_module(f"{__name__}.{name}")

@@ -7,9 +7,8 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tieline.auth import OpenConnection, auth_of, note_refused, reauth_hint
 from tieline.contract import (
     Account,
     Auth,
@@ -24,7 +23,6 @@ from tieline.contract import (
     SettingsError,
     TielineError,
 )
-from tieline.engine.ask import ring_for
 from tieline.errors import (
     NotFoundError,
     PluginError,
@@ -39,7 +37,11 @@ from tieline.store.connections import ConnectionRow, EntityState
 from tieline.store.database import Connection as Transaction
 from tieline.store.grants import GrantRow
 from tieline.telemetry import tellable
-from tieline.throttle import policy_of
+
+# What talks to a provider takes longer to import than to list connections does.
+# ruff: noqa: PLC0415
+if TYPE_CHECKING:
+    from tieline.auth import OpenConnection
 
 __all__ = [
     "Access",
@@ -147,6 +149,9 @@ def test_connection(installation: Installation, name_or_id: str, *, actor: str) 
         NeedsReauthError: A person has to connect it again.
         ProviderError: The provider did not answer in time, or refused.
     """
+    from tieline.auth import auth_of, reauth_hint
+    from tieline.throttle import policy_of
+
     row = get_connection(installation, name_or_id)
     plugin = installation.registry.get(row.provider)
     began = time.monotonic()
@@ -238,6 +243,8 @@ def resume_connection(installation: Installation, name_or_id: str, *, actor: str
         _note(transaction, now, actor, "connection.resumed", row, f"{len(found)} runs go on")
         return found
 
+    from tieline.engine.ask import ring_for
+
     for run_id in installation.database.transact(work):
         ring_for(installation.engine, run_id)
     return get_connection(installation, row.id)
@@ -302,6 +309,8 @@ def remove_connection(
 
 def _revoke(installation: Installation, row: ConnectionRow, *, is_forced: bool) -> Access:
     """Give access back, if the provider has a way; access that is over counts as given back."""
+    from tieline.auth import auth_of
+
     if row.auth_kind != "oauth2" or row.state == "disconnected":
         return "untold"
     try:
@@ -379,6 +388,8 @@ def _mark(
     error: NeedsReauthError,
     actor: str,
 ) -> None:
+    from tieline.auth import note_refused
+
     with installation.database.write() as transaction:
         note_refused(
             transaction,

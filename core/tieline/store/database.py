@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _TRIES = 3
 _ALONE_WITHIN_MS = 2000
+_SYNCHRONOUS = "NORMAL"  # a power cut may cost the last commits; what was synced is synced again
 # PostgreSQL: serialization failure, deadlock; both mean "once more".
 _REPEATABLE = {"40001", "40P01"}
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -143,13 +144,17 @@ class Database:
             return desk.transact(work, is_read=is_read)
 
     @contextmanager
-    def desk(self) -> Iterator[Desk]:
+    def desk(self, *, is_durable: bool = False) -> Iterator[Desk]:
         """Keep one connection for many small transactions, one after the other.
 
         Checking a connection out, having it answer a ping and resetting it
         costs as much as writing a page.
+
+        Args:
+            is_durable: What is committed outlasts a power cut in SQLite, too;
+                in PostgreSQL it always does, unless its owner set it otherwise.
         """
-        desk = Desk(self._engine)
+        desk = Desk(self._engine, is_durable=is_durable)
         try:
             yield desk
         finally:
@@ -175,10 +180,12 @@ class Desk:
 
     Args:
         engine: As :func:`open_database` makes it.
+        is_durable: As for :meth:`Database.desk`.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, is_durable: bool = False) -> None:
         self._engine = engine
+        self._is_synced = is_durable and engine.dialect.name == "sqlite"
         self._kept: Connection | None = None
 
     def transact(self, work: Callable[[Connection], T], *, is_read: bool = False) -> T:
@@ -210,8 +217,11 @@ class Desk:
     def close(self) -> None:
         """Give the connection back."""
         kept, self._kept = self._kept, None
-        if kept is not None:
-            kept.close()
+        if kept is None:
+            return
+        if self._is_synced and not (kept.invalidated or kept.closed):
+            self._set_synchronous(kept, _SYNCHRONOUS)  # others have this connection next
+        kept.close()
 
     @property
     def _driver_errors(self) -> tuple[type[BaseException], ...]:
@@ -220,7 +230,14 @@ class Desk:
     def _connection(self, *, is_read: bool) -> Connection:
         if self._kept is None:
             self._kept = self._engine.connect()
+            if self._is_synced:
+                self._set_synchronous(self._kept, "FULL")
         return self._kept.execution_options(tieline_read=is_read)
+
+    @staticmethod
+    def _set_synchronous(kept: Connection, mode: str) -> None:
+        driver: Any = kept.connection.driver_connection
+        driver.execute(f"PRAGMA synchronous={mode}")
 
     def _wrapped(self, raw: Any) -> DBAPIError:
         dialect, kept = self._engine.dialect, self._kept
@@ -317,7 +334,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",
-        "synchronous=NORMAL",
+        f"synchronous={_SYNCHRONOUS}",
         "busy_timeout=30000",
         "cache_size=-8000",
         "wal_autocheckpoint=4000",

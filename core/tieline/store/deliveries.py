@@ -6,6 +6,7 @@ PostgreSQL as one array a column.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 
 from tieline.store.database import Connection, run_plain
-from tieline.store.tables import connections, sqlite_time, webhook_endpoints
+from tieline.store.tables import connections, sqlite_time
 
 __all__ = ["NewEvent", "insert_events", "live_connections", "live_generations"]
 
@@ -51,14 +52,22 @@ _POSTGRESQL = f"""
 INSERT INTO webhook_events (seq, {_COLUMNS}, {_REST})
 SELECT n.*, 'pending', 0, n.received_at, 0 FROM (
   SELECT nextval('webhook_events_seq_seq'), u.*
-  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bytea[], %s::jsonb[], %s::bytea[])
+  FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
+    %b::timestamptz[], %b::timestamptz[], %b::text[], %b::bytea[], %b::jsonb[], %b::bytea[])
     AS u({_COLUMNS})
   OFFSET 0
 ) AS n
 ORDER BY n.endpoint_id, n.event_key
 ON CONFLICT (endpoint_id, event_key) DO NOTHING
 """  # noqa: S608 - names of columns
+_GENERATIONS_POSTGRESQL = """
+SELECT id, generation FROM webhook_endpoints WHERE id = ANY(%b::text[]) AND state = 'active'
+ORDER BY id FOR SHARE
+"""
+_GENERATIONS_SQLITE = """
+SELECT id, generation FROM webhook_endpoints
+WHERE id IN (SELECT value FROM json_each(?)) AND state = 'active'
+"""
 _SQLITE = f"""
 INSERT INTO webhook_events ({_COLUMNS}, {_REST})
 VALUES ({", ".join("?" * len(NewEvent._fields))}, 'pending', 0, ?, 0)
@@ -96,13 +105,9 @@ def _sqlite_row(event: NewEvent) -> tuple[Any, ...]:
 
 def live_generations(connection: Connection, endpoint_ids: Sequence[str]) -> dict[str, int]:
     """Read the generations of endpoints that are active, and keep them so for this transaction."""
-    statement = (
-        select(webhook_endpoints.c.id, webhook_endpoints.c.generation)
-        .where(webhook_endpoints.c.id.in_(endpoint_ids), webhook_endpoints.c.state == "active")
-        .order_by(webhook_endpoints.c.id)
-        .with_for_update(read=True)
-    )
-    return {row[0]: row[1] for row in connection.execute(statement)}
+    if connection.dialect.name == "postgresql":
+        return dict(run_plain(connection, _GENERATIONS_POSTGRESQL, [list(endpoint_ids)]))
+    return dict(run_plain(connection, _GENERATIONS_SQLITE, [json.dumps(list(endpoint_ids))]))
 
 
 def live_connections(connection: Connection, connection_ids: Sequence[str]) -> set[str]:

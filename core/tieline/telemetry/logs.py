@@ -1,46 +1,22 @@
-"""Logs: JSON for machines, text for people, secrets for nobody."""
+"""Logs: JSON for machines, text for people, secrets for nobody.
+
+Most commands log nothing, and structlog takes longer to import than the whole
+of ``--help`` may: it is imported at the first line that is written.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, TextIO, cast
 
-import structlog
-
-from tieline.telemetry.names import without_named_fields
 from tieline.telemetry.redact import redact
 
-__all__ = ["bind", "configure_logging", "get_logger", "plain_stderr"]
+# ruff: noqa: PLC0415 - see above
 
-
-def _hide_fields(
-    _logger: object, _method: str, event: structlog.types.EventDict
-) -> structlog.types.EventDict:
-    """Hide fields by their names, before they are written in any form."""
-    hidden: structlog.types.EventDict = without_named_fields(event)
-    return hidden
-
-
-def _redact_line(_logger: object, _method: str, line: Any) -> str:
-    return redact(str(line))
-
-
-# Until a program configures more, nothing below a warning costs or prints anything,
-# and what is warned of goes to handlers that are not ours: no secret may be in it.
-structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level,
-        structlog.stdlib.add_log_level,
-        _hide_fields,
-        structlog.processors.format_exc_info,
-        structlog.processors.KeyValueRenderer(key_order=["event"]),
-        _redact_line,
-    ],
-    wrapper_class=structlog.stdlib.BoundLogger,
-    logger_factory=structlog.stdlib.LoggerFactory(),
-)
+__all__ = ["bind", "configure_logging", "get_logger", "import_ahead", "plain_stderr"]
 
 
 def configure_logging(level: str, style: str) -> None:
@@ -54,47 +30,14 @@ def configure_logging(level: str, style: str) -> None:
         level: ``debug``, ``info``, ``warning`` or ``error``; of our own loggers.
         style: ``json``, ``text``, or ``auto`` for text in a terminal alone.
     """
-    if style == "auto":
-        style = "text" if sys.stderr.isatty() else "json"
-    shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _hide_fields,
-    ]
-    last: structlog.types.Processor = (
-        structlog.processors.JSONRenderer()
-        if style == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            # The default is rich's, which can be told to show local variables.
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-    )
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-    )
     stream = plain_stderr()
+    is_terminal = stream.isatty()
+    if style == "auto":
+        style = "text" if is_terminal else "json"
     sys.stderr = cast("TextIO", _RedactedStream(stream))
     handler = _Handler(stream)
     handler.addFilter(_is_for_us)
-    handler.setFormatter(
-        _RedactingFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                last,
-            ],
-        )
-    )
+    handler.setFormatter(_Formatter(is_json=style == "json", has_colours=is_terminal))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -121,11 +64,27 @@ class _Handler(logging.StreamHandler[Any]):
             pass  # nobody listens
 
 
-class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
-    """The last hand on every line, whoever logged it."""
+class _Formatter(logging.Formatter):
+    """The last hand on every line, whoever logged it.
+
+    Args:
+        is_json: JSON for machines; else text.
+        has_colours: Whether the text has any.
+    """
+
+    def __init__(self, *, is_json: bool, has_colours: bool) -> None:
+        super().__init__()
+        self._is_json = is_json
+        self._has_colours = has_colours
+
+    @cached_property
+    def _structured(self) -> logging.Formatter:
+        from tieline.telemetry.lines import new_formatter
+
+        return new_formatter(is_json=self._is_json, has_colours=self._has_colours)
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return redact(self._structured.format(record))
 
 
 def plain_stderr() -> TextIO:
@@ -164,10 +123,56 @@ class _RedactedStream:
 
 
 def get_logger(name: str) -> Any:
-    """Return a logger of a module."""
-    return structlog.stdlib.get_logger(name)
+    """Return a logger of a module: ``log.warning("what happened", field=value)``."""
+    return _Logger(name)
+
+
+class _Logger:
+    """A logger whose lines below its level cost nothing.
+
+    Args:
+        name: Of the module.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        level = _LEVELS.get(method)
+        if level is None:
+            raise AttributeError(f"a logger has no method {method!r}")
+        if not self._logger.isEnabledFor(level):
+            return _say_nothing
+        from tieline.telemetry.lines import structured
+
+        is_ours = any(isinstance(each, _Handler) for each in logging.getLogger().handlers)
+        said: Callable[..., Any] = getattr(structured(self._logger, is_ours=is_ours), method)
+        return said
+
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "exception": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+
+
+def _say_nothing(*_said: object, **_fields: object) -> None:
+    pass
 
 
 def bind(**fields: str) -> None:
     """Put fields on every further line of this context: run, connection, provider."""
-    structlog.contextvars.bind_contextvars(**fields)
+    from structlog.contextvars import bind_contextvars
+
+    bind_contextvars(**fields)
+
+
+def import_ahead() -> None:
+    """Import what the first line would: once, in a process that forks others which may log."""
+    from tieline.telemetry import lines
+
+    assert lines

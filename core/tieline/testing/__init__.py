@@ -6,13 +6,16 @@
 
     test_contract = contract_tests("acme", level="silver")
 
+The checks hold a declared signature to what the plugin's own sandbox signs;
+:func:`why_refused` holds it to the provider's own example.
+
 It needs pytest, which no other part of Tieline does.
 """
 
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -20,8 +23,10 @@ from typing import cast
 import pytest
 
 from tieline.checks import CHECKS, Case, Level, chosen, find_subject, make_check
+from tieline.contract import Scheme, Secret
+from tieline.inbox.verify import Keys, verify
 
-__all__ = ["contract_tests"]
+__all__ = ["contract_tests", "why_refused"]
 
 
 def contract_tests(
@@ -56,6 +61,34 @@ def contract_tests(
             pytest.skip(finding.what)
 
     return cast("Callable[[str], None]", test_contract)
+
+
+def why_refused(
+    scheme: Scheme,
+    *,
+    secret: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    address: str,
+    at: float,
+) -> str | None:
+    """Say why a delivery would be refused for its signature.
+
+    Args:
+        scheme: As the plugin declares it, ``Webhooks.scheme``.
+        secret: What the provider signs with.
+        headers: Of the delivery; names in any case.
+        body: As it is sent.
+        address: As the provider was told it; for schemes that sign it.
+        at: When it arrives, in seconds since 1970.
+
+    Returns:
+        None if it is accepted, else a slug such as ``signature-wrong`` or
+        ``time-off``.
+    """
+    keys = Keys(secrets=[Secret(secret)])
+    lowered = {name.lower(): text for name, text in headers.items()}
+    return verify(scheme, keys, headers=lowered, body=body, address=address, now=at)
 
 
 @cache

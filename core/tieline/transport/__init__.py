@@ -1,5 +1,5 @@
 """The one HTTP path to providers."""
 
-from tieline.transport.transport import Call, Gate, HttpTransport, Limits
+from tieline.transport.transport import Call, Gate, HttpTransport, Limits, trusted_certificates
 
-__all__ = ["Call", "Gate", "HttpTransport", "Limits"]
+__all__ = ["Call", "Gate", "HttpTransport", "Limits", "trusted_certificates"]

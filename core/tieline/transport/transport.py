@@ -27,7 +27,7 @@ from tieline.contract import (
 from tieline.telemetry import get_logger, redact
 from tieline.transport.sockets import DeadlineBackend, deadline
 
-__all__ = ["Call", "Gate", "HttpTransport", "Limits"]
+__all__ = ["Call", "Gate", "HttpTransport", "Limits", "trusted_certificates"]
 
 _log = get_logger(__name__)
 
@@ -121,7 +121,7 @@ class HttpTransport:
         # httpx's own pool without its client: cookies, redirects, proxies and
         # sign-in are not wanted here, and cost a third of a call.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=_trusted(),
+            ssl_context=trusted_certificates(),
             max_connections=self._limits.connections,
             max_keepalive_connections=self._limits.connections,
             keepalive_expiry=20.0,
@@ -357,6 +357,9 @@ def _words(error: Exception) -> str:
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
-    """Load the certificates once: it takes 25 ms, and a run needs a transport of its own."""
+def trusted_certificates() -> ssl.SSLContext:
+    """Return whom a provider's address may be vouched for by, read once in a process.
+
+    It takes 25 ms, and a run needs a transport of its own: whoever forks calls this before.
+    """
     return httpx.create_ssl_context(trust_env=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 __all__ = ["Body", "BodyRefused", "Room"]
 
@@ -46,6 +46,7 @@ class Body:
         self._most = most
         self._room = room
         self._taken = 0
+        self._is_late = False
 
     async def read(self) -> bytes:
         """Return all of it.
@@ -57,15 +58,32 @@ class Body:
         declared = self._request.headers.get("content-length", "")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._most:
             raise BodyRefused(413, "too-large")
+        reader = asyncio.current_task()
+        assert reader is not None
+        # As asyncio.timeout does, for a third of what it costs: most bodies are there already.
+        watch = asyncio.get_running_loop().call_later(_SLOWEST_BODY_S, self._give_up, reader)
         try:
-            async with asyncio.timeout(_SLOWEST_BODY_S):
-                return await self._chunks()
-        except TimeoutError:
-            raise BodyRefused(408, "too-slow") from None
+            return await self._chunks()
+        except asyncio.CancelledError:
+            if self._is_late and reader.uncancel() == 0:
+                raise BodyRefused(408, "too-slow") from None
+            raise
+        finally:
+            watch.cancel()
+
+    def _give_up(self, reader: asyncio.Task[object]) -> None:
+        self._is_late = True
+        reader.cancel()
 
     async def _chunks(self) -> bytes:
         parts: list[bytes] = []
-        async for chunk in self._request.stream():
+        is_more = True
+        while is_more:
+            message = await self._request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk = message.get("body", b"")
+            is_more = message.get("more_body", False)
             self._taken += len(chunk)
             self._room.left -= len(chunk)
             if self._taken > self._most:

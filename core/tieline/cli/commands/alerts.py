@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import ago, installation, json_option, note, print_json, print_table
-from tieline.services import alerts as service
-from tieline.store.alerts import AlertRow
+
+if TYPE_CHECKING:
+    from tieline.store.alerts import AlertRow
 
 __all__ = ["alerts"]
 
@@ -27,7 +29,7 @@ def alerts(connection: str | None, with_closed: bool, limit: int, as_json: bool)
     Where they are told beside the log: TIELINE_ALERT_WEBHOOK_URL.
     """
     with installation() as opened:
-        found = service.list_alerts(
+        found = services.alerts.list_alerts(
             opened, connection=connection, with_closed=with_closed, limit=limit
         )
         now = opened.clock.now()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import TIME, installation, json_option, note, print_json, print_table
-from tieline.services.audit import Wanted, list_audit
 
 __all__ = ["audit"]
 
@@ -37,7 +37,7 @@ def audit(
 
     What belongs to no connection, such as tokens that were made, is in it too.
     """
-    wanted = Wanted(
+    wanted = services.audit.Wanted(
         connection=connection,
         actor=actor,
         event=event,
@@ -47,7 +47,7 @@ def audit(
         until=until,
     )
     with installation() as opened:
-        found = list_audit(opened, wanted, limit=limit)
+        found = services.audit.list_audit(opened, wanted, limit=limit)
     if as_json:
         print_json({"entries": found})
         return

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import installation, json_option, note, print_json
-from tieline.services.bundle import write_bundle
 
 __all__ = ["bundle"]
 
@@ -26,7 +26,7 @@ def bundle(output: Path | None, as_json: bool) -> None:
     with installation() as opened:
         now = opened.clock.now()
         path = output or Path(f"tieline-bundle-{now:%Y%m%d-%H%M%S}.tar.gz")
-        names = write_bundle(opened, path)
+        names = services.bundle.write_bundle(opened, path)
     if as_json:
         print_json({"bundle": str(path), "parts": names})
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import rich_click as click
+import click
 from click.shell_completion import get_completion_class
 
 __all__ = ["completion"]

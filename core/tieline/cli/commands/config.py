@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import rich_click as click
+import click
 
 from tieline.cli.face import json_option, note, print_json, print_table
 
@@ -26,7 +26,7 @@ def show(origin: bool, with_defaults: bool, as_json: bool) -> None:
     The environment goes before .env in the working folder, and a variable
     before the file that its _FILE names.
     """
-    from tieline.settings import given_settings  # noqa: PLC0415 - help can spare it
+    from tieline.settings import given_settings
 
     found = [each for each in given_settings() if with_defaults or each.origin != "default"]
     if as_json:
@@ -56,10 +56,10 @@ def show(origin: bool, with_defaults: bool, as_json: bool) -> None:
 @json_option
 def path(as_json: bool) -> None:
     """Show where settings, key and data are looked for."""
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path
 
-    from tieline.services.installation import Installation  # noqa: PLC0415
-    from tieline.settings import load_settings  # noqa: PLC0415
+    from tieline.services.installation import Installation
+    from tieline.settings import load_settings
 
     opened = Installation(load_settings())
     dotenv = Path.cwd() / ".env"
@@ -83,9 +83,9 @@ def validate(ctx: click.Context, as_json: bool) -> None:
 
     For a deployment, before processes start: it asks neither database nor Redis.
     """
-    from tieline.services.doctor.configuration import look_at_config  # noqa: PLC0415
-    from tieline.services.installation import Installation  # noqa: PLC0415
-    from tieline.settings import load_settings  # noqa: PLC0415
+    from tieline.services.doctor.configuration import look_at_config
+    from tieline.services.installation import Installation
+    from tieline.settings import load_settings
 
     found = [each for each in look_at_config(Installation(load_settings())) if each.level != "ok"]
     is_bad = any(each.level == "fail" for each in found)
@@ -103,8 +103,8 @@ def validate(ctx: click.Context, as_json: bool) -> None:
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a page of the docs instead.")
 def env_example_(as_markdown: bool) -> None:
     """Print .env.example: every setting, explained, those of installed providers too."""
-    from tieline.registry import Registry  # noqa: PLC0415 - help can spare it
-    from tieline.services import settings  # noqa: PLC0415
+    from tieline.registry import Registry
+    from tieline.services import settings
 
     write = settings.write_configuration_page if as_markdown else settings.write_env_example
     sys.stdout.write(write(Registry()))

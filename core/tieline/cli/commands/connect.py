@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import rich_click as click
+import click
 
-from tieline.cli.consent import ask_consent, print_link
+from tieline import services
 from tieline.cli.face import actor, installation, json_option, note, print_json
 from tieline.cli.secrets import read_pair, read_secret
 from tieline.contract import ApiKey, Basic
 from tieline.errors import InvalidInputError
-from tieline.registry import Plugin
-from tieline.services import connect as service
-from tieline.services import oauth
-from tieline.services.installation import Installation
-from tieline.store.connections import ConnectionRow
+
+if TYPE_CHECKING:
+    from tieline.registry import Plugin
+    from tieline.services.installation import Installation
+    from tieline.store.connections import ConnectionRow
 
 __all__ = ["connect", "row_facts", "show_connected"]
 
@@ -74,7 +75,7 @@ def connect(
                     "signing in takes no key",
                     hint=f"renew a connection: tieline connections reauth {name}",
                 )
-            intent = oauth.intend(
+            intent = services.oauth.intend(
                 opened,
                 provider,
                 name=name,
@@ -82,10 +83,12 @@ def connect(
                 base_url=base_url,
                 actor=actor(),
             )
+            from tieline.cli import consent
+
             if is_link:
-                print_link(opened, intent, as_json=as_json)
+                consent.print_link(opened, intent, as_json=as_json)
                 return
-            row = ask_consent(opened, intent, opens_browser=not no_browser).row
+            row = consent.ask_consent(opened, intent, opens_browser=not no_browser).row
         else:
             row = _by_secret(
                 opened,
@@ -134,7 +137,7 @@ def row_facts(row: ConnectionRow) -> dict[str, object]:
 
 def _signs_in(opened: Installation, plugin: Plugin, *, is_asked: bool, has_key: bool) -> bool:
     """Choose the way: what was asked for, else what the provider has and is set up here."""
-    if not oauth.takes_oauth(plugin):
+    if not services.oauth.takes_oauth(plugin):
         if is_asked:
             raise InvalidInputError(f"{plugin.provider.title} takes no OAuth 2", code="auth-kind")
         return False
@@ -161,7 +164,7 @@ def _by_secret(
     takes_key = any(isinstance(auth, ApiKey) for auth in plugin.auth)
     if not takes_key and any(isinstance(auth, Basic) for auth in plugin.auth):
         username, password = read_pair(title, from_stdin=key_stdin, file=key_file)
-        return service.connect_basic(
+        return services.connect.connect_basic(
             opened,
             plugin.name,
             name=name,
@@ -174,7 +177,7 @@ def _by_secret(
             is_replacing=is_replacing,
         )
     key = read_secret(f"{title} API key", from_stdin=key_stdin, file=key_file)
-    return service.connect_api_key(
+    return services.connect.connect_api_key(
         opened,
         plugin.name,
         name=name,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.commands.connect import row_facts, show_connected
-from tieline.cli.consent import ask_consent, print_link
 from tieline.cli.face import (
     actor,
     ago,
@@ -25,12 +25,11 @@ from tieline.cli.habits import can_ask
 from tieline.cli.secrets import read_pair, read_secret
 from tieline.contract import RateLimitPolicy
 from tieline.errors import InvalidInputError, RefusedError
-from tieline.services import connections as service
-from tieline.services import oauth
-from tieline.services.connect import connect_api_key, connect_basic
-from tieline.services.installation import Installation
-from tieline.store.connections import ConnectionRow
-from tieline.store.grants import GrantRow
+
+if TYPE_CHECKING:
+    from tieline.services.installation import Installation
+    from tieline.store.connections import ConnectionRow
+    from tieline.store.grants import GrantRow
 
 __all__ = ["connections"]
 
@@ -74,9 +73,9 @@ def list_(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Show one connection, how its tokens are, and how far each entity is."""
     with installation() as opened:
-        row = service.get_connection(opened, name)
-        states = service.connection_states(opened, row)
-        grant = service.get_grant(opened, row)
+        row = services.connections.get_connection(opened, name)
+        states = services.connections.connection_states(opened, row)
+        grant = services.connections.get_grant(opened, row)
         now = opened.clock.now()
     if as_json:
         entities = [
@@ -123,7 +122,7 @@ def test(name: str, as_json: bool) -> None:
     Takes three seconds at most. Renews tokens if that is due.
     """
     with installation() as opened:
-        tested = service.test_connection(opened, name, actor=actor())
+        tested = services.connections.test_connection(opened, name, actor=actor())
     row, account = tested.row, tested.account
     if as_json:
         print_json(
@@ -156,7 +155,7 @@ def test(name: str, as_json: bool) -> None:
 def pause(name: str, as_json: bool) -> None:
     """Let a connection rest: its schedules and runs wait until it is resumed."""
     with installation() as opened:
-        row = service.pause_connection(opened, name, actor=actor())
+        row = services.connections.pause_connection(opened, name, actor=actor())
     _tell(row, f"  paused  {row.name} (next: tieline connections resume {row.name})", as_json)
 
 
@@ -166,7 +165,7 @@ def pause(name: str, as_json: bool) -> None:
 def resume(name: str, as_json: bool) -> None:
     """Let a paused connection go on; its runs continue where they were."""
     with installation() as opened:
-        row = service.resume_connection(opened, name, actor=actor())
+        row = services.connections.resume_connection(opened, name, actor=actor())
     _tell(row, f"  resumed  {row.name}", as_json)
 
 
@@ -190,7 +189,7 @@ def reauth(
     password is given a new one, as by `rotate-key`.
     """
     with installation() as opened:
-        row = service.get_connection(opened, name)
+        row = services.connections.get_connection(opened, name)
         if row.auth_kind != "oauth2":
             if is_link:
                 raise InvalidInputError(
@@ -201,11 +200,13 @@ def reauth(
             return
         if key_stdin or key_file:
             raise InvalidInputError(f"{row.name} was connected by signing in", code="auth-kind")
-        intent = oauth.intend_again(opened, row.id, actor=actor())
+        intent = services.oauth.intend_again(opened, row.id, actor=actor())
+        from tieline.cli import consent
+
         if is_link:
-            print_link(opened, intent, as_json=as_json)
+            consent.print_link(opened, intent, as_json=as_json)
             return
-        connected = ask_consent(opened, intent, opens_browser=not no_browser)
+        connected = consent.ask_consent(opened, intent, opens_browser=not no_browser)
         show_connected(opened, connected.row, as_json=as_json)
         if connected.resumed and not as_json:
             note(f"  resumed    {len(connected.resumed)} runs")
@@ -221,7 +222,7 @@ def rotate_key(
 ) -> None:
     """Give a connection a new key of the same account; runs under way go on with it."""
     with installation() as opened:
-        row = service.get_connection(opened, name)
+        row = services.connections.get_connection(opened, name)
         if row.auth_kind == "oauth2":
             raise InvalidInputError(
                 f"{row.name} was connected by signing in, and has no key",
@@ -252,9 +253,11 @@ def _with_new_secret(
     }
     if row.auth_kind == "basic":
         username, password = read_pair(title, from_stdin=key_stdin, file=key_file)
-        return connect_basic(opened, row.provider, username=username, password=password, **same)
+        return services.connect.connect_basic(
+            opened, row.provider, username=username, password=password, **same
+        )
     key = read_secret(f"new {title} API key", from_stdin=key_stdin, file=key_file)
-    return connect_api_key(opened, row.provider, key=key, **same)
+    return services.connect.connect_api_key(opened, row.provider, key=key, **same)
 
 
 @connections.command()
@@ -270,10 +273,10 @@ def remove(name: str, yes: bool, keep_records: bool, force: bool, as_json: bool)
     made anew by `tieline connections reauth`.
     """
     with installation() as opened:
-        row = service.get_connection(opened, name)
+        row = services.connections.get_connection(opened, name)
         if not yes:
             _confirm(row, keep_records=keep_records)
-        removed = service.remove_connection(
+        removed = services.connections.remove_connection(
             opened, row.id, actor=actor(), keeps_records=keep_records, is_forced=force
         )
         title = opened.registry.title_of(row.provider)
@@ -316,7 +319,7 @@ def _tell(row: ConnectionRow, line: str, as_json: bool) -> None:
 
 def _list(*, as_json: bool) -> None:
     with installation() as opened:
-        rows = service.list_connections(opened)
+        rows = services.connections.list_connections(opened)
     if as_json:
         print_json({"connections": [row_facts(row) for row in rows]})
         return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.commands.db_move import move
 from tieline.cli.face import installation, json_option, note, print_json
 from tieline.contract import SettingsError
-from tieline.services import setup
 
 __all__ = ["db"]
 
@@ -25,7 +25,7 @@ db.add_command(move)
 def upgrade(as_json: bool) -> None:
     """Bring the database's schema up to this Tieline's; harmless to repeat."""
     with installation() as opened:
-        was, now = setup.upgrade_database(opened)
+        was, now = services.setup.upgrade_database(opened)
     if as_json:
         print_json({"was": was, "schema": now})
     else:
@@ -37,7 +37,7 @@ def upgrade(as_json: bool) -> None:
 def current(as_json: bool) -> None:
     """Show the database's schema and the one that this Tieline needs."""
     with installation() as opened:
-        facts = setup.schema_facts(opened)
+        facts = services.setup.schema_facts(opened)
     if as_json:
         print_json(facts)
     else:
@@ -49,7 +49,7 @@ def current(as_json: bool) -> None:
 def check(as_json: bool) -> None:
     """Compare the database's tables with the code's; exit 7 if they differ."""
     with installation() as opened:
-        found = setup.schema_drift(opened)
+        found = services.setup.schema_drift(opened)
     if as_json:
         print_json({"differences": found})
     for line in found if not as_json else ():

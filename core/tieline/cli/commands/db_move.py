@@ -6,7 +6,7 @@ import shlex
 import sys
 from urllib.parse import urlsplit
 
-import rich_click as click
+import click
 
 from tieline.cli.face import installation, json_option, note, print_json
 from tieline.contract import Secret
@@ -34,7 +34,7 @@ def move(target: str | None, undo: bool, as_json: bool) -> None:
     transaction, counted and hashed on both sides; then the SQLite file is
     closed to every Tieline. Killed at any moment, it can be called again.
     """
-    from tieline.services.move import move_database, undo_move  # noqa: PLC0415 - help can spare it
+    from tieline.services.move import move_database, undo_move
 
     if undo == bool(target):
         raise InvalidInputError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.commands.runs import run_facts
 from tieline.cli.face import (
     actor,
@@ -17,9 +18,9 @@ from tieline.cli.face import (
     print_table,
     when,
 )
-from tieline.services import dead_letters as service
-from tieline.services import syncs
-from tieline.store.dead_letters import DeadLetter
+
+if TYPE_CHECKING:
+    from tieline.store.dead_letters import DeadLetter
 
 __all__ = ["dead"]
 
@@ -49,9 +50,9 @@ def list_(connection: str | None, with_settled: bool, limit: int, as_json: bool)
 def show(letter_id: str, as_json: bool) -> None:
     """Show one dead letter, and the sync log of its run."""
     with installation() as opened:
-        letter = service.get_dead_letter(opened, letter_id)
-        entries = syncs.run_log(opened, letter.run_id) if letter.run_id else []
-        count = service.count_dead_events(opened, letter)
+        letter = services.dead_letters.get_dead_letter(opened, letter_id)
+        entries = services.syncs.run_log(opened, letter.run_id) if letter.run_id else []
+        count = services.dead_letters.count_dead_events(opened, letter)
     if as_json:
         print_json({"dead_letter": _facts(letter), "log": entries, "events": count})
         return
@@ -82,7 +83,7 @@ def retry(letter_id: str, as_json: bool) -> None:
     Nothing is doubled by it.
     """
     with installation() as opened:
-        retried = service.retry_dead_letter(opened, letter_id, actor=actor())
+        retried = services.dead_letters.retry_dead_letter(opened, letter_id, actor=actor())
     if as_json:
         print_json(
             {
@@ -109,7 +110,7 @@ def retry(letter_id: str, as_json: bool) -> None:
 def drop(letter_id: str, as_json: bool) -> None:
     """Settle a letter and do nothing more; a schedule that it parked goes on."""
     with installation() as opened:
-        letter = service.drop_dead_letter(opened, letter_id, actor=actor())
+        letter = services.dead_letters.drop_dead_letter(opened, letter_id, actor=actor())
     if as_json:
         print_json({"dead_letter": _facts(letter)})
     else:
@@ -142,7 +143,7 @@ def _facts(letter: DeadLetter) -> dict[str, Any]:
 
 def _list(connection: str | None, *, with_settled: bool, limit: int, as_json: bool) -> None:
     with installation() as opened:
-        found = service.list_dead_letters(
+        found = services.dead_letters.list_dead_letters(
             opened, connection=connection, with_settled=with_settled, limit=limit
         )
         now = opened.clock.now()

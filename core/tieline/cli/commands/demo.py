@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import click
 import orjson
-import rich_click as click
 
+from tieline import services
 from tieline.cli.commands.runs import run_facts
 from tieline.cli.commands.sync import follow
 from tieline.cli.face import json_option, note, print_json, print_table
 from tieline.cli.failures import run_exit_code
-from tieline.services.demo import Demo, DemoResult, prepare_home
-from tieline.settings import PREFIX, load_settings
 from tieline.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from tieline.services.demo import DemoResult
 
 __all__ = ["demo"]
 
@@ -43,8 +46,8 @@ def demo(ctx: click.Context, customers: int, as_json: bool) -> None:
     """
     configure_logging("warning", "text")
     began = time.monotonic()
-    home = prepare_home(_home())
-    result = Demo(home, customers=customers).run(
+    home = services.demo.prepare_home(_home())
+    result = services.demo.Demo(home, customers=customers).run(
         say=(lambda _: None) if as_json else (lambda line: note(f"  {line}")),
         follow=lambda opened, run: follow(
             opened, run, patience_s=_PATIENCE_S, total=customers, is_quiet=as_json
@@ -59,6 +62,8 @@ def demo(ctx: click.Context, customers: int, as_json: bool) -> None:
 
 
 def _home() -> Path:
+    from tieline.settings import PREFIX, load_settings
+
     is_chosen = f"{PREFIX}HOME" in os.environ
     return load_settings().home / "demo" if is_chosen else Path.cwd() / ".tieline-demo"
 

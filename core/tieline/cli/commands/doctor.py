@@ -6,11 +6,11 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import installation, json_option, note, print_json
 from tieline.contract import SettingsError
-from tieline.services.doctor import Finding, examine, repair
 from tieline.telemetry import redact
 
 __all__ = ["doctor"]
@@ -53,21 +53,21 @@ def doctor(ctx: click.Context, is_fixing: bool, as_json: bool) -> None:
     ctx.exit(7 if levels["fail"] else 0)
 
 
-def _look(*, is_fixing: bool) -> tuple[list[Finding], list[str]]:
+def _look(*, is_fixing: bool) -> tuple[list[services.doctor.Finding], list[str]]:
     """Look, and look again after what could be mended was."""
     try:
         with installation() as opened:
-            findings = examine(opened)
-            done = repair(findings) if is_fixing else []
+            findings = services.doctor.examine(opened)
+            done = services.doctor.repair(findings) if is_fixing else []
         if done:  # what was opened before may not see what was mended
             with installation() as opened:
-                findings = examine(opened)
+                findings = services.doctor.examine(opened)
     except SettingsError as error:  # no setting can be read, so there is nothing else to look at
-        return [Finding.of("config", error)], []
+        return [services.doctor.Finding.of("config", error)], []
     return findings, done
 
 
-def _facts(finding: Finding) -> dict[str, object]:
+def _facts(finding: services.doctor.Finding) -> dict[str, object]:
     return {
         "subject": finding.subject,
         "level": finding.level,
@@ -78,7 +78,7 @@ def _facts(finding: Finding) -> dict[str, object]:
     }
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(findings: Sequence[services.doctor.Finding]) -> None:
     for finding in findings:
         word = "FAIL" if finding.level == "fail" else finding.level
         code = f" [{finding.code}]" if finding.code else ""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import ago, installation, json_option, note, print_json, print_table, when
-from tieline.services import explain as service
-from tieline.services import records as record_service
-from tieline.services.explain import Explained, rank_words
+
+if TYPE_CHECKING:
+    from tieline.services.explain import Explained
 
 __all__ = ["drift", "explain"]
 
@@ -28,7 +29,7 @@ def explain(connection: str, entity: str, record_id: str, as_json: bool) -> None
     Example: `tieline records explain shop customers cus_4k1x`
     """
     with installation() as opened:
-        found = service.explain_record(opened, connection, entity, record_id)
+        found = services.explain.explain_record(opened, connection, entity, record_id)
     if as_json:
         print_json({"explained": _facts(found)})
         return
@@ -44,7 +45,7 @@ def explain(connection: str, entity: str, record_id: str, as_json: bool) -> None
             (
                 copy.outcome,
                 copy.source,
-                rank_words(copy.rank, is_versioned=found.is_versioned),
+                services.explain.rank_words(copy.rank, is_versioned=found.is_versioned),
                 when(copy.at),
                 copy.run_id,
                 copy.content_hash[:12] if copy.content_hash else "deletion",
@@ -70,7 +71,7 @@ def drift(connection: str, entity: str | None, as_json: bool) -> None:
     Example: `tieline records drift shop customers`
     """
     with installation() as opened:
-        found = record_service.list_drift(opened, connection, entity)
+        found = services.records.list_drift(opened, connection, entity)
         now = opened.clock.now()
     if as_json:
         print_json({"drift": found})
@@ -110,7 +111,9 @@ def _facts(found: Explained) -> dict[str, Any]:
                 "source": copy.source,
                 "run_id": copy.run_id,
                 "rank": copy.rank,
-                "rank_means": rank_words(copy.rank, is_versioned=found.is_versioned),
+                "rank_means": services.explain.rank_words(
+                    copy.rank, is_versioned=found.is_versioned
+                ),
                 "content_hash": copy.content_hash,
                 "at": copy.at,
                 "why": copy.why,

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import (
     actor,
     ago,
@@ -24,9 +25,12 @@ from tieline.cli.face import (
     print_table,
     write_line,
 )
-from tieline.services import feed as service
-from tieline.services.feed import Changes, ListedConsumer
-from tieline.services.records import record_line
+
+if TYPE_CHECKING:
+    from tieline.services.feed import Changes, ListedConsumer
+
+    Read = Callable[[int, bool], Changes]
+    Done = Callable[[Changes], None]
 
 __all__ = ["consumers", "follow"]
 
@@ -129,18 +133,16 @@ def follow(
     if once and seconds is not None:
         raise click.UsageError("--once does not go with --for")
     with _Ears() as ears, installation() as opened:
-        read, done = _reader(service.open_feed(opened, connection, entity), consumer, after or 0)
+        read, done = _reader(
+            services.feed.open_feed(opened, connection, entity), consumer, after or 0
+        )
         _follow(ears, read, done, is_once=once, seconds=seconds, live=live, limit=limit)
 
 
-Read = Callable[[int, bool], Changes]
-Done = Callable[[Changes], None]
-
-
-def _reader(feed: service.Feed, consumer: str | None, after: int) -> tuple[Read, Done]:
+def _reader(feed: services.feed.Feed, consumer: str | None, after: int) -> tuple[Read, Done]:
     """Say how to read on, and what to do with what was written."""
     if consumer is not None:
-        named = service.consumer_of(feed, consumer)
+        named = services.feed.consumer_of(feed, consumer)
         return lambda limit, live: named.read(limit=limit, with_deleted=not live), named.move_on
     position = after
 
@@ -169,7 +171,7 @@ def _follow(
     while not ears.is_told and left != 0:
         changes = read(_AT_ONCE if left is None else min(left, _AT_ONCE), live)
         for record in changes.records:
-            write_line(record_line(record))
+            write_line(services.records.record_line(record))
         flush()
         done(changes)
         left = left and left - len(changes.records)
@@ -198,7 +200,7 @@ def list_(connection: str, entity: str, as_json: bool) -> None:
     Example: `tieline records consumers list shop customers`
     """
     with installation() as opened:
-        found = service.list_consumers(opened, connection, entity)
+        found = services.feed.list_consumers(opened, connection, entity)
         now = opened.clock.now()
     if as_json:
         print_json({"consumers": [_facts(each) for each in found]})
@@ -243,7 +245,7 @@ def reset(connection: str, entity: str, name: str, to: int | None, as_json: bool
     Example: `tieline records consumers reset shop customers crm --to end`
     """
     with installation() as opened:
-        put = service.reset_consumer(opened, connection, entity, name, to=to, actor=actor())
+        put = services.feed.reset_consumer(opened, connection, entity, name, to=to, actor=actor())
     if as_json:
         print_json({"consumer": _facts(put)})
     else:
@@ -261,7 +263,7 @@ def drop(connection: str, entity: str, name: str, as_json: bool) -> None:
     Example: `tieline records consumers drop shop customers crm`
     """
     with installation() as opened:
-        service.drop_consumer(opened, connection, entity, name, actor=actor())
+        services.feed.drop_consumer(opened, connection, entity, name, actor=actor())
     if as_json:
         print_json({"dropped": {"connection": connection, "entity": entity, "name": name}})
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import rich_click as click
+import click
 
 from tieline.cli.codes import Explained, explain, explained, reference
 from tieline.cli.face import json_option, print_json, print_table

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import actor, installation, json_option, note, print_json, print_table
-from tieline.services import keys as service
-from tieline.services import rotation
-from tieline.services.keys import KeysState, Unopened
+
+if TYPE_CHECKING:
+    from tieline.services.keys import KeysState, Unopened
 
 __all__ = ["keys"]
 
@@ -45,8 +47,8 @@ def rotate(ctx: click.Context, new: bool, as_json: bool) -> None:
     credential cannot be opened, 9 if KMS did not give its key.
     """
     with installation() as opened:
-        done = rotation.rotate(opened, makes_key=new, actor=actor(), on_progress=_tell)
-        in_file = [] if opened.settings.key else service.ring_ids(opened)
+        done = services.rotation.rotate(opened, makes_key=new, actor=actor(), on_progress=_tell)
+        in_file = [] if opened.settings.key else services.keys.ring_ids(opened)
     if as_json:
         print_json({"rotation": asdict(done)})
     else:
@@ -71,7 +73,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
     Exit 7 if there is one, 9 if it is only that KMS does not give its key.
     """
     with installation() as opened:
-        found = service.check(opened)
+        found = services.keys.check(opened)
     if as_json:
         print_json({"check": asdict(found)})
     else:
@@ -90,7 +92,7 @@ def forget(key_id: str, as_json: bool) -> None:
     without it.
     """
     with installation() as opened:
-        service.forget(opened, key_id, actor=actor())
+        services.keys.forget(opened, key_id, actor=actor())
     if as_json:
         print_json({"forgotten": key_id})
     else:
@@ -119,7 +121,7 @@ def _exit_code(unopened: Sequence[Unopened]) -> int:
 
 def _status(*, as_json: bool) -> None:
     with installation() as opened:
-        found = service.state(opened)
+        found = services.keys.state(opened)
     if as_json:
         print_json({"keys": asdict(found)})
         return

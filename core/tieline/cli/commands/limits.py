@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
 import orjson
-import rich_click as click
-from rich.console import Console
 
+from tieline import services
 from tieline.cli.face import (
     actor,
     flush,
@@ -21,9 +21,10 @@ from tieline.cli.face import (
     when,
     write_line,
 )
-from tieline.services import limits as service
-from tieline.services.limits import AccountLimits
-from tieline.throttle import InFlight, Usage
+
+if TYPE_CHECKING:
+    from tieline.services.limits import AccountLimits
+    from tieline.throttle import InFlight, Usage
 
 __all__ = ["limits"]
 
@@ -32,7 +33,7 @@ _PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 _WATCH_S = 1.0
 
 
-class _Limits(click.RichGroup):
+class _Limits(click.Group):
     """Shows the limits unless another of its commands is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -63,17 +64,17 @@ def show(connection: str | None, watch: bool, as_json: bool) -> None:
     """
     with installation() as opened:
         if not watch:
-            _show(service.show_limits(opened, connection), as_json=as_json)
+            _show(services.limits.show_limits(opened, connection), as_json=as_json)
             return
         try:
             while True:
-                found = service.show_limits(opened, connection)
+                found = services.limits.show_limits(opened, connection)
                 if as_json:
                     line = {"limits": [_facts(account) for account in found]}
                     write_line(orjson.dumps(line, option=orjson.OPT_UTC_Z))
                 else:
                     if sys.stdout.isatty():
-                        Console().clear()
+                        click.clear()
                     _show(found, as_json=False)
                 flush()
                 opened.clock.sleep(_WATCH_S)
@@ -95,7 +96,7 @@ def set_(name: str, rates: str, lasting: str, as_json: bool) -> None:
     Example: `tieline limits set shop "8/second; concurrency=4" --for 2h`
     """
     with installation() as opened:
-        found = service.set_limits(opened, name, rates, lasting=lasting, actor=actor())
+        found = services.limits.set_limits(opened, name, rates, lasting=lasting, actor=actor())
     if as_json:
         print_json({"limits": [_facts(account) for account in found]})
         return
@@ -111,7 +112,7 @@ def set_(name: str, rates: str, lasting: str, as_json: bool) -> None:
 def reset(name: str, as_json: bool) -> None:
     """Let the policy hold again, whole: end what was set, pauses, and what was learned."""
     with installation() as opened:
-        found = service.reset_limits(opened, name, actor=actor())
+        found = services.limits.reset_limits(opened, name, actor=actor())
     if as_json:
         print_json({"limits": [_facts(account) for account in found]})
         return
@@ -125,7 +126,7 @@ def reset(name: str, as_json: bool) -> None:
 def reset_breaker(connection: str, as_json: bool) -> None:
     """Let calls pass again at once, after you know that the provider is back."""
     with installation() as opened:
-        was_there = service.reset_breaker(opened, connection, actor=actor())
+        was_there = services.limits.reset_breaker(opened, connection, actor=actor())
     if as_json:
         print_json({"was_there": was_there})
     else:

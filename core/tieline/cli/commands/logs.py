@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import click
 import orjson
-import rich_click as click
 
+from tieline import services
 from tieline.cli.face import flush, installation, json_option, print_table, when, write_line
-from tieline.services.journal import read_journal
 
 __all__ = ["logs"]
 
@@ -35,14 +35,16 @@ def tail(
 ) -> None:
     """Show the newest entries, the oldest of them first; with --json a line each."""
     with installation() as opened:
-        found = read_journal(opened, connection=connection, run_id=run_id, limit=limit)
+        found = services.journal.read_journal(
+            opened, connection=connection, run_id=run_id, limit=limit
+        )
         _print(found, as_json=as_json)
         try:
             while follow:
                 flush()
                 opened.clock.sleep(_POLL_S)
                 after = max((entry["id"] for entry in found), default=0)
-                more = read_journal(
+                more = services.journal.read_journal(
                     opened, connection=connection, run_id=run_id, limit=1000, after=after
                 )
                 _print(more, as_json=as_json, with_head=False)

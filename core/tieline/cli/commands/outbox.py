@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import click
 import orjson
-import rich_click as click
 
+from tieline import services
+from tieline.cli.choices import OPERATION_STATES
 from tieline.cli.face import (
     actor,
     ago,
@@ -18,9 +20,9 @@ from tieline.cli.face import (
     when,
 )
 from tieline.cli.payloads import payload_of
-from tieline.engine.basis import Basis
-from tieline.services import outbox as service
-from tieline.store.operations import STATES, WAITING_STATES, OperationRow
+
+if TYPE_CHECKING:
+    from tieline.store.operations import OperationRow
 
 __all__ = ["operation_facts", "outbox", "state_words"]
 
@@ -71,7 +73,7 @@ def outbox(ctx: click.Context, as_json: bool) -> None:
     "--state",
     "states",
     multiple=True,
-    type=click.Choice(STATES),
+    type=click.Choice(OPERATION_STATES),
     help="Only in this state; may be repeated. Without it: all that are not done or dropped.",
 )
 @click.option("--limit", default=50, type=click.IntRange(1, 1000), help="The most to list.")
@@ -95,8 +97,11 @@ def show(operation_id: str, as_json: bool) -> None:
     Example: `tieline outbox show op_4k1x`
     """
     with installation() as opened:
-        listed = service.show_operation(opened, operation_id)
+        listed = services.outbox.show_operation(opened, operation_id)
     row, blocker = listed.row, listed.blocker
+    from tieline.engine.basis import Basis
+    from tieline.store.operations import WAITING_STATES
+
     basis = Basis.read(row.based_on)
     overwrites = None if basis is None else basis.fields
     if as_json:
@@ -138,7 +143,7 @@ def retry(operation_id: str, payload: str | None, as_json: bool) -> None:
     """
     given = None if payload is None else payload_of(payload, "--payload")
     with installation() as opened:
-        row = service.retry_operation(opened, operation_id, payload=given, actor=actor())
+        row = services.outbox.retry_operation(opened, operation_id, payload=given, actor=actor())
     _told(row, "queued", as_json=as_json)
 
 
@@ -151,7 +156,7 @@ def drop(operation_id: str, as_json: bool) -> None:
     Example: `tieline outbox drop op_4k1x`
     """
     with installation() as opened:
-        row = service.drop_operation(opened, operation_id, actor=actor())
+        row = services.outbox.drop_operation(opened, operation_id, actor=actor())
     _told(row, "dropped", as_json=as_json)
 
 
@@ -170,7 +175,7 @@ def resolve(operation_id: str, take: Literal["provider", "local"], as_json: bool
     Example: `tieline outbox resolve op_4k1x --take local`
     """
     with installation() as opened:
-        row = service.resolve_operation(opened, operation_id, take=take, actor=actor())
+        row = services.outbox.resolve_operation(opened, operation_id, take=take, actor=actor())
     _told(row, row.state, as_json=as_json)
 
 
@@ -190,7 +195,7 @@ def _list(
     as_json: bool,
 ) -> None:
     with installation() as opened:
-        found = service.list_outbox(
+        found = services.outbox.list_outbox(
             opened, connection=connection, entity=entity, states=states, limit=limit
         )
         now = opened.clock.now()

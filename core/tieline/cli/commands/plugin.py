@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import rich_click as click
+import click
 
 from tieline.cli.face import flush, json_option, note, print_json, write_line
 from tieline.scaffold import KINDS, Wanted, make_plugin
@@ -100,8 +100,8 @@ def check(
     to do. Exit 1 if one of the tier failed; without a tier all are made, and exit
     is 1 if the level that the plugin shows, bronze if it shows none, is not earned.
     """
-    from tieline.checks import check_plugin, find_subject  # noqa: PLC0415 - help can spare it
-    from tieline.telemetry import configure_logging  # noqa: PLC0415
+    from tieline.checks import check_plugin, find_subject
+    from tieline.telemetry import configure_logging
 
     configure_logging("error", "auto")
     report = check_plugin(
@@ -133,7 +133,7 @@ def _show(finding: Finding) -> None:
 
 
 def _line(text: str) -> str:
-    from tieline.telemetry import redact  # noqa: PLC0415 - see above
+    from tieline.telemetry import redact
 
     shown = redact(" ".join(text.split()))
     return "".join(sign if sign.isprintable() else "�" for sign in shown)

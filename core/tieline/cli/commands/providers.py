@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import installation, json_option, note, print_json, print_table
 from tieline.errors import NotFoundError, nearest
-from tieline.services.providers import list_providers
 
 __all__ = ["providers"]
 
@@ -36,7 +36,7 @@ def list_(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Show one provider with its entities."""
     with installation() as opened:
-        every = list_providers(opened)
+        every = services.providers.list_providers(opened)
     found = [said for said in every if said["name"] == name]
     if not found:
         known = {said["name"] for said in every}
@@ -69,7 +69,7 @@ def show(name: str, as_json: bool) -> None:
 
 def _list(*, as_json: bool) -> None:
     with installation() as opened:
-        said = list_providers(opened)
+        said = services.providers.list_providers(opened)
     if as_json:
         print_json({"providers": said})
         return

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, cast
 
-import rich_click as click
+import click
 
+from tieline import services
+from tieline.cli.choices import POLICIES
 from tieline.cli.commands.outbox import operation_facts, state_words
 from tieline.cli.commands.runs import run_facts
 from tieline.cli.commands.sync import follow
@@ -16,13 +18,11 @@ from tieline.cli.failures import run_exit_code
 from tieline.cli.payloads import payload_of
 from tieline.contract import OperationKind
 from tieline.errors import InvalidInputError
-from tieline.services import outbox as service
-from tieline.services.changes import Change
-from tieline.store.operations import WAITING_STATES, OperationRow
-from tieline.store.rows import RunRow
 
 if TYPE_CHECKING:
     from tieline.services.installation import Installation
+    from tieline.store.operations import OperationRow
+    from tieline.store.rows import RunRow
 
 __all__ = ["push"]
 
@@ -48,7 +48,7 @@ _NAMES = frozenset({"kind", "key", "payload"})
     "--policy",
     default="hold",
     show_default=True,
-    type=click.Choice(service.POLICIES),
+    type=click.Choice(POLICIES),
     help="What to do if the record is another one at the provider by now.",
 )
 @click.option("--wait", is_flag=True, help="Wait until they are sent.")
@@ -69,7 +69,7 @@ def push(
     updates: tuple[tuple[str, str], ...],
     deletes: tuple[str, ...],
     file: IO[bytes] | None,
-    policy: service.Policy,
+    policy: services.outbox.Policy,
     wait: bool,
     patience: float,
     as_json: bool,
@@ -89,19 +89,19 @@ def push(
     changes = [
         *(_change("create", "", text, "--create") for text in creates),
         *(_change("update", key, text, "--update") for key, text in updates),
-        *(Change(kind="delete", key=key, where="--delete") for key in deletes),
+        *(services.changes.Change(kind="delete", key=key, where="--delete") for key in deletes),
         *(_lines(file) if file is not None else ()),
     ]
     if not changes:
         raise click.UsageError("say what to change: --create, --update, --delete or --file")
     with installation() as opened:
-        asked = service.ask_changes(
+        asked = services.outbox.ask_changes(
             opened, connection, entity, changes, policy=policy, actor=actor()
         )
         run = asked.run
         if run is not None and wait:
             run = _follow(opened, asked.ids, run, patience, is_quiet=as_json)
-        rows = service.get_operations(opened, asked.ids)
+        rows = services.outbox.get_operations(opened, asked.ids)
     if as_json:
         print_json(
             {
@@ -127,17 +127,17 @@ def _follow(
     run = follow(opened, run, patience_s=patience, total=len(ids), is_quiet=is_quiet)
     if run_exit_code(run.state, run.error_code) not in {0, 8}:
         return run
-    more = service.send_what_is_left(opened, ids, actor=actor())
+    more = services.outbox.send_what_is_left(opened, ids, actor=actor())
     if more is None:
         return run
     return follow(opened, more, patience_s=patience, total=len(ids), is_quiet=is_quiet)
 
 
-def _change(kind: OperationKind, key: str, text: str, where: str) -> Change:
-    return Change(kind=kind, key=key, payload=payload_of(text, where), where=where)
+def _change(kind: OperationKind, key: str, text: str, where: str) -> services.changes.Change:
+    return services.changes.Change(kind=kind, key=key, payload=payload_of(text, where), where=where)
 
 
-def _lines(file: Iterable[bytes]) -> Iterator[Change]:
+def _lines(file: Iterable[bytes]) -> Iterator[services.changes.Change]:
     for number, line in enumerate(file, 1):
         where = f"line {number}"
         if len(line) > _MOST_LINE_BYTES:
@@ -146,7 +146,7 @@ def _lines(file: Iterable[bytes]) -> Iterator[Change]:
             yield _from_line(payload_of(line, where), where)
 
 
-def _from_line(given: dict[str, Any], where: str) -> Change:
+def _from_line(given: dict[str, Any], where: str) -> services.changes.Change:
     kind, key, payload = given.get("kind"), given.get("key", ""), given.get("payload", {})
     is_shaped = isinstance(key, str) and isinstance(payload, dict) and not given.keys() - _NAMES
     if kind not in {"create", "update", "delete"} or not is_shaped:
@@ -155,7 +155,9 @@ def _from_line(given: dict[str, Any], where: str) -> Change:
             ' "payload" (an object), and nothing else',
             code="change-invalid",
         )
-    return Change(kind=cast("OperationKind", kind), key=key, payload=payload, where=where)
+    return services.changes.Change(
+        kind=cast("OperationKind", kind), key=key, payload=payload, where=where
+    )
 
 
 def _tell(rows: Sequence[OperationRow]) -> None:
@@ -170,6 +172,8 @@ def _exit_code(rows: Sequence[OperationRow], run: RunRow | None) -> int:
     """Say how it ended for these operations; the run may have had others, too."""
     if all(row.finished_at is not None for row in rows):
         return 0
+    from tieline.store.operations import WAITING_STATES
+
     if any(row.state in WAITING_STATES for row in rows) or run is None:
         return 8
     return run_exit_code(run.state, run.error_code) or 8  # behind one that waits for a person

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import (
     actor,
     ago,
@@ -21,9 +22,10 @@ from tieline.cli.face import (
 )
 from tieline.cli.habits import can_ask
 from tieline.errors import RefusedError
-from tieline.services import quarantine as service
-from tieline.services.quarantine import Tried
-from tieline.store.quarantined import Listed
+
+if TYPE_CHECKING:
+    from tieline.services.quarantine import Tried
+    from tieline.store.quarantined import Listed
 
 __all__ = ["quarantine"]
 
@@ -53,7 +55,7 @@ def list_(connection: str, entity: str | None, limit: int, as_json: bool) -> Non
     Example: `tieline records quarantine list shop customers`
     """
     with installation() as opened:
-        found = service.list_quarantine(opened, connection, entity, limit=limit)
+        found = services.quarantine.list_quarantine(opened, connection, entity, limit=limit)
         now = opened.clock.now()
     if as_json:
         print_json({"quarantine": [_facts(row) for row in found]})
@@ -76,9 +78,11 @@ def show(bad_id: str, as_json: bool) -> None:
     Example: `tieline records quarantine show bad_4k1x`
     """
     with installation() as opened:
-        row = service.get_quarantined(opened, bad_id)
+        row = services.quarantine.get_quarantined(opened, bad_id)
     raw = row.raw.decode("ascii", "backslashreplace")
     if as_json:
+        from tieline.store.quarantined import Listed
+
         listed = Listed(
             **{name: getattr(row, name) for name in Listed._fields if name != "size_bytes"},
             size_bytes=len(row.raw),
@@ -119,8 +123,8 @@ def retry(
     """
     _require_choice(ids, is_all=is_all, connection=connection, entity=entity)
     with installation() as opened:
-        chosen = service.choose(opened, ids=ids, connection=connection, entity=entity)
-        tried = service.retry(opened, chosen, actor=actor())
+        chosen = services.quarantine.choose(opened, ids=ids, connection=connection, entity=entity)
+        tried = services.quarantine.retry(opened, chosen, actor=actor())
     counts = Counter(each.became for each in tried)
     if as_json:
         _print_tried(tried, counts)
@@ -154,10 +158,10 @@ def drop(
     """
     _require_choice(ids, is_all=is_all, connection=connection, entity=entity)
     with installation() as opened:
-        chosen = service.choose(opened, ids=ids, connection=connection, entity=entity)
+        chosen = services.quarantine.choose(opened, ids=ids, connection=connection, entity=entity)
         if chosen and not yes:
             _confirm(chosen)
-        count = service.drop(opened, chosen, actor=actor())
+        count = services.quarantine.drop(opened, chosen, actor=actor())
     if as_json:
         print_json({"dropped": {"count": count, "ids": [row.id for row in chosen]}})
     else:
@@ -191,8 +195,8 @@ def _confirm(chosen: Sequence[Listed]) -> None:
         raise click.Abort
 
 
-def _print_tried(tried: Sequence[Tried], counts: Mapping[service.Became, int]) -> None:
-    names = get_args(service.Became)
+def _print_tried(tried: Sequence[Tried], counts: Mapping[services.quarantine.Became, int]) -> None:
+    names = get_args(services.quarantine.Became)
     print_json(
         {
             "retried": [

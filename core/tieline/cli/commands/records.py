@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
 import orjson
-import rich_click as click
 
+from tieline import services
+from tieline.cli.choices import FORMATS
 from tieline.cli.commands.explain import drift, explain
 from tieline.cli.commands.feed import consumers, follow
 from tieline.cli.commands.quarantine import quarantine
@@ -21,10 +23,10 @@ from tieline.cli.face import (
     print_table,
     write_line,
 )
-from tieline.services import exports
-from tieline.services import records as service
-from tieline.services.shapes import Meaning, meanings_of
-from tieline.store.records import StoredRecord
+
+if TYPE_CHECKING:
+    from tieline.services.shapes import Meaning
+    from tieline.store.records import StoredRecord
 
 __all__ = ["records"]
 
@@ -83,8 +85,8 @@ def list_(
     in UTC. The payload stays beside it in --json.
     """
     with installation() as opened:
-        meaning = meanings_of(opened, connection, entity) if canonical else None
-        found = service.list_records(
+        meaning = services.shapes.meanings_of(opened, connection, entity) if canonical else None
+        found = services.records.list_records(
             opened, connection, entity, after=after, limit=limit, with_deleted=not live
         )
         now = opened.clock.now()
@@ -123,8 +125,10 @@ def _shortened(text: str) -> str:
 def show(connection: str, entity: str, record_id: str, canonical: bool, as_json: bool) -> None:
     """Show one record with its whole payload, as JSON."""
     with installation() as opened:
-        found = service.get_record(opened, connection, entity, record_id)
-        meaning = meanings_of(opened, connection, entity)(found) if canonical else None
+        found = services.records.get_record(opened, connection, entity, record_id)
+        meaning = (
+            services.shapes.meanings_of(opened, connection, entity)(found) if canonical else None
+        )
         print_json({"record": _facts(found, meaning)})
 
 
@@ -136,7 +140,7 @@ def show(connection: str, entity: str, record_id: str, canonical: bool, as_json:
     "format_",
     default="jsonl",
     show_default=True,
-    type=click.Choice(exports.FORMATS),
+    type=click.Choice(FORMATS),
     help="What to write.",
 )
 @click.option(
@@ -155,7 +159,7 @@ def show(connection: str, entity: str, record_id: str, canonical: bool, as_json:
 def export(
     connection: str,
     entity: str,
-    format_: exports.Format,
+    format_: services.exports.Format,
     output: Path | None,
     live: bool,
     as_json: bool,
@@ -176,18 +180,18 @@ def export(
             raise click.UsageError("parquet is written to a file: --output FILE")
         with installation() as opened:
             if format_ == "csv":
-                for line in exports.csv_lines(
+                for line in services.exports.csv_lines(
                     opened, connection, entity, with_deleted=with_deleted
                 ):
                     sys.stdout.buffer.write(line)
             else:
-                for line in service.export_records(
+                for line in services.records.export_records(
                     opened, connection, entity, with_deleted=with_deleted
                 ):
                     write_line(line)
         return
     with installation() as opened:
-        count = exports.export_file(
+        count = services.exports.export_file(
             opened, connection, entity, output, form=format_, with_deleted=with_deleted
         )
     if as_json:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import ago, installation, json_option, note, print_json, print_table, when
-from tieline.services import syncs
-from tieline.services.progress import Progress, look_at
-from tieline.store.parking import PAUSED
-from tieline.store.rows import RunRow
+
+if TYPE_CHECKING:
+    from tieline.services.progress import Progress
+    from tieline.store.rows import RunRow
 
 __all__ = ["run_facts", "runs", "state_words"]
 
@@ -50,11 +51,15 @@ def run_facts(run: RunRow, progress: Progress | None = None) -> dict[str, Any]:
 
 def _has_a_time(run: RunRow) -> bool:
     """Say whether it is known when a run that rests goes on."""
+    from tieline.store.parking import PAUSED
+
     return run.state in {"waiting", "retrying"} and run.error_code != PAUSED
 
 
 def state_words(run: RunRow, progress: Progress | None) -> str:
     """Say in which state a run is, as people read it."""
+    from tieline.store.parking import PAUSED
+
     if progress is not None and run.state == "retrying":
         return f"retrying ({run.attempt} of {progress.attempts})"
     if run.state == "waiting":
@@ -91,9 +96,9 @@ def list_(connection: str | None, states: tuple[str, ...], limit: int, as_json: 
 def show(run_id: str, as_json: bool) -> None:
     """Show one run and its entries in the sync log."""
     with installation() as opened:
-        run = syncs.get_run(opened, run_id)
-        entries = syncs.run_log(opened, run_id)
-        progress = look_at(opened, run)
+        run = services.syncs.get_run(opened, run_id)
+        entries = services.syncs.run_log(opened, run_id)
+        progress = services.progress.look_at(opened, run)
     facts = run_facts(run, progress)
     if as_json:
         print_json({"run": facts, "log": entries})
@@ -120,9 +125,9 @@ def show(run_id: str, as_json: bool) -> None:
 
 def _list(connection: str | None, states: tuple[str, ...], *, limit: int, as_json: bool) -> None:
     with installation() as opened:
-        found = syncs.list_runs(opened, connection=connection, states=states, limit=limit)
+        found = services.syncs.list_runs(opened, connection=connection, states=states, limit=limit)
         now = opened.clock.now()
-        progress = [look_at(opened, run) for run in found]
+        progress = [services.progress.look_at(opened, run) for run in found]
     if as_json:
         facts = [run_facts(*each) for each in zip(found, progress, strict=True)]
         print_json({"runs": facts})

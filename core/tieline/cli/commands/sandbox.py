@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import flush, note, write_line
-from tieline.errors import nearest
-from tieline.registry import find_sandboxes
-from tieline.services.sandbox import load_sandbox, serve
+from tieline.cli.late import LateGroup
 
 __all__ = ["sandbox"]
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
 
-class _Sandboxes(click.RichGroup):
-    """One command per installed sandbox, imported when it is called."""
+class _Sandboxes(LateGroup):
+    what = "sandbox"
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own
-        return sorted(find_sandboxes())
+    def known(self) -> Mapping[str, str]:
+        from tieline.registry import find_sandboxes
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        known = find_sandboxes()
-        if cmd_name not in known:
-            ctx.fail(f"there is no sandbox {cmd_name!r}: {nearest(cmd_name, known)}")
-        return _command(cmd_name, load_sandbox(cmd_name))
+        return {name: _line(name) for name in sorted(find_sandboxes())}
+
+    def load(self, name: str) -> click.Command:
+        return _command(name, services.sandbox.load_sandbox(name))
 
 
 @click.group()
@@ -48,7 +46,7 @@ def _command(name: str, factory: Callable[..., Any]) -> click.Command:
             flush()
             note(f"  next      tieline connect {name} --name test --base-url {url}")
 
-        serve(factory(**given), host=host, port=port, on_ready=ready)
+        services.sandbox.serve(factory(**given), host=host, port=port, on_ready=ready)
 
     options = [
         click.Option(["--host"], default="127.0.0.1", show_default=True, help="Address to bind."),
@@ -61,12 +59,16 @@ def _command(name: str, factory: Callable[..., Any]) -> click.Command:
         ),
         *(_option(parameter) for parameter in inspect.signature(factory).parameters.values()),
     ]
-    return click.RichCommand(
+    return click.Command(
         name=name,
         params=list(options),
         callback=run,
-        help=f"Serve the {name} sandbox until Ctrl-C.",
+        help=_line(name),
     )
+
+
+def _line(name: str) -> str:
+    return f"Serve the {name} sandbox until Ctrl-C."
 
 
 def _option(parameter: inspect.Parameter) -> click.Option:

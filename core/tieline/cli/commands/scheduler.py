@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import rich_click as click
+import click
 
 from tieline.cli.face import installation
 
@@ -18,7 +18,7 @@ def scheduler(parent: int | None) -> None:
     because none ran, are made up for by one run. SIGTERM or Ctrl-C: leave
     within a second.
     """
-    from tieline.jobs.scheduler import schedule  # noqa: PLC0415 - as the worker's loop
+    from tieline.jobs.scheduler import schedule
 
     with installation(is_service=True) as opened:
         schedule(opened, parent=parent)

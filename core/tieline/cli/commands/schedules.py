@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import (
     actor,
     ago,
@@ -16,8 +17,9 @@ from tieline.cli.face import (
     print_table,
     when,
 )
-from tieline.services import schedules as service
-from tieline.services.schedules import Schedule
+
+if TYPE_CHECKING:
+    from tieline.services.schedules import Schedule
 
 __all__ = ["schedules"]
 
@@ -72,7 +74,7 @@ def set_(
     Example: `tieline schedules set shop customers every 15m --full-every 7d`
     """
     with installation() as opened:
-        made = service.set_schedule(
+        made = services.schedules.set_schedule(
             opened,
             connection,
             entity,
@@ -93,7 +95,7 @@ def set_(
 def pause(connection: str, entity: str, as_json: bool) -> None:
     """Let a schedule rest; a run that is active goes on."""
     with installation() as opened:
-        paused = service.pause_schedule(opened, connection, entity, actor=actor())
+        paused = services.schedules.pause_schedule(opened, connection, entity, actor=actor())
     _tell(paused, "paused", as_json=as_json)
 
 
@@ -104,7 +106,7 @@ def pause(connection: str, entity: str, as_json: bool) -> None:
 def resume(connection: str, entity: str, as_json: bool) -> None:
     """Let a paused schedule go on with its next tick."""
     with installation() as opened:
-        resumed = service.resume_schedule(opened, connection, entity, actor=actor())
+        resumed = services.schedules.resume_schedule(opened, connection, entity, actor=actor())
     _tell(resumed, "resumed", as_json=as_json)
 
 
@@ -115,7 +117,7 @@ def resume(connection: str, entity: str, as_json: bool) -> None:
 def remove(connection: str, entity: str, as_json: bool) -> None:
     """Remove a schedule; runs and records stay."""
     with installation() as opened:
-        service.remove_schedule(opened, connection, entity, actor=actor())
+        services.schedules.remove_schedule(opened, connection, entity, actor=actor())
     if as_json:
         print_json({"removed": {"connection": connection, "entity": entity}})
     else:
@@ -131,7 +133,7 @@ def remove(connection: str, entity: str, as_json: bool) -> None:
 def next_(connection: str | None, count: int, as_json: bool) -> None:
     """List the next ticks of all active schedules, jitter included."""
     with installation() as opened:
-        ticks = service.next_ticks(opened, connection=connection, count=count)
+        ticks = services.schedules.next_ticks(opened, connection=connection, count=count)
         now = opened.clock.now()
     if as_json:
         facts = [
@@ -194,7 +196,7 @@ def _tell(schedule: Schedule, done: str, *, as_json: bool) -> None:
 
 def _list(connection: str | None, *, as_json: bool) -> None:
     with installation() as opened:
-        found = service.list_schedules(opened, connection=connection)
+        found = services.schedules.list_schedules(opened, connection=connection)
         now = opened.clock.now()
     if as_json:
         print_json({"schedules": [_facts(each) for each in found]})

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-import rich_click as click
+import click
 
 from tieline.cli.face import flush, installation, write_line
 
@@ -33,8 +33,8 @@ def serve(host: str, port: int, parent: int | None) -> None:
     Any number may run. Behind a proxy that ends TLS, set TIELINE_PUBLIC_URL
     to the address that people and providers use.
     """
-    from tieline.web import ServedSign, create_app  # noqa: PLC0415 - help can spare it
-    from tieline.web import serve as serve_app  # noqa: PLC0415
+    from tieline.web import ServedSign, create_app
+    from tieline.web import serve as serve_app
 
     def ready(address: str) -> None:
         write_line(f"tieline serve at {address}".encode())

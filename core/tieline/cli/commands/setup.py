@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import installation, json_option, note, print_json
-from tieline.services import setup as service
 
 __all__ = ["init"]
 
@@ -19,7 +19,7 @@ def init(as_json: bool) -> None:
     database and Redis elsewhere.
     """
     with installation() as opened:
-        made = service.initialise(opened)
+        made = services.setup.initialise(opened)
     if as_json:
         print_json(
             {

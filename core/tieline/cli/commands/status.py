@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import click
 import orjson
-import rich_click as click
 
+from tieline import services
 from tieline.cli.face import (
     ago,
     flush,
@@ -19,11 +20,11 @@ from tieline.cli.face import (
     print_table,
     write_line,
 )
-from tieline.services.installation import Installation
-from tieline.services.overview import Line, Overview, look_over
 
 if TYPE_CHECKING:
     from tieline.queue import WorkerSign
+    from tieline.services.installation import Installation
+    from tieline.services.overview import Line, Overview
 
 __all__ = ["status"]
 
@@ -40,7 +41,7 @@ def status(watch: bool, as_json: bool) -> None:
     """
     with installation() as opened:
         if not watch:
-            _show(look_over(opened), as_json=as_json)
+            _show(services.overview.look_over(opened), as_json=as_json)
             return
         try:
             _watch(opened, as_json=as_json)
@@ -50,7 +51,7 @@ def status(watch: bool, as_json: bool) -> None:
 
 def _watch(opened: Installation, *, as_json: bool) -> None:
     while True:
-        found = look_over(opened)
+        found = services.overview.look_over(opened)
         if as_json:
             write_line(orjson.dumps(_facts(found), option=orjson.OPT_UTC_Z, default=str))
         else:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import rich_click as click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+import click
 
+from tieline import services
 from tieline.cli.commands.runs import run_facts, state_words
 from tieline.cli.face import TIME, actor, installation, json_option, note, print_json
 from tieline.cli.failures import run_exit_code
 from tieline.cli.habits import habit
-from tieline.services import syncs
-from tieline.services.installation import Installation
-from tieline.services.progress import look_at
-from tieline.store.rows import RunRow
+
+if TYPE_CHECKING:
+    from tieline.services.installation import Installation
+    from tieline.store.rows import RunRow
 
 __all__ = ["follow", "sync"]
 
@@ -78,7 +74,7 @@ def run_(
     if has_window and (full or allow_deletes):
         raise click.UsageError("--full reads everything: leave --since and --until away, or --full")
     with installation() as opened:
-        asked = syncs.start_sync(
+        asked = services.syncs.start_sync(
             opened,
             connection,
             entity,
@@ -109,7 +105,7 @@ def run_(
 def cancel(run_id: str, as_json: bool) -> None:
     """Stop a run at its next page. What it committed stays; nothing is deleted."""
     with installation() as opened:
-        run = syncs.cancel_run(opened, run_id, actor=actor())
+        run = services.syncs.cancel_run(opened, run_id, actor=actor())
     if as_json:
         print_json({"run": run_facts(run)})
     else:
@@ -125,32 +121,10 @@ def follow(
     is_quiet: bool = False,
 ) -> RunRow:
     """Wait for a run with a progress bar on stderr."""
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[share]}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=is_quiet or habit("quiet") or not sys.stderr.isatty(),
-        transient=True,
-    )
-    label = f"{run.provider} · {run.connection_name} · {run.entity}"
-    with bar:
-        task = bar.add_task(label, total=total, share="")
-
-        def show(now: RunRow) -> None:
-            if bar.disable:
-                return
-            progress = look_at(opened, now)
-            about = total if total is not None or progress is None else progress.total
-            text = label if now.state == "running" else f"{label}: {state_words(now, progress)}"
-            seen = now.counts.seen
-            share = f"{seen:,} records" if about is None else f"{seen:,} of about {about:,}"
-            bar.update(task, completed=seen, total=about, description=text, share=share)
-
+    is_shown = sys.stderr.isatty() and not (is_quiet or habit("quiet"))
+    with _bar(opened, run, total) if is_shown else nullcontext(_show_nothing) as show:
         try:
-            return syncs.wait_for_run(
+            return services.syncs.wait_for_run(
                 opened,
                 run.id,
                 patience_s=patience_s,
@@ -162,6 +136,42 @@ def follow(
         except KeyboardInterrupt:
             note(f"  the run goes on without you: tieline runs show {run.id}")
             raise
+
+
+@contextmanager
+def _bar(
+    opened: Installation, run: RunRow, total: int | None
+) -> Iterator[Callable[[RunRow], None]]:
+    """Draw a progress bar; yields what moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[share]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    label = f"{run.provider} · {run.connection_name} · {run.entity}"
+    with bar:
+        task = bar.add_task(label, total=total, share="")
+
+        def show(now: RunRow) -> None:
+            progress = services.progress.look_at(opened, now)
+            about = total if total is not None or progress is None else progress.total
+            text = label if now.state == "running" else f"{label}: {state_words(now, progress)}"
+            seen = now.counts.seen
+            share = f"{seen:,} records" if about is None else f"{seen:,} of about {about:,}"
+            bar.update(task, completed=seen, total=about, description=text, share=share)
+
+        yield show
+
+
+def _show_nothing(_now: RunRow) -> None:
+    pass
 
 
 def tell_end(run: RunRow) -> None:

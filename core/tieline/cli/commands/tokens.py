@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
+from tieline.cli.choices import SCOPES
 from tieline.cli.face import (
     actor,
     installation,
@@ -16,9 +18,10 @@ from tieline.cli.face import (
     when,
     write_line,
 )
-from tieline.services import tokens as service
-from tieline.services.installation import Installation
-from tieline.services.tokens import SCOPES, Scope, TokenRow
+
+if TYPE_CHECKING:
+    from tieline.services.installation import Installation
+    from tieline.services.tokens import Scope, TokenRow
 
 __all__ = ["tokens"]
 
@@ -61,7 +64,7 @@ def create(
     create warehouse --scope read --connection shop --expires 90d`
     """
     with installation() as opened:
-        made = service.create_token(
+        made = services.tokens.create_token(
             opened,
             name,
             scope=scope,
@@ -85,7 +88,7 @@ def create(
 def revoke(name: str, as_json: bool) -> None:
     """End a token; whoever shows it is refused from this moment on."""
     with installation() as opened:
-        row = service.revoke_token(opened, name, actor=actor())
+        row = services.tokens.revoke_token(opened, name, actor=actor())
         facts = _facts(opened, row)
     if as_json:
         print_json({"token": facts})
@@ -95,7 +98,7 @@ def revoke(name: str, as_json: bool) -> None:
 
 def _list(*, as_json: bool) -> None:
     with installation() as opened:
-        rows = service.list_tokens(opened)
+        rows = services.tokens.list_tokens(opened)
         told = [_facts(opened, row) for row in rows]
         now = opened.clock.now()
     if as_json:
@@ -125,7 +128,7 @@ def _facts(opened: Installation, row: TokenRow) -> dict[str, Any]:
         "id": row.id,
         "name": row.name,
         "scope": row.scope,
-        "connections": service.names_of(opened, row),
+        "connections": services.tokens.names_of(opened, row),
         "created_by": row.created_by,
         "created_at": row.created_at,
         "expires_at": row.expires_at,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.commands.runs import run_facts
 from tieline.cli.commands.sync import follow, tell_end
 from tieline.cli.face import actor, installation, json_option, note, print_json, print_table, when
 from tieline.cli.failures import run_exit_code
-from tieline.services import verify as service
-from tieline.services.verify import Outcome
+
+if TYPE_CHECKING:
+    from tieline.services.verify import Outcome
 
 __all__ = ["verify"]
 
@@ -67,16 +69,18 @@ def verify(
         if connection or repair or wait:
             raise click.UsageError("--run shows what was found: leave everything else away")
         with installation() as opened:
-            outcome = service.read_outcome(opened, run_id, limit=limit)
+            outcome = services.verify.read_outcome(opened, run_id, limit=limit)
         _show(outcome, as_json=as_json)
         ctx.exit(_exit_code(outcome))
     if not connection or not entity:
         raise click.UsageError("name a connection and an entity, or --run ID")
     with installation() as opened:
-        asked = service.start_verify(opened, connection, entity, repair=repair, actor=actor())
+        asked = services.verify.start_verify(
+            opened, connection, entity, repair=repair, actor=actor()
+        )
         if wait:
             run = follow(opened, asked.run, patience_s=patience, is_quiet=as_json)
-            outcome = service.read_outcome(opened, run.id, limit=limit)
+            outcome = services.verify.read_outcome(opened, run.id, limit=limit)
     if wait:
         _show(outcome, as_json=as_json)
         ctx.exit(_exit_code(outcome))

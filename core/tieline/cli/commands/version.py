@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import platform
 
-import rich_click as click
+import click
 
 from tieline import __version__
 from tieline.cli.face import OUTPUT_VERSION, json_option, print_json, print_table
-from tieline.contract import CONTRACT_VERSION
-from tieline.registry import find_plugins
 
 __all__ = ["version"]
 
@@ -18,6 +16,9 @@ __all__ = ["version"]
 @json_option
 def version(as_json: bool) -> None:
     """Show the versions of Tieline, its contract and the installed plugins."""
+    from tieline.contract import CONTRACT_VERSION
+    from tieline.registry import find_plugins
+
     plugins = {found.distribution: found.version for found in find_plugins()}
     python = platform.python_version()
     if as_json:

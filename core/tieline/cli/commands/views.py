@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import ago, installation, json_option, note, print_json, print_table
-from tieline.services import views as service
-from tieline.services.views import ListedView
+
+if TYPE_CHECKING:
+    from tieline.services.views import ListedView
 
 __all__ = ["views"]
 
@@ -35,7 +37,7 @@ def create(provider: str | None, entity: str | None, with_deleted: bool, as_json
     Example: `tieline views create stripe`, then `SELECT email FROM stripe_customers`
     """
     with installation() as opened:
-        made = service.create_views(opened, provider, entity, with_deleted=with_deleted)
+        made = services.views.create_views(opened, provider, entity, with_deleted=with_deleted)
     if as_json:
         print_json(
             {
@@ -62,7 +64,7 @@ def list_(as_json: bool) -> None:
     Example: `tieline views list --json`
     """
     with installation() as opened:
-        found = service.list_views(opened)
+        found = services.views.list_views(opened)
         now = opened.clock.now()
     if as_json:
         print_json({"views": [_facts(each) for each in found]})
@@ -98,7 +100,7 @@ def drop(provider: str | None, entity: str | None, as_json: bool) -> None:
     Example: `tieline views drop stripe customers`
     """
     with installation() as opened:
-        dropped = service.drop_views(opened, provider, entity)
+        dropped = services.views.drop_views(opened, provider, entity)
     if as_json:
         print_json({"dropped": list(dropped)})
         return

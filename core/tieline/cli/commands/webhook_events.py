@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.face import (
     TIME,
     actor,
@@ -17,8 +18,9 @@ from tieline.cli.face import (
     print_table,
     when,
 )
-from tieline.services import events as service
-from tieline.store.events import EventRow, EventsWanted
+
+if TYPE_CHECKING:
+    from tieline.store.events import EventRow
 
 __all__ = ["events"]
 
@@ -54,8 +56,8 @@ def events() -> None:
 def list_(connection: str | None, limit: int, as_json: bool, **given: Any) -> None:
     """List the newest events first."""
     with installation() as opened:
-        wanted = EventsWanted(**given)
-        found = service.list_events(opened, wanted, connection=connection, limit=limit)
+        wanted = services.events.EventsWanted(**given)
+        found = services.events.list_events(opened, wanted, connection=connection, limit=limit)
         now = opened.clock.now()
     if as_json:
         print_json({"events": [_facts(row) for row in found]})
@@ -86,7 +88,7 @@ def list_(connection: str | None, limit: int, as_json: bool, **given: Any) -> No
 def show(event_id: str, as_json: bool) -> None:
     """Show one event and the delivery that brought it."""
     with installation() as opened:
-        shown = service.get_event(opened, event_id)
+        shown = services.events.get_event(opened, event_id)
     row = shown.row
     if as_json:
         told = {"headers": dict(shown.headers), "body": shown.text}
@@ -121,8 +123,8 @@ def replay(event_ids: tuple[str, ...], connection: str | None, as_json: bool, **
     however often it is done.
     """
     with installation() as opened:
-        wanted = EventsWanted(ids=event_ids, **given)
-        count = service.replay_events(opened, wanted, connection=connection, actor=actor())
+        wanted = services.events.EventsWanted(ids=event_ids, **given)
+        count = services.events.replay_events(opened, wanted, connection=connection, actor=actor())
     if as_json:
         print_json({"replayed": count})
     else:

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import click
 import orjson
-import rich_click as click
 
+from tieline import services
 from tieline.cli.commands.serve import DEFAULT_PORT
 from tieline.cli.face import (
     flush,
@@ -23,12 +24,10 @@ from tieline.cli.face import (
     write_line,
 )
 from tieline.errors import InvalidInputError
-from tieline.inbox import REASONS, REFUSALS
-from tieline.services import webhook_send as service
-from tieline.services.webhook_send import Sent, Trial
 
 if TYPE_CHECKING:
     from tieline.services.webhook_forward import Forwarded
+    from tieline.services.webhook_send import Sent
     from tieline.web.webhooks import Seen
 
 __all__ = ["listen", "send"]
@@ -84,9 +83,9 @@ def send(
     if is_list or fixture is None:
         return _list(provider, as_json=as_json)
     placed = dict(_placed(each) for each in changes)
-    trial = Trial(is_forged=forge, is_late=late, is_twice=twice)
+    trial = services.webhook_send.Trial(is_forged=forge, is_late=late, is_twice=twice)
     with installation() as opened:
-        sent = service.send_fixture(
+        sent = services.webhook_send.send_fixture(
             opened,
             fixture,
             provider=provider,
@@ -131,8 +130,8 @@ def listen(provider: str | None, to: str, host: str, port: int, as_json: bool) -
 
     Example: `tieline webhooks listen stripe --to http://localhost:8000/hooks`
     """
-    from tieline.services.webhooks import list_endpoints  # noqa: PLC0415 - help can spare it
-    from tieline.web import listen as serve_loop  # noqa: PLC0415
+    from tieline.services.webhooks import list_endpoints
+    from tieline.web import listen as serve_loop
 
     page = _Page(to, as_json=as_json)
     with installation() as opened:
@@ -152,7 +151,7 @@ def listen(provider: str | None, to: str, host: str, port: int, as_json: bool) -
 
 def _list(provider: str | None, *, as_json: bool) -> int:
     with installation() as opened:
-        found = service.find_fixtures(opened, provider)
+        found = services.webhook_send.find_fixtures(opened, provider)
     if as_json:
         facts = [
             {"name": each.name, "provider": each.provider, "type": each.type} for each in found
@@ -178,6 +177,8 @@ def _placed(text: str) -> tuple[str, str]:
 
 
 def _why(reason: str) -> str:
+    from tieline.inbox import REASONS, REFUSALS
+
     return REASONS.get(reason) or REFUSALS.get(reason) or reason
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
+from tieline import services
 from tieline.cli.commands.webhook_events import events
 from tieline.cli.commands.webhook_trials import listen, send
 from tieline.cli.face import (
@@ -21,10 +22,9 @@ from tieline.cli.face import (
 )
 from tieline.cli.secrets import read_secret
 from tieline.contract import Secret
-from tieline.services import development
-from tieline.services import webhook_registration as registration
-from tieline.services import webhooks as service
-from tieline.services.webhooks import Listed, Made
+
+if TYPE_CHECKING:
+    from tieline.services.webhooks import Listed, Made
 
 __all__ = ["webhooks"]
 
@@ -59,7 +59,7 @@ def list_(target: str | None, as_json: bool) -> None:
 def show(endpoint: str, as_json: bool) -> None:
     """Show one endpoint, its secrets but for their text, and what was refused and why."""
     with installation() as opened:
-        found = service.get_endpoint(opened, endpoint, is_counted=True)
+        found = services.webhooks.get_endpoint(opened, endpoint, is_counted=True)
         now = opened.clock.now()
     if as_json:
         print_json({"endpoint": _facts(found)})
@@ -114,7 +114,7 @@ def add(
     """
     secret = _given(secret_stdin, secret_file)
     with installation() as opened:
-        made = service.add_endpoint(
+        made = services.webhooks.add_endpoint(
             opened,
             target,
             base=url,
@@ -132,7 +132,7 @@ def add(
 def remove(endpoint: str, as_json: bool) -> None:
     """Remove an endpoint; what came in stays and is handled."""
     with installation() as opened:
-        row = service.remove_endpoint(opened, endpoint, actor=actor())
+        row = services.webhooks.remove_endpoint(opened, endpoint, actor=actor())
     if as_json:
         print_json({"removed": {"endpoint": row.id}})
     else:
@@ -162,7 +162,9 @@ def enable(endpoint: str, as_json: bool) -> None:
 def register(endpoint: str, by: str | None, as_json: bool) -> None:
     """Make an endpoint known at the provider by its API, and keep the secret it gives."""
     with installation() as opened:
-        found = registration.register_endpoint(opened, endpoint, by=by, actor=actor())
+        found = services.webhook_registration.register_endpoint(
+            opened, endpoint, by=by, actor=actor()
+        )
     _said(found, "registered", as_json=as_json)
 
 
@@ -173,7 +175,9 @@ def register(endpoint: str, by: str | None, as_json: bool) -> None:
 def unregister(endpoint: str, by: str | None, as_json: bool) -> None:
     """Take an endpoint back at the provider."""
     with installation() as opened:
-        found = registration.unregister_endpoint(opened, endpoint, by=by, actor=actor())
+        found = services.webhook_registration.unregister_endpoint(
+            opened, endpoint, by=by, actor=actor()
+        )
     _said(found, "unregistered", as_json=as_json)
 
 
@@ -193,12 +197,12 @@ def secret_show(endpoint: str, raw: bool, as_json: bool) -> None:
     ENDPOINT may be `dev`: the development secret, with which `tieline webhooks
     listen` signs what it hands on.
     """
-    if endpoint == development.DEVELOPMENT:
+    if endpoint == services.development.DEVELOPMENT:
         _show_development(is_raw=raw, as_json=as_json)
         return
     with installation() as opened:
-        found = service.get_endpoint(opened, endpoint)
-        opened_ones = service.reveal_secrets(opened, endpoint) if raw else []
+        found = services.webhooks.get_endpoint(opened, endpoint)
+        opened_ones = services.webhooks.reveal_secrets(opened, endpoint) if raw else []
     texts = {row.id: text.reveal() for row, text in opened_ones}
     if as_json:
         facts = [
@@ -236,14 +240,16 @@ def secret_rotate(
     Without a secret a new address is made, for providers that do not sign.
     ENDPOINT may be `dev`: the development secret is made anew, without overlap.
     """
-    if endpoint == development.DEVELOPMENT:
+    if endpoint == services.development.DEVELOPMENT:
         with installation() as opened:
-            development.renew_development_secret(opened)
+            services.development.renew_development_secret(opened)
         _show_development(is_raw=False, as_json=as_json)
         return
     given = _given(secret_stdin, secret_file)
     with installation() as opened:
-        made = service.rotate_secret(opened, endpoint, secret=given, overlap=overlap, actor=actor())
+        made = services.webhooks.rotate_secret(
+            opened, endpoint, secret=given, overlap=overlap, actor=actor()
+        )
     _tell(made, "rotated", as_json=as_json)
 
 
@@ -253,19 +259,21 @@ def secret_rotate(
 def secret_finish(endpoint: str, as_json: bool) -> None:
     """End the old secrets now: from here on nothing that shows them is accepted."""
     with installation() as opened:
-        found = service.finish_rotation(opened, endpoint, actor=actor())
+        found = services.webhooks.finish_rotation(opened, endpoint, actor=actor())
     _said(found, "finished", as_json=as_json)
 
 
 def _show_development(*, is_raw: bool, as_json: bool) -> None:
     with installation() as opened:
-        text = development.development_secret(opened).reveal()
+        text = services.development.development_secret(opened).reveal()
     told = {"secret": text} if is_raw else {}
     if as_json:
-        print_json({"secrets": [{"id": development.DEVELOPMENT, "kind": "signature"} | told]})
+        print_json(
+            {"secrets": [{"id": services.development.DEVELOPMENT, "kind": "signature"} | told]}
+        )
         return
     columns = ("SECRET", "KIND", *(("TEXT",) if is_raw else ()))
-    print_table(columns, [(development.DEVELOPMENT, "signature", *told.values())])
+    print_table(columns, [(services.development.DEVELOPMENT, "signature", *told.values())])
 
 
 def _given(from_stdin: bool, file: Path | None) -> Secret | None:
@@ -277,7 +285,7 @@ def _given(from_stdin: bool, file: Path | None) -> Secret | None:
 
 def _set(endpoint: str, *, is_active: bool, as_json: bool) -> None:
     with installation() as opened:
-        found = service.set_state(opened, endpoint, is_active=is_active, actor=actor())
+        found = services.webhooks.set_state(opened, endpoint, is_active=is_active, actor=actor())
     _said(found, "enabled" if is_active else "disabled", as_json=as_json)
 
 
@@ -350,8 +358,8 @@ def _tell(made: Made, done: str, *, as_json: bool) -> None:
 
 def _list(target: str | None, *, as_json: bool) -> None:
     with installation() as opened:
-        found = service.list_endpoints(opened, target=target)
-        counted = service.count_deliveries(opened)
+        found = services.webhooks.list_endpoints(opened, target=target)
+        counted = services.webhooks.count_deliveries(opened)
         now = opened.clock.now()
     if as_json:
         nobodys = None if counted is None else dict(counted.get(None, {}))

@@ -9,14 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import rich_click as click
+import click
 
+from tieline import services
+from tieline.cli.choices import QUEUE
 from tieline.cli.commands.serve import DEFAULT_PORT
 from tieline.cli.face import installation, json_option, note, print_json
 from tieline.errors import InvalidInputError
-from tieline.queue import QUEUE
-from tieline.services import setup
-from tieline.services.views import refresh_views
 from tieline.telemetry import get_logger
 
 __all__ = ["down", "up", "worker"]
@@ -37,13 +36,13 @@ def worker(burst: bool, queues: str) -> None:
     leave; twice: leave at once. Whatever a killed worker left is taken up
     again when its lease lapses.
     """
-    from tieline.jobs.worker import work  # noqa: PLC0415 - RQ takes a while to import
+    from tieline.jobs.worker import work
 
     names = [name.strip() for name in queues.split(",") if name.strip()]
     if not names:
         raise InvalidInputError("--queues names no queue", hint=f"--queues {QUEUE}")
     with installation(is_service=True) as opened:
-        refresh_views(opened)
+        services.views.refresh_views(opened)
         work(opened, queues=names, is_burst=burst)
 
 
@@ -61,14 +60,14 @@ def up(port: int) -> None:
     Makes the installation if there is none, and starts again what dies. Ctrl-C
     stops all but the embedded Valkey, which goes on until `tieline down`.
     """
-    from tieline.jobs.worker import work  # noqa: PLC0415 - RQ takes a while to import
+    from tieline.jobs.worker import work
 
     with installation(is_service=True) as opened:
-        made = setup.initialise(opened)
+        made = services.setup.initialise(opened)
         _ = opened.redis
         note(f"  home      {made.home}")
         note(f"  database  {made.database}, schema {made.revision}")
-        refresh_views(opened)
+        services.views.refresh_views(opened)
         with _beside("scheduler") as scheduler, _beside("serve", "--port", str(port)) as server:
             note("  worker    ready, with a scheduler and a server beside it; Ctrl-C stops all")
             note("  next      in another terminal: tieline connect stripe --name shop")
