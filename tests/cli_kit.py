@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import json_output
 from tieline.cli.main import main
 
 
@@ -98,6 +99,8 @@ def run_cli(*arguments: str, stdin: bytes | str = b"", has_reader: bool = True) 
             code = int(ended.code or 0)
         finally:
             signal.signal(signal.SIGTERM, before)
+        if has_reader:
+            json_output.require_known(arguments, code, out.text())
         return Done(code=code, stdout=out.text(), stderr=err.text(), is_unread=not has_reader)
 
 

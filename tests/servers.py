@@ -113,24 +113,25 @@ class Postgres:
     def new_database(self, template: str = "template0") -> Iterator[str]:
         """Make a database, give its URL, drop it afterwards with whoever is in it."""
         name = f"tieline_test_{uuid.uuid4().hex[:12]}"
-        with self._connect() as connection:
+        with self.connect() as connection:
             # Copying files beats writing them to the log, where fsync is off; since 15.
             how = "STRATEGY file_copy" if connection.info.server_version >= 150000 else ""
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} {how}")
         try:
             yield self.url(name)
         finally:
-            with self._connect() as connection:
+            with self.connect() as connection:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def be_durable(self) -> None:
         """Wait for the disk at each commit, as any server does that is not for tests."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             for name in ("fsync", "synchronous_commit", "full_page_writes"):
                 connection.execute(f"ALTER SYSTEM SET {name} = on")
             connection.execute("SELECT pg_reload_conf()")
 
-    def _connect(self):
+    def connect(self):
+        """Connect to its maintenance database."""
         import psycopg
         from sqlalchemy.engine import make_url
 
@@ -178,6 +179,13 @@ def start_postgres(run: Run) -> Postgres:
         _call(user, binaries / "pg_ctl", "start", "-w", "-D", data, "-l", folder / "log")
         (folder / "ready").touch()
     return server
+
+
+def postgres_programs() -> Path | None:
+    """Say where PostgreSQL's own programs are that fit the server; None: nowhere of ours."""
+    with contextlib.suppress(ServerMissingError):
+        return _postgres_binaries(None)
+    return None
 
 
 def stop_servers(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import json_output
 import servers
 import zygote
 from tieline.contract import Secret
@@ -37,8 +38,8 @@ class Site:
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60, **extra: str):
-        """Run one command to its end."""
-        return zygote.run(
+        """Run one command to its end; what it prints as JSON is as the reference says."""
+        done = zygote.run(
             list(arguments),
             env=self.environ | extra,
             cwd=self.cwd,
@@ -46,6 +47,8 @@ class Site:
             timeout=timeout,
             may_fork=self.may_fork,
         )
+        json_output.require_known(arguments, done.returncode, done.stdout)
+        return done
 
     def ok(self, *arguments: str, **options) -> str:
         """Run one command that has to succeed; return its stdout."""

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["run", "start", "stop"]
+__all__ = ["address_for", "run", "start", "stop"]
 
 _ROUND_S = 0.005
 _TELLING = ("PYTHON", "LD_", "DYLD_", "COVERAGE")
@@ -109,19 +109,19 @@ class _Zygote:
     def __init__(self, environ: dict[str, str]) -> None:
         self.environ = environ
         self._folder = tempfile.TemporaryDirectory(prefix="tieline-zygote-")
-        self._address = str(Path(self._folder.name) / "socket")
+        self.address = str(Path(self._folder.name) / "socket")
         self._process = subprocess.Popen(
-            [sys.executable, __file__, self._address], env=environ, stdin=subprocess.PIPE
+            [sys.executable, __file__, self.address], env=environ, stdin=subprocess.PIPE
         )
         until = time.monotonic() + 120
-        while not Path(self._address).exists():
+        while not Path(self.address).exists():
             assert self._process.poll() is None, "the zygote does not start"
             assert time.monotonic() < until, "the zygote takes too long"
             time.sleep(_ROUND_S)
 
     def fork(self, asked: dict[str, Any], streams: Iterable[int]) -> socket.socket:
         wire = socket.socket(socket.AF_UNIX)
-        wire.connect(self._address)
+        wire.connect(self.address)
         text = json.dumps(asked).encode()
         socket.send_fds(wire, [len(text).to_bytes(4, "big")], list(streams))
         wire.sendall(text)
@@ -222,6 +222,12 @@ def run(
             text = stream.read().decode()
             texts.append(text.replace("\r\n", "\n").replace("\r", "\n"))  # as subprocess does
     return subprocess.CompletedProcess(process.args, code, *texts)
+
+
+def address_for(env: dict[str, str]) -> str | None:
+    """Say where the zygote listens, for a caller in another process; None: it cannot serve it."""
+    zygote = _the_zygote(env)
+    return None if zygote is None else zygote.address
 
 
 def stop() -> None:

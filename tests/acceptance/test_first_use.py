@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 import servers
+from json_output import require_known
 from site_of import KEY, make_site, wait_until
 from tieline.store.tables import SCHEMA_REVISION
 
@@ -146,6 +147,7 @@ def test_the_demo_shows_the_main_job_and_leaves_nothing_running(tmp_path):
         timeout=100,
     )
     assert done.returncode == 0, done.stderr
+    require_known(("demo", "--json"), done.returncode, done.stdout)
     facts = json.loads(done.stdout)
     assert facts["run"]["state"] == "succeeded"
     assert facts["records"] >= 5000

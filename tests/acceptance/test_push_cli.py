@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from cli_kit import run_cli
 from market import install_plugins, open_market
 from push_kit import KEY
 from site_of import make_site
 from tieline.contract import Secret
+from tieline.services import outbox
 from tieline.services.connect import connect_api_key
 
 
@@ -84,6 +87,23 @@ def test_the_whole_way_with_a_worker(site, market):
     assert site.json("outbox")["operations"] == []
     done = site.json("outbox", "list", "--state", "done", "--connection", "stall")
     assert len(done["operations"]) == 5
+
+
+def test_whoever_waits_waits_on_if_the_run_was_about_to_end(site, market, monkeypatch):
+    """The run that was active when changes were asked for may end without having met them."""
+    site.start("worker")
+    ended = site.json("push", "stall", "plain", "--create", '{"name": "x"}', "--wait")["run"]
+    over = site.state_of(ended["id"])
+    ask = outbox.ask_changes
+    monkeypatch.setattr(
+        outbox, "ask_changes", lambda *given, **more: replace(ask(*given, **more), run=over)
+    )
+    for name, text in site.environ.items():
+        monkeypatch.setenv(name, text)
+    said = run_cli("push", "stall", "plain", "--create", '{"name": "y"}', "--wait", "--json")
+    assert said.code == 0, said.stderr
+    assert [each["state"] for each in said.json["operations"]] == ["done"]
+    assert market.goods["plain"].names() == ["x", "y"]
 
 
 def test_a_conflict_is_shown_and_settled(site, market):

@@ -18,6 +18,7 @@ import pytest
 
 import zygote
 from ingest_kit import BASE, SECRETS, Harbour, Sender, harbour_of
+from json_output import require_known
 from site_of import Site, make_site
 from tieline.clock import SystemClock
 from tieline.contract import STANDARD_WEBHOOKS, Secret
@@ -93,7 +94,9 @@ class Listening:
         return self.lines.get(timeout=60)
 
     def facts(self) -> dict:
-        return json.loads(self.line())
+        line = self.line()
+        require_known(("webhooks", "listen", "--json"), 0, line)
+        return json.loads(line)
 
     def post(self, signed) -> int:
         url = f"{self.url}{signed.path}"

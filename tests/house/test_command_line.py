@@ -18,10 +18,11 @@ import cli_calls  # found by the line above
 
 import sinks
 from cli_kit import run_cli, use_environment
+from json_output import tree
 from tieline.services.installation import Installation
 from tieline.services.setup import initialise
 
-TREE = cli_calls.commands()
+TREE = tree()
 LEAVES = [name for name, each in TREE.items() if not isinstance(each, click.Group)]
 
 

@@ -13,14 +13,12 @@ import tarfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import jsonschema
 import pytest
 from sqlalchemy import insert, update
 
 import canary
 from cli_kit import run_cli, use_environment
 from tieline import __version__
-from tieline.cli.face import OUTPUT_VERSION
 from tieline.contract import Secret
 from tieline.queue import WorkerSign
 from tieline.services import webhooks
@@ -149,29 +147,6 @@ def test_status_as_json_has_the_same_facts(place):
     assert (shop["dead_letters"], shop["quarantined"], shop["trouble"]) == (1, 0, "1 dead letter")
     assert [each["name"] for each in found["workers"]] == ["host:1"]
     assert found["redis_trouble"] is None
-
-
-OUTPUT = json.loads((Path(__file__).parents[2] / "docs/reference/json-output.json").read_text())
-
-
-@pytest.mark.parametrize("command", [name for name in OUTPUT["commands"] if name != "error"])
-def test_what_a_command_prints_as_json_is_what_the_reference_says(place, command):
-    various(place)
-    arguments = {"help CODE": ["help", "needs-reauth"], "config show": ["config", "show", "--all"]}
-    done = run_cli(*arguments.get(command, command.split()), "--json")
-    lines = done.stdout.splitlines() if command == "logs tail" else [done.stdout]
-    assert lines
-    for line in lines:
-        jsonschema.validate(json.loads(line), OUTPUT["commands"][command])
-
-
-def test_a_mistake_as_json_is_what_the_reference_says(place):
-    various(place)
-    assert OUTPUT["version"] == OUTPUT_VERSION
-    for words in (["runs", "show", "run_x"], ["snyc"], ["sync", "run", "books", "customers"]):
-        done = run_cli("--json", *words)
-        assert done.code
-        jsonschema.validate(done.json, OUTPUT["commands"]["error"])
 
 
 def test_status_shows_what_it_can_while_redis_is_away(place, monkeypatch):

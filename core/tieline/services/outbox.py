@@ -35,10 +35,12 @@ __all__ = [
     "list_outbox",
     "resolve_operation",
     "retry_operation",
+    "send_what_is_left",
     "show_operation",
 ]
 
-_UNFINISHED = ("queued", "sending", "unknown", *WAITING_STATES)
+_ON_THEIR_WAY = ("queued", "sending", "unknown")
+_UNFINISHED = (*_ON_THEIR_WAY, *WAITING_STATES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +130,24 @@ def ask_changes(
     ids = installation.database.transact(work)
     run, waits_for = _push(installation, row, declared, actor)
     return Asked(ids=ids, run=run, waits_for=waits_for)
+
+
+def send_what_is_left(
+    installation: Installation, ids: Sequence[str], *, actor: str
+) -> RunRow | None:
+    """Return the run that sends what a run which is over has left behind; None: it left nothing.
+
+    A run that was about to end when changes were asked for may not have met them.
+    """
+    left = [row for row in get_operations(installation, ids) if row.state in _ON_THEIR_WAY]
+    with installation.database.read() as transaction:
+        blockers = [operations.find_blocker(transaction, each) for each in left]
+    if all(each is not None and each.state in WAITING_STATES for each in blockers):
+        return None  # nothing is, or a person has to look first
+    row = get_connection(installation, left[0].connection_id)
+    declared = installation.registry.get(row.provider).entity(left[0].entity)
+    run, _ = _push(installation, row, declared, actor)
+    return run
 
 
 def list_outbox(

@@ -13,16 +13,25 @@ from tieline.contract import (
 )
 from tieline.errors import PluginError
 from tieline.registry import Plugin, Registry
-from tieline.settings import ApplicationExample, env_example
+from tieline.settings import ApplicationExample, configuration_page, env_example
 
-__all__ = ["write_env_example"]
+__all__ = ["write_configuration_page", "write_env_example"]
 
 
 def write_env_example(registry: Registry) -> str:
     """Return the text of ``.env.example``, with the applications of every plugin that works."""
+    return env_example(_applications(registry))
+
+
+def write_configuration_page(registry: Registry) -> str:
+    """Return the text of ``docs/reference/configuration.md``, from the same."""
+    return configuration_page(_applications(registry))
+
+
+def _applications(registry: Registry) -> list[ApplicationExample]:
     plugins = [listed.plugin for listed in registry.list() if listed.plugin is not None]
     found = (_application(plugin) for plugin in sorted(plugins, key=lambda each: each.name))
-    return env_example([application for application in found if application is not None])
+    return [application for application in found if application is not None]
 
 
 def _application(plugin: Plugin) -> ApplicationExample | None:

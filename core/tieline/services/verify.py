@@ -80,7 +80,7 @@ def start_verify(
     asked = start_sync(installation, connection, entity, mode=mode, actor=actor)
     if asked.run.mode != mode:
         raise RefusedError(
-            f"a {asked.run.mode} run of {entity} is active: {asked.run.id}",
+            f"a run of {entity} is active ({asked.run.mode}): {asked.run.id}",
             hint=f"wait until it is over: tieline runs show {asked.run.id}",
             code="run-active",
         )

@@ -2,7 +2,7 @@
 
 from tieline.settings.applications import Application
 from tieline.settings.dotenv import DotEnv, read_dotenv
-from tieline.settings.example import ApplicationExample, env_example
+from tieline.settings.example import ApplicationExample, configuration_page, env_example
 from tieline.settings.load import PREFIX, Settings, load_settings, unknown_names
 from tieline.settings.origins import Given, dotenv_of, given_settings
 
@@ -13,6 +13,7 @@ __all__ = [
     "DotEnv",
     "Given",
     "Settings",
+    "configuration_page",
     "dotenv_of",
     "env_example",
     "given_settings",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tieline.settings.load import PREFIX
 from tieline.settings.schema import SettingsSchema, is_secret
 
-__all__ = ["ApplicationExample", "env_example"]
+__all__ = ["ApplicationExample", "configuration_page", "env_example"]
 
 _HEAD = """\
 # Settings of Tieline. Copy to .env and set what you need: every line is optional.
@@ -30,6 +30,33 @@ _LIMITS = """\
 # rates per account (or "endpoint", "application"), requests in flight. none: no limit. What
 # follows [NAME] is for the connection of that name alone, and all that holds for it:
 # 80/second; 20/second endpoint; concurrency=8; [shop] 20/second
+"""
+_PAGE = """\
+# Settings
+
+Made by `./tie config env-example --markdown > docs/reference/configuration.md`; a test compares
+the two. The same as a file to fill in is [.env.example](../../.env.example).
+
+Every setting is a variable of the environment, or a line of `.env` in the folder where the
+command is started. The environment goes before `.env`, and in each of them a value goes before
+the file that the same name with `_FILE` names: `TIELINE_KEY_FILE=/run/secrets/tieline-key`.
+`tieline config show --origin` prints what holds and where it comes from, `tieline config
+validate` checks it, and a misspelt name is told with the nearest that there is.
+
+| setting | default | what it does |
+|---|---|---|
+"""
+_PROVIDERS = """\
+
+## Of each provider
+
+Limits in place of those that a plugin declares are rates per account (or `endpoint`,
+`application`), and requests in flight: `80/second; 20/second endpoint; concurrency=8`. They hold
+over all workers; `none` is no limit. What follows `[NAME]` is for the connection of that name
+alone, and all that holds for it.
+
+| setting | what it does |
+|---|---|
 """
 _WIDTH = 90
 
@@ -84,6 +111,31 @@ def env_example(applications: Sequence[ApplicationExample] = ()) -> str:
             parts.append(_comment(said))
         parts += [_setting(*each) for each in _settings_of(application)]
     return "\n".join(parts)
+
+
+def configuration_page(applications: Sequence[ApplicationExample] = ()) -> str:
+    """Return the reference of all settings as a page in Markdown.
+
+    Args:
+        applications: As for :func:`env_example`.
+    """
+    rows = []
+    for name, field in SettingsSchema().fields.items():
+        default = field.load_default
+        told = str(default).lower() if isinstance(default, bool) else str(default)
+        doc = field.metadata["doc"] + (" Secret." if is_secret(field) else "")
+        shown = f"`{told}`" if told else ""
+        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {_cell(doc)} |\n")
+    for_providers = [
+        f"| `{PREFIX}{name}` | {_cell(doc)} |\n"
+        for application in applications
+        for name, doc, _ in _settings_of(application)
+    ]
+    return "".join([_PAGE, *rows, _PROVIDERS, *for_providers])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _introduced(of: ApplicationExample) -> str:

@@ -100,9 +100,11 @@ def validate(ctx: click.Context, as_json: bool) -> None:
 
 
 @config.command("env-example")
-def env_example_() -> None:
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a page of the docs instead.")
+def env_example_(as_markdown: bool) -> None:
     """Print .env.example: every setting, explained, those of installed providers too."""
     from tieline.registry import Registry
-    from tieline.services.settings import write_env_example
+    from tieline.services import settings
 
-    sys.stdout.write(write_env_example(Registry()))
+    write = settings.write_configuration_page if as_markdown else settings.write_env_example
+    sys.stdout.write(write(Registry()))

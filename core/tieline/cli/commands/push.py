@@ -20,6 +20,7 @@ from tieline.contract import OperationKind
 from tieline.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from tieline.services.installation import Installation
     from tieline.store.operations import OperationRow
     from tieline.store.rows import RunRow
 
@@ -99,7 +100,7 @@ def push(
         )
         run = asked.run
         if run is not None and wait:
-            run = follow(opened, run, patience_s=patience, total=len(changes), is_quiet=as_json)
+            run = _follow(opened, asked.ids, run, patience, is_quiet=as_json)
         rows = services.outbox.get_operations(opened, asked.ids)
     if as_json:
         print_json(
@@ -117,6 +118,19 @@ def push(
             note(f"  next      tieline runs show {run.id}")
     if wait:
         ctx.exit(_exit_code(rows, run))
+
+
+def _follow(
+    opened: Installation, ids: Sequence[str], run: RunRow, patience: float, *, is_quiet: bool
+) -> RunRow:
+    """Wait until the changes were sent; one run more where the first was about to end."""
+    run = follow(opened, run, patience_s=patience, total=len(ids), is_quiet=is_quiet)
+    if run_exit_code(run.state, run.error_code) not in {0, 8}:
+        return run
+    more = services.outbox.send_what_is_left(opened, ids, actor=actor())
+    if more is None:
+        return run
+    return follow(opened, more, patience_s=patience, total=len(ids), is_quiet=is_quiet)
 
 
 def _change(kind: OperationKind, key: str, text: str, where: str) -> services.changes.Change:

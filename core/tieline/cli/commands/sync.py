@@ -85,7 +85,7 @@ def run_(
         )
         if not asked.is_new:
             note(
-                f"  a {asked.run.mode} run is active already, no new one was asked for:"
+                f"  a run is active already ({asked.run.mode}), no new one was asked for:"
                 f" {asked.run.id}, {asked.run.state}"
             )
         if not wait:
