@@ -136,7 +136,7 @@ def from_openapi(file: IO[bytes], path: str, component: str, items: str) -> None
 
     A document says more than a provider keeps: leave out what nobody may rely on.
     """
-    from tieline.scaffold.openapi import write_schema  # noqa: PLC0415 - help can spare it
+    from tieline.scaffold.openapi import write_schema
 
     if bool(path) == bool(component):
         raise click.UsageError("one of --path and --component is needed")
@@ -157,7 +157,7 @@ def badge(named: str) -> None:
 
     Nothing is run. That the level is earned is for `tieline plugin check` to say.
     """
-    from tieline.checks import draw_badge, find_subject  # noqa: PLC0415 - help can spare it
+    from tieline.checks import draw_badge, find_subject
 
     write_line(draw_badge(find_subject(named).published).rstrip().encode())
 
