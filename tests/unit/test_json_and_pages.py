@@ -59,6 +59,19 @@ def test_long_digits_in_a_text_do_not_matter():
     }
 
 
+@given(
+    before=st.integers(0, 24),
+    blanks=st.sampled_from(["", " ", "\n" * 70]),
+    digits=st.integers(17, 21),
+    sign=st.sampled_from(["", "-"]),
+    after=st.text("0123456789", max_size=20),
+)
+def test_a_large_number_is_exact_wherever_it_stands(before, blanks, digits, sign, after):
+    number = sign + "9" * digits
+    body = f'{{"{"4" * before}":{blanks}{number},"b":"{after}","c":[{blanks}{number}]}}'.encode()
+    assert parse_json(body) == json.loads(body)
+
+
 @pytest.mark.parametrize("body", [b"[NaN]", b"[Infinity]", b"[-Infinity]", b"[1e400]"])
 def test_what_json_has_not_is_marked(body):
     [value] = parse_json(body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import orjson
@@ -12,16 +13,17 @@ from tieline.contract.errors import ProviderUnavailableError
 
 __all__ = ["NotFinite", "parse_json"]
 
-# orjson turns integers beyond 64 bits into floats without a word, so a body
-# with 19 digits in a row is read by the exact, slower parser. Translating and
-# searching costs 1 ns a byte; a regular expression costs fifteen.
-_KEPT = b":,[-"
-_DIGITS_TO_ZERO = bytes(
-    48 if 48 <= byte <= 57 else byte if byte in _KEPT else 32 for byte in range(256)
-)
-_NINETEEN = b"0" * 19
-_THREE = b"0" * 3
-_BEGINNINGS = tuple(bytes([sign]) + _NINETEEN for sign in _KEPT)
+# orjson turns integers beyond 64 bits into floats without a word, so a body with
+# a number of 19 digits is read by the exact, slower parser. Such a number holds
+# three neighbours of every sixth byte: looking at those alone costs a fifth of a
+# nanosecond a byte, a regular expression over all of them fifteen.
+_STEP = 6
+_DIGITS_TO_ZERO = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
+_THREE = b"000"
+_ZEROS = re.compile(b"0*")
+_NINETEEN = re.compile(rb"[0-9]{19}")
+_BLANKS = b" \t\r\n"
+_MOST_BLANKS = 64
 
 
 class NotFinite:
@@ -62,14 +64,22 @@ def parse_json(body: bytes) -> Any:
 
 
 def _may_hold_big_numbers(body: bytes) -> bool:
-    # Of nineteen bytes in a row, three are met by looking at every sixth alone.
-    if _THREE not in body[::6].translate(_DIGITS_TO_ZERO):
-        return False
-    if _NINETEEN not in body.translate(_DIGITS_TO_ZERO):
-        return False
-    # Most are digits in a text; a number stands right after one of four signs.
-    dense = body.translate(_DIGITS_TO_ZERO, b" \t\r\n")
-    return any(beginning in dense for beginning in _BEGINNINGS)
+    seen = body[::_STEP].translate(_DIGITS_TO_ZERO)
+    first = seen.find(_THREE)
+    while first >= 0:
+        end = _ZEROS.match(seen, first).end()  # type: ignore[union-attr] - it matches nothing too
+        low, high = max(0, first * _STEP - _STEP + 1), end * _STEP
+        for digits in _NINETEEN.finditer(body, low, high):
+            if _stands_as_number(body, digits.start()):
+                return True
+        first = seen.find(_THREE, end)
+    return False
+
+
+def _stands_as_number(body: bytes, start: int) -> bool:
+    """Tell a number from digits within a text, most of which follow no sign of JSON."""
+    before = body[max(0, start - _MOST_BLANKS) : start].rstrip(_BLANKS)
+    return not before or before[-1] in b":,[-"
 
 
 def _parse_exactly(body: bytes) -> Any:
