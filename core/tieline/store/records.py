@@ -1,16 +1,17 @@
 """Records: compared, put in, taken out; every change gets a position.
 
-The hot statements are plain SQL: a page goes to PostgreSQL as one JSON text
+The hot statements are plain SQL: a page goes to PostgreSQL as one list a column
 and to SQLite as one list of values, which the expression language would
 compile anew for every page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache, reduce
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
@@ -132,8 +133,12 @@ _UPSERT_POSTGRESQL = (
 SELECT %(connection_id)s, %(entity)s, %(run_id)s, %(now)s, %(now)s, taken.feed_id,
   n.k, n.p, n.h, n.r, n.s, CASE WHEN n.d THEN %(now)s::timestamptz END, n.x, n.v,
   taken.position - %(count)s + n.o
-FROM taken, jsonb_to_recordset(%(rows)s::jsonb)
-  AS n(k text, p jsonb, h text, r bigint, s text, d boolean, x boolean, v int, o bigint)
+FROM taken, ROWS FROM (
+  jsonb_array_elements_text(%(keys)s::jsonb),
+  jsonb_array_elements(convert_from(%(payloads)b, 'UTF8')::jsonb),
+  unnest(%(hashes)s::text[]), unnest(%(ranks)s::bigint[]), unnest(%(sources)s::text[]),
+  unnest(%(deleted)s::boolean[]), unnest(%(escaped)s::boolean[]), unnest(%(revisions)s::int[])
+) WITH ORDINALITY AS n(k, p, h, r, s, d, x, v, o)
 """
     + _CONFLICT
 )
@@ -276,33 +281,30 @@ def upsert(
     return count
 
 
-_TRUTH = {True: b"true", False: b"false"}
-
-
 def _upsert_postgresql(
     connection: Connection, common: Sequence[Any], new: Sequence[NewRecord]
 ) -> int:
-    rows = b",".join(
-        b'{"k":%b,"p":%b,"h":"%b","r":%d,"s":"%b","d":%b,"x":%b,"v":%d,"o":%d}'
-        % (
-            orjson.dumps(key),
-            text,
-            digest.encode(),
-            rank,
-            source.encode(),
-            _TRUTH[is_deleted],
-            _TRUTH[is_escaped],
-            revision,
-            number,
-        )
-        for number, (key, text, digest, rank, source, is_deleted, is_escaped, revision) in (
-            enumerate(new, 1)
-        )
-    )
+    """Send the rows column by column: written by C, where a row at a time took a µs each."""
+    keys, payloads, hashes, ranks, sources, deleted, escaped, revisions = zip(*new, strict=True)
     given = dict(zip(_COMMON, common, strict=True))
-    given |= {"count": len(new), "rows": f"[{rows.decode()}]"}
+    given |= {
+        "count": len(new),
+        "keys": orjson.dumps(keys).decode(),
+        "payloads": b"[%b]" % b",".join(payloads),
+        "hashes": _array(hashes),
+        "ranks": _array(ranks),
+        "sources": _array(sources),
+        "deleted": _array(deleted),
+        "escaped": _array(escaped),
+        "revisions": _array(revisions),
+    }
     count: int = run_plain(connection, _UPSERT_POSTGRESQL, given).rowcount
     return count
+
+
+def _array(values: Iterable[object]) -> str:
+    """Write numbers, truth values or words of ours as PostgreSQL's array."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 _COMMON = ("connection_id", "entity", "run_id", "now")
@@ -312,19 +314,37 @@ def _upsert_sqlite(connection: Connection, common: Sequence[Any], new: Sequence[
     connection_id, entity, run_id, now = common
     feed_id, base = take_positions(connection, connection_id, entity, len(new))
     at = sqlite_time(now)
-    values: list[Any] = [connection_id, entity, run_id, at, feed_id]
-    for number, row in enumerate(new, base + 1):
-        key, text, digest, rank, source, is_deleted, is_escaped, revision = row
-        values += (key, text.decode(), digest, rank, source, at if is_deleted else None)
-        values += (is_escaped, revision, number)
-    count: int = run_plain(connection, _sqlite_upsert(len(new)), values).rowcount
+    keys, payloads, hashes, ranks, sources, deleted, escaped, revisions = zip(*new, strict=True)
+    deleted_at = tuple(at if is_deleted else None for is_deleted in deleted)
+    rest = (ranks, sources, deleted_at, escaped, revisions)
+    shared = [connection_id, entity, run_id, at, feed_id, base]
+    columns: list[Sequence[Any]] = [keys, payloads, hashes]
+    # What the rows of a list have in common is bound once, and most rows are of lists.
+    is_uniform = all(column.count(column[0]) == len(new) for column in rest)
+    if is_uniform:
+        shared += [column[0] for column in rest]
+    else:
+        columns += rest
+    values = [*shared, *chain.from_iterable(zip(*columns, strict=True))]
+    statement = _sqlite_upsert(len(new), is_uniform)
+    count: int = run_plain(connection, statement, values).rowcount
     return count
 
 
-@lru_cache(maxsize=_CHUNK)
-def _sqlite_upsert(count: int) -> str:
-    rows = ", ".join(["(?1, ?2, ?3, ?4, ?4, ?5, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * count)
-    return f"{_INTO} VALUES {rows} {_CONFLICT}"
+@lru_cache(maxsize=100)  # a page's size and a few others: a statement has up to 50 kB
+def _sqlite_upsert(count: int, is_uniform: bool) -> str:
+    # A text bound as bytes need not be made a str, and then bytes again.
+    own, each, rest = (11, 3, "?7, ?8, ?9, ?10, ?11") if is_uniform else (6, 8, "")
+    rows = []
+    for number in range(count):
+        first = own + 1 + each * number
+        key, payload, content_hash, *others = range(first, first + each)
+        rest = rest if is_uniform else ", ".join(f"?{at}" for at in others)
+        rows.append(
+            f"(?1, ?2, ?3, ?4, ?4, ?5, ?{key}, CAST(?{payload} AS TEXT), ?{content_hash}, {rest},"
+            f" ?6 + {number + 1})"
+        )
+    return f"{_INTO} VALUES {', '.join(rows)} {_CONFLICT}"
 
 
 def move_ranks(
