@@ -67,7 +67,8 @@ def _may_hold_big_numbers(body: bytes) -> bool:
     seen = body[::_STEP].translate(_DIGITS_TO_ZERO)
     first = seen.find(_THREE)
     while first >= 0:
-        end = _ZEROS.match(seen, first).end()  # type: ignore[union-attr] - it matches nothing too
+        zeros = _ZEROS.match(seen, first)
+        end = zeros.end() if zeros else first + 1
         low, high = max(0, first * _STEP - _STEP + 1), end * _STEP
         for digits in _NINETEEN.finditer(body, low, high):
             if _stands_as_number(body, digits.start()):

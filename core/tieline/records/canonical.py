@@ -73,6 +73,8 @@ def canonical(record: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Cano
         InvalidRecordError: It holds a number that JSON has not, is nested
             more than 250 deep, or is larger than 16 MB.
     """
+    if not volatile and (text := _quickly(record)) is not None and len(text) <= MAX_BYTES:
+        return Canonical(text, blake2b(text, digest_size=16).hexdigest(), False)  # noqa: FBT003 - hot
     text, is_escaped = _written(record)
     size = len(text)
     if size > MAX_BYTES:
@@ -89,13 +91,18 @@ def canonical(record: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Cano
 
 def _written(record: Mapping[str, Any]) -> tuple[bytes, bool]:
     """Return the JSON text, and whether characters were escaped."""
+    text = _quickly(record)
+    return _canonical_slowly(record) if text is None else (text, False)
+
+
+def _quickly(record: Mapping[str, Any]) -> bytes | None:
+    """Return the JSON text of a record that orjson writes as it should be; else None."""
     try:
-        text = orjson.dumps([[[[record]]]], option=orjson.OPT_SORT_KEYS)[_ROOM:-_ROOM]
+        text: bytes = orjson.dumps([[[[record]]]], option=orjson.OPT_SORT_KEYS)[_ROOM:-_ROOM]
     except TypeError:  # integers beyond 64 bits, lone surrogates, NotFinite, too deep
-        return _canonical_slowly(record)
-    if b"\\" in text and b"\\u0000" in text:  # the first look takes no time
-        return _canonical_slowly(record)
-    return text, False
+        return None
+    # The first look takes no time.
+    return None if b"\\" in text and b"\\u0000" in text else text
 
 
 def restore(payload: str, *, is_escaped: bool) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import repeat
-from operator import contains
+from operator import contains, itemgetter
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
@@ -26,6 +26,7 @@ _TYPES: dict[type[fields.Field[Any]], frozenset[type]] = {
     Whole: frozenset({int}),
     Number: frozenset({int, float}),
     fields.Dict: frozenset({dict}),
+    fields.Raw: frozenset({dict, list, str, int, float, bool}),
 }
 _NONE = frozenset({type(None)})
 _MISSING = frozenset({Ellipsis.__class__})
@@ -40,8 +41,11 @@ class RecordCheck:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._types = _plain_types(schema)
-        self._names = tuple(self._types or ())
+        types = _plain_types(schema) or {}
+        twice = 2 if len(types) == 1 else 1  # of one name, itemgetter gives no tuple
+        self._names = tuple(types) * twice
+        self._allowed = tuple(types.values()) * twice
+        self._read = itemgetter(*self._names) if types else None
         self._good: set[tuple[type, ...]] = set()
 
     def __call__(self, record: Record) -> None:
@@ -51,7 +55,7 @@ class RecordCheck:
             InvalidRecordError: A promised field is missing or of another
                 type; the message names every such field, never a value.
         """
-        if self._types is not None and self._is_surely_valid(record, self._types):
+        if self._is_surely_valid(record):
             return  # the usual way: one look at a set
         try:
             self._schema.load(record)
@@ -62,11 +66,16 @@ class RecordCheck:
                 f"the record cannot be checked: {type(error).__name__}", code="record-schema"
             ) from None
 
-    def _is_surely_valid(self, record: Record, types: Mapping[str, frozenset[type]]) -> bool:
-        found = tuple(map(type, map(record.get, self._names, repeat(...))))
+    def _is_surely_valid(self, record: Record) -> bool:
+        if self._read is None:
+            return False
+        try:
+            found = tuple(map(type, self._read(record)))
+        except KeyError:  # a field is missing
+            found = tuple(map(type, map(record.get, self._names, repeat(...))))
         if found in self._good:
             return True
-        if not all(map(contains, types.values(), found)):
+        if not all(map(contains, self._allowed, found)):
             return False
         self._good.add(found)
         return True

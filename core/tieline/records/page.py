@@ -288,16 +288,17 @@ class PageWriter:
         for key in sorted(copies):
             copy, record = copies[key]
             stored = known.get(key)
-            verdict = (
-                Verdict.WRITE
-                if stored is None
-                else order.judge(proven[key], copy, draft.asked.get(key))
-            )
-            if stored is not None and verdict in {Verdict.WRITE, Verdict.NOTE}:
+            if stored is None:
+                self._accept(plan, copy, record, None)
+                continue
+            verdict = order.judge(proven[key], copy, draft.asked.get(key))
+            if verdict is Verdict.SAME:
+                continue
+            if verdict is Verdict.WRITE or verdict is Verdict.NOTE:
                 plan.based_on[key] = stored
             if verdict is Verdict.WRITE:
                 self._accept(plan, copy, record, stored)
-            elif verdict is not Verdict.SAME:
+            else:
                 plan.put_aside(copy, verdict)
         draft.asked |= {key: proven.get(key) for key in plan.asks}
         plan.keys = [*copies, *(each.record_id for each in plan.bad if each.record_id)]

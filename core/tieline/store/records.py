@@ -142,7 +142,7 @@ FROM taken, ROWS FROM (
 """
     + _CONFLICT
 )
-# SQLite's own JSON functions take twice as long as bound values (benchmarks/upsert.md).
+# SQLite's own JSON functions take twice as long as bound values (benchmarks/README.md).
 _CHUNK = 500
 
 
