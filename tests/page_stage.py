@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -170,7 +170,8 @@ class Stage:
         facts |= {"user": server.username, "password": server.password}
         given = {f"PG{name.upper()}": str(each) for name, each in facts.items() if each}
         self.session.environ.update(given)
-        if (programs := servers.postgres_programs()) is not None:
+        with suppress(servers.ServerMissingError):  # a given server has its programs on PATH
+            programs = servers.postgres_programs()
             self.session.environ["PATH"] = f"{programs}:{self.session.environ['PATH']}"
 
     def postgres_name(self) -> str:

@@ -181,13 +181,6 @@ def start_postgres(run: Run) -> Postgres:
     return server
 
 
-def postgres_programs() -> Path | None:
-    """Say where PostgreSQL's own programs are that fit the server; None: nowhere of ours."""
-    with contextlib.suppress(ServerMissingError):
-        return _postgres_binaries(None)
-    return None
-
-
 def stop_servers(folder: Path) -> list[str]:
     """Stop what the pid files of a run name and remove it; return what would not stop."""
     left = []
