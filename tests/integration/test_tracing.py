@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -302,25 +303,55 @@ def test_without_the_extra_the_setting_says_what_to_install(monkeypatch):
     assert "tieline[opentelemetry]" in caught.value.hint
 
 
-def test_a_fork_sends_its_own_spans_and_none_of_its_parents(traces, tmp_path):
-    """In a process of its own: this one has threads, which a fork may not have."""
+def test_a_child_of_a_worker_sends_its_own_spans_and_none_of_its_parents(tmp_path):
+    """In a process of its own: this one has threads, and a fork may not."""
     code = f"""
-import os, sys
+import os
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from tieline.jobs.children import Child
 from tieline.telemetry import flush_traces, span, start_tracing
-files = lambda: open({str(tmp_path)!r} + f"/{{os.getpid()}}", "a")
-start_tracing(is_on=True, new_exporter=lambda: ConsoleSpanExporter(out=files()))
-with span("parent"):
-    pass
-if (pid := os.fork()) == 0:
-    with span("child"):
+
+def new_exporter():
+    return ConsoleSpanExporter(out=open(os.path.join({str(tmp_path)!r}, str(os.getpid())), "a"))
+
+def work():
+    with span("of the child"):
         pass
-    flush_traces()
-    os._exit(0)
-os.waitpid(pid, 0)
-flush_traces()
+
+start_tracing(is_on=True, new_exporter=new_exporter)
+with span("of the parent"):
+    pass
+child = Child("child", longest_s=30)
+child.start(work)
+while child.is_under_way():
+    pass
+flush_traces(10)
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
-    told = sorted(path.read_text().count('"name": "child"') for path in tmp_path.iterdir())
-    both = sorted(path.read_text().count('"name": "parent"') for path in tmp_path.iterdir())
-    assert (told, both) == ([0, 1], [0, 1])
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    told = [re.findall('"name": "(of the .*?)"', each.read_text()) for each in tmp_path.iterdir()]
+    assert sorted(told) == [["of the child"], ["of the parent"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "has_failed"),
+    [("client", 399, False), ("client", 400, True), ("server", 499, False), ("server", 503, True)],
+)
+def test_an_answer_counts_as_failed_as_the_conventions_say(traces, kind, status, has_failed):
+    with span("call", kind=kind) as seen:
+        seen.note(status=status)
+    told = traces.one("call")
+    assert (told.status.status_code.name == "ERROR") is has_failed
+    assert told.attributes.get("error.type") == (str(status) if has_failed else None)
+
+
+def is_sampled(told: str) -> bool:
+    return bool(int(told.split("-")[3], 16) & 1)  # another bit says that its id is random
+
+
+def test_the_samplers_variables_are_obeyed(monkeypatch, traces):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    with span("run"):
+        assert not is_sampled(traceparent())
+    with span("run", parent=CALLER):
+        assert is_sampled(traceparent())
+    assert [each.parent.span_id for each in traces.of("run")] == [int(CALLER.split("-")[2], 16)]

@@ -42,6 +42,9 @@ _CONVENTIONS = {
 }
 _HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+# From which status on it failed, by the conventions: to a server the caller is at fault before.
+_FAILED_FROM = {"client": 400, "server": 500}
+_LEAVE_S = 1.0
 _context = TraceContextTextMapPropagator()
 
 
@@ -98,13 +101,12 @@ def flush(within_s: float) -> None:
 
 
 def end() -> None:
-    """Send what is left, and let go of the exporter."""
-    flush(1.0)
+    """Send what is left, and let go of the exporter; as bounded as :func:`flush`."""
     if (provider := _process.provider) is not None:
         _process.provider = None
         leaving = threading.Thread(target=provider.shutdown, name="flush", daemon=True)
         leaving.start()
-        leaving.join(1.0)
+        leaving.join(_LEAVE_S)
 
 
 @contextmanager
@@ -117,7 +119,7 @@ def open_span(name: str, kind: str, parent: str, attributes: Mapping[str, Any]) 
         record_exception=False,  # its words and its traceback may quote anything
         set_status_on_exception=False,
     ) as opened:
-        seen = _Seen(opened)
+        seen = _Seen(opened, failed_from=_FAILED_FROM.get(kind))
         seen.note(**attributes)
         try:
             yield seen
@@ -134,10 +136,12 @@ class _Seen:
 
     Args:
         opened: OpenTelemetry's.
+        failed_from: The least HTTP status that says it failed; None: no status does.
     """
 
-    def __init__(self, opened: trace.Span) -> None:
+    def __init__(self, opened: trace.Span, *, failed_from: int | None) -> None:
         self._opened = opened
+        self._failed_from = failed_from
 
     def note(self, **attributes: Any) -> None:
         for name, value in attributes.items():
@@ -145,8 +149,14 @@ class _Seen:
                 shown = redact(value) if isinstance(value, str) else value
                 self._opened.set_attribute(_CONVENTIONS.get(name, f"tieline.{name}"), shown)
 
+        status, least = attributes.get("status"), self._failed_from
+        if isinstance(status, int) and least is not None and status >= least:
+            self._fail(str(status))
+
     def failed(self, error: BaseException) -> None:
-        code = error.slug if isinstance(error, TielineError) else type(error).__name__
+        self._fail(error.slug if isinstance(error, TielineError) else type(error).__name__)
+
+    def _fail(self, code: str) -> None:
         self.note(error=code)
         self._opened.set_status(trace.StatusCode.ERROR)
 
