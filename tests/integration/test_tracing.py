@@ -24,6 +24,7 @@ from tieline.contract import RequestRejectedError, SettingsError
 from tieline.engine import help_run
 from tieline.engine.upkeep import look_after_grants
 from tieline.queue import Doorbell
+from tieline.services import tokens
 from tieline.telemetry import flush_traces, span, start_tracing, stop_tracing, traceparent
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -236,12 +237,13 @@ def test_a_request_goes_on_with_the_callers_trace_and_hands_it_to_the_job(
     bench.installation.close()
 
 
-def test_whoever_has_no_token_makes_no_span(sqlite_url, redis_url, tmp_path, traces):
+def test_whoever_has_no_good_token_makes_no_span(sqlite_url, redis_url, tmp_path, traces):
     bench = make_bench(sqlite_url, tmp_path, redis_url=redis_url)
     callers = callers_of(bench.installation)
     callers.nobody.refused("GET", "/connections", 401, headers={"traceparent": CALLER})
-    forged = {"Authorization": f"Bearer tln_{'a' * 40}", "traceparent": CALLER}
-    callers.nobody.refused("GET", "/connections", 401, headers=forged)
+    revoked = callers.new("read", name="revoked")
+    tokens.revoke_token(bench.installation, "revoked", actor="test")
+    revoked.refused("GET", "/connections", 401, headers={"traceparent": CALLER})
     assert traces.of("request") == []
     bench.installation.close()
 
