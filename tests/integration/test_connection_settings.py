@@ -79,22 +79,43 @@ def test_what_is_set_reaches_the_plugin_and_defaults_with_it(made, market):
     opened = made.engine.opener.open(row.id)
     opened.transport.close()
     assert opened.connection.settings == {"shop": "kiosk", "region": "eu", "per_second": 20}
-    run = ask_run(made.engine, row, opened.plugin.entity("things"), mode="full", asked_by="test").run
+    things = opened.plugin.entity("things")
+    run = ask_run(made.engine, row, things, mode="full", asked_by="test").run
     help_run(made.engine, run.id, threading.Event())
     assert syncs.get_run(made, run.id).counts.created == 5
     assert market.calls["/kiosk/things/e0"] > 0
 
 
 REFUSED = {
-    "nothing where something is required": ("tenant", {}, "setting-invalid", "shop"),
-    "an unknown name": ("tenant", {"shop": "a", "regoin": "eu"}, "setting-unknown", "regoin"),
-    "a value that does not fit": ("tenant", {"shop": "A B"}, "setting-invalid", "shop"),
-    "none of the words": ("tenant", {"shop": "a", "region": "mars"}, "setting-invalid", "region"),
-    "no number": ("tenant", {"shop": "a", "per-second": "fast"}, "setting-invalid", "per-second"),
-    "a name of Python's": ("tenant", {"shop": "a", "per_second": 5}, "setting-unknown", "per_"),
-    "a list": ("tenant", {"shop": ["a"]}, "setting-invalid", "shop"),
-    "a long text": ("tenant", {"shop": "a" * 9000}, "setting-invalid", "shop"),
-    "where there are none": ("market", {"shop": "a"}, "setting-unknown", "settings"),
+    "nothing where something is required": ("tenant", {}, "connection-setting-invalid", "shop"),
+    "an unknown name": (
+        "tenant",
+        {"shop": "a", "regoin": "eu"},
+        "connection-setting-unknown",
+        "regoin",
+    ),
+    "a value that does not fit": ("tenant", {"shop": "A B"}, "connection-setting-invalid", "shop"),
+    "none of the words": (
+        "tenant",
+        {"shop": "a", "region": "mars"},
+        "connection-setting-invalid",
+        "region",
+    ),
+    "no number": (
+        "tenant",
+        {"shop": "a", "per-second": "fast"},
+        "connection-setting-invalid",
+        "per-second",
+    ),
+    "a name of Python's": (
+        "tenant",
+        {"shop": "a", "per_second": 5},
+        "connection-setting-unknown",
+        "per_",
+    ),
+    "a list": ("tenant", {"shop": ["a"]}, "connection-setting-invalid", "shop"),
+    "a long text": ("tenant", {"shop": "a" * 9000}, "connection-setting-invalid", "shop"),
+    "where there are none": ("market", {"shop": "a"}, "connection-setting-unknown", "settings"),
 }
 
 
@@ -252,7 +273,7 @@ def test_the_api_sets_all_of_it_and_shows_it(lite, market):
     admin = callers_of(lite).new("admin", name="boss")
     body = {"provider": "tenant", "name": "shop", "api_key": KEY, "base_url": market.url}
     refused = admin.refused("POST", "/connections", 422, json=body)
-    assert refused["code"] == "setting-invalid"
+    assert refused["code"] == "connection-setting-invalid"
     made = admin.post("/connections", body | {"settings": {"shop": "kiosk"}}, status=201)
     assert made["settings"] == {"shop": "kiosk"}
     whole = {"settings": {"shop": "till", "per-second": 3}}
@@ -261,6 +282,6 @@ def test_the_api_sets_all_of_it_and_shows_it(lite, market):
     assert admin.get("/connections/shop")["settings"] == put["settings"]
     wrong = {"settings": {"shop": "till", "per-second": "fast"}}
     refused = admin.refused("PUT", "/connections/shop/settings", 422, json=wrong)
-    assert refused["code"] == "setting-invalid"
+    assert refused["code"] == "connection-setting-invalid"
     [said] = [each for each in admin.get("/providers")["data"] if each["name"] == "tenant"]
     assert set(said["settings"]) == {"shop", "region", "per-second"}

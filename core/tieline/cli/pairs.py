@@ -21,9 +21,9 @@ def pairs_of(texts: Iterable[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise InvalidInputError(
-                "a name and a value are wanted: NAME=VALUE", code="setting-invalid"
+                "a name and a value are wanted: NAME=VALUE", code="connection-setting-invalid"
             )
         if name in found:
-            raise InvalidInputError(f"{name[:40]} is set twice", code="setting-invalid")
+            raise InvalidInputError(f"{name[:40]} is set twice", code="connection-setting-invalid")
         found[name] = value
     return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError
+from marshmallow import Schema, ValidationError
 
 from tieline.contract import SettingsError
 from tieline.errors import InvalidInputError, PluginError, nearest
@@ -16,6 +16,7 @@ from tieline.telemetry import tellable
 __all__ = ["check_settings", "setting_names", "stored_settings"]
 
 _LONGEST = 2048
+_Unknown = Literal["raise", "exclude"]
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -51,26 +52,26 @@ def check_settings(plugin: Plugin, given: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidInputError(
                 f"{title} {which}",
                 hint=nearest(name, known) if known else "",
-                code="setting-unknown",
+                code="connection-setting-unknown",
             )
         is_plain = isinstance(value, _PLAIN) and len(str(value)) <= _LONGEST
         if not is_plain:
             raise InvalidInputError(
                 f"{name} wants one text, number or boolean of at most {_LONGEST} characters",
-                code="setting-invalid",
+                code="connection-setting-invalid",
                 fields=[(name, "one text, number or boolean is wanted")],
             )
     if plugin.provider.settings is None:
         return {}
     try:
-        _load(plugin, plugin.provider.settings, given, unknown=RAISE)
+        _load(plugin, plugin.provider.settings, given, unknown="raise")
     except ValidationError as error:
         told = list(_told(error))
         name = told[0][0]
         raise InvalidInputError(
             f"{title}: " + "; ".join(f"{name}: {what}" for name, what in told),
             hint=f"{name}: {known[name]}" if known.get(name) else "",
-            code="setting-invalid",
+            code="connection-setting-invalid",
             fields=told,
         ) from None
     return dict(given)
@@ -92,7 +93,7 @@ def stored_settings(plugin: Plugin, name: str, stored: Mapping[str, Any]) -> Map
     if schema is None:
         return MappingProxyType({})
     try:
-        return MappingProxyType(_load(plugin, schema, stored, unknown=EXCLUDE))
+        return MappingProxyType(_load(plugin, schema, stored, unknown="exclude"))
     except ValidationError as error:
         told = list(_told(error))
         raise SettingsError(
@@ -102,7 +103,7 @@ def stored_settings(plugin: Plugin, name: str, stored: Mapping[str, Any]) -> Map
 
 
 def _load(
-    plugin: Plugin, schema: Schema, given: Mapping[str, Any], *, unknown: str
+    plugin: Plugin, schema: Schema, given: Mapping[str, Any], *, unknown: _Unknown
 ) -> dict[str, Any]:
     try:
         loaded = schema.load(dict(given), unknown=unknown)

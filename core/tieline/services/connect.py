@@ -175,7 +175,7 @@ def _connect(
         raise InvalidInputError(
             "a new key changes no settings",
             hint=f"tieline connections set {name} NAME=VALUE",
-            code="setting-invalid",
+            code="connection-setting-invalid",
         )
     for field, text in fields.items():
         if field != "username":

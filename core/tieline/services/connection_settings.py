@@ -48,7 +48,9 @@ def change_settings(
         PluginError: The plugin failed; nothing was changed.
     """
     if both := sorted(set(given) & set(dropped)):
-        raise InvalidInputError(f"{both[0]} cannot be set and taken away", code="setting-invalid")
+        raise InvalidInputError(
+            f"{both[0]} cannot be set and taken away", code="connection-setting-invalid"
+        )
     row = get_connection(installation, name_or_id)
     plugin = installation.registry.get(row.provider)
     now = installation.clock.now()
@@ -57,7 +59,9 @@ def change_settings(
         known = store.lock_settings(transaction, row.id)
         for name in dropped:
             if name not in known:
-                raise InvalidInputError(f"{row.name} sets no {name[:40]!r}", code="setting-unknown")
+                raise InvalidInputError(
+                    f"{row.name} sets no {name[:40]!r}", code="connection-setting-unknown"
+                )
         kept = {} if is_whole else {n: v for n, v in known.items() if n not in dropped}
         wanted = check_settings(plugin, {**kept, **given})
         # The one hook that may refuse a setting; it uses no network.
