@@ -1,12 +1,10 @@
 """What is special about HubSpot: merges, ids for cursors, creates without a key, its signature."""
 
-import asyncio
 import base64
 import hashlib
 import hmac
 import json
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
@@ -14,47 +12,19 @@ import tieline_hubspot as plugin
 import tieline_hubspot_sandbox as sandbox
 from tieline.contract import (
     ConflictError,
-    Connection,
-    Credential,
     InvalidRecordError,
     Operation,
     PageParams,
     PermissionDeniedError,
     ProviderUnavailableError,
     RateLimitedError,
-    Reply,
     RequestRejectedError,
     Window,
 )
-from tieline.testing import why_refused
+from tieline.testing import client_of, pages_of, why_refused
 from tieline_hubspot_sandbox import crm
 
 CONTACTS, COMPANIES = plugin.tieline_entities()
-
-
-class Direct:
-    """A transport that calls the sandbox without a socket."""
-
-    def __init__(self, app):
-        self.app, self.asked = app, []
-
-    def send(self, method, url, *, headers=None, content=None, **_more):
-        parts = urlsplit(url)
-        self.asked.append((method, parts.path, dict(parse_qsl(parts.query))))
-        given = [(name.encode(), text.encode()) for name, text in (headers or {}).items()]
-        scope = {"type": "http", "method": method, "path": unquote(parts.path), "headers": given,
-                 "query_string": parts.query.encode()}  # fmt: skip
-        told = []
-
-        async def receive():
-            return {"body": content or b""}
-
-        async def send(message):
-            told.append(message)
-
-        asyncio.run(self.app(scope, receive, send))
-        names = {name.decode(): text.decode() for name, text in told[0]["headers"]}
-        return Reply(status=told[0]["status"], headers=names, content=told[1]["body"], seconds=0)
 
 
 class At:
@@ -62,19 +32,11 @@ class At:
 
     def __init__(self, **options):
         self.app = sandbox.create_app(**{"contacts": 25, "companies": 3} | options)
-        self.transport = Direct(self.app)
-        connection = Connection(id="con_1", name="crm", provider="hubspot", environment="live",
-                                base_url="https://api.hubapi.com")  # fmt: skip
         token = self.app.grant()["access_token"]
-        self.client = plugin.Client(connection, Credential({"access_token": token}), self.transport)
+        self.client = client_of(plugin, self.app, {"access_token": token})
 
     def pages(self, step, params=None):
-        cursor = None
-        while True:
-            page = step(self.client, params or PageParams(), cursor)
-            yield page
-            if (cursor := page.next) is None:
-                return
+        return pages_of(step, self.client, params)
 
     def of(self, email):
         query = {"properties": plugin.properties_of(plugin.CONTACT), "idProperty": "email"}
