@@ -1,6 +1,6 @@
 """For authors of plugins: every check as a test of its own.
 
-``tests/test_contract.py`` of a plugin is two lines:
+``tests/test_contract.py`` of a plugin begins with two lines:
 
     from tieline.testing import contract_tests
 
