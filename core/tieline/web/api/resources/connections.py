@@ -18,7 +18,6 @@ from tieline.web.api.schemas import (
     Choice,
     Flag,
     Given,
-    Json,
     Nested,
     PageQuery,
     Payload,
@@ -46,7 +45,7 @@ class Connection(Answer):
     provider = fields.String()
     environment = fields.String()
     base_url = fields.String()
-    settings = Json("What the plugin lets a connection set.")
+    settings = Payload("What the plugin lets a connection set, as it was given.")
     auth = Choice("api_key", "basic", "oauth2")
     account = Nested(AccountOf)
     state = Choice("ok", "needs_reauth", "disconnected")
