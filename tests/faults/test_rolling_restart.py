@@ -231,7 +231,7 @@ def test_a_rolling_restart_under_load_loses_nothing_doubles_nothing_and_stays_po
 
         assert load.ledger.impolite == []
         assert set(staff.codes) <= POLITE, staff.codes
-        assert "Traceback" not in site.logs()
+        assert [line for line in site.logs().splitlines() if "Traceback" in line] == []
         assert load.ledger.refused > 0, "nobody noticed that servers were away"
         assert {site.state_of(run).state for run in runs} == {"succeeded"}
         assert site.exported() == truth(url)
@@ -240,8 +240,14 @@ def test_a_rolling_restart_under_load_loses_nothing_doubles_nothing_and_stays_po
         assert market.goods["keyed"].names() == sorted(load.asked)
         assert set(market.goods["keyed"].done.values()) == {1}
         assert sorted(stored_keys(harbour)) == sorted(load.delivered)
-        assert runs_by_tick(site) == ticks_of(site)
-        assert min(ticks_of(site).values()) >= 1
+        assert_each_tick_was_taken_once(site)
+
+
+def assert_each_tick_was_taken_once(site: Site) -> None:
+    """A tick that finds the last one's run under way asks for none."""
+    [(schedule, asked)] = runs_by_tick(site).items()
+    # The first is due when the schedule is made, others when a scheduler is restarted.
+    assert 1 <= asked <= ticks_of(site)[schedule] <= 1 + ROUNDS * PAIR
 
 
 def roll_under_load(site: Site, staff: Staff, load: Load) -> list[str]:
