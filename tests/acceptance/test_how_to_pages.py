@@ -159,6 +159,8 @@ def _(stage: Stage):
     stage.write("newer-secret", SIGNING.swapcase())
     stage.site.ok("webhooks", "send", "customer.updated", "--endpoint", found, "--to", url)
     [event] = stage.site.json("webhooks", "events", "list")["events"]
+    by_old = ("webhooks", "events", "list", "--verified-with", "old")
+    assert stage.site.json(*by_old)["events"] == []
 
     def look(steps: list[Step]) -> None:
         [secret] = stage.site.json("webhooks", "secret", "show", found, "--raw")["secrets"]
