@@ -49,6 +49,9 @@ NOT_RUN = {
     "run-the-chaos-lane.md": [
         "it takes many minutes; tests/faults/test_chaos_lane.py runs a short piece of each"
     ],
+    "trace-with-opentelemetry.md": [
+        "it installs from a registry; tests/acceptance/test_tracing.py has it installed"
+    ],
     "upgrade.md": ["it installs from a registry"],
 }
 
