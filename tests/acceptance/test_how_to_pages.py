@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -42,9 +44,13 @@ NOT_RUN = {
         "it needs a container engine and a cluster",
     ],
     "move-to-postgresql.md": ["it installs from a registry"],
+    "publish-a-plugin.md": ["it installs from a registry", "it uploads to a registry"],
     "rotate-keys.md": ["it installs from a registry"],
     "run-the-chaos-lane.md": [
         "it takes many minutes; tests/faults/test_chaos_lane.py runs a short piece of each"
+    ],
+    "trace-with-opentelemetry.md": [
+        "it installs from a registry; tests/acceptance/test_tracing.py has it installed"
     ],
     "upgrade.md": ["it installs from a registry"],
 }
@@ -63,12 +69,16 @@ def page(name: str):
     return known
 
 
-# The first ten minutes kill what they start, so they are typed by a test of their own.
+# Pages that are typed by a test of their own: one kills what it starts, one installs a package.
+ELSEWHERE = {
+    "first-plugin.md": "packaging/test_wheels.py",
+    "first-ten-minutes.md": "acceptance/test_first_ten_minutes.py",
+}
 FILES = {
     each.name: each
     for folder in (HOW_TO, TUTORIAL)
     for each in sorted(folder.glob("*.md"))
-    if each.name != "first-ten-minutes.md"
+    if each.name not in ELSEWHERE
 }
 
 
@@ -88,6 +98,8 @@ def test_a_page_goes_as_it_is_written(name, request, tmp_path):
 
 def test_what_is_prepared_or_left_out_is_a_page():
     assert {*NOT_RUN, *PAGES} <= set(FILES)
+    for name, test in ELSEWHERE.items():
+        assert f"docs/tutorial/{name}" in (ROOT / "tests" / test).read_text(), name
 
 
 def said(steps: list[Step], beginning: str) -> str:
@@ -141,12 +153,22 @@ def _(stage: Stage):
 @page("a-webhook-secret-rotates")
 def _(stage: Stage):
     stage.shop()
-    stage.session.texts["whe_4k1x"] = found = stage.endpoint()
+    found, url = stage.endpoint(), stage.serve()
+    stage.session.texts |= {
+        "whe_4k1x": found,
+        "2026-11-20": f"{stage.site.installation.clock.now() - timedelta(days=6):%Y-%m-%d}",
+    }
     stage.write("new-secret", SIGNING[::-1])
+    stage.write("newer-secret", SIGNING.swapcase())
+    stage.site.ok("webhooks", "send", "customer.updated", "--endpoint", found, "--to", url)
+    [event] = stage.site.json("webhooks", "events", "list")["events"]
+    by_old = ("webhooks", "events", "list", "--verified-with", "old")
+    assert stage.site.json(*by_old)["events"] == []
 
-    def look(_: list[Step]) -> None:
+    def look(steps: list[Step]) -> None:
         [secret] = stage.site.json("webhooks", "secret", "show", found, "--raw")["secrets"]
-        assert secret["secret"] == SIGNING[::-1]
+        assert secret["secret"] == SIGNING.swapcase()
+        assert event["id"] in said(steps, "tieline webhooks events list --verified-with old")
 
     return look
 
@@ -166,13 +188,26 @@ def _(stage: Stage):
 def _(stage: Stage):
     stage.shop()
     stage.postgres()
-    stage.session.environ["PLAIN_URL"] = stage.migrated_postgres().replace("+psycopg", "")
-    stage.session.texts["tieline_restored"] = stage.postgres_name()
+    source, target = stage.migrated_postgres(), stage.postgres_name()
+    lost = ("tokens", "create", "warehouse", "--scope", "read")
+    stage.site.ok(*lost, TIELINE_DATABASE_URL=source)
+    stage.site.installation.close()
+    stage.session.texts |= {
+        # What is restored was lost before.
+        "backup tieline-backup.db": 'backup tieline-backup.db && rm "$TIELINE_HOME/tieline.db"',
+        "tieline db backup tieline.dump": (
+            f"TIELINE_DATABASE_URL={shlex.quote(source)} tieline db backup tieline.dump"
+        ),
+        "tieline_restored": target,
+    }
 
     def look(steps: list[Step]) -> None:
-        assert said(steps, "sqlite3 tieline-backup.db") == "ok"
-        assert stage.site.json("connections")["connections"]
-        assert "was there already" in steps[-1].said
+        assert [each["name"] for each in stage.site.json("connections")["connections"]] == ["shop"]
+        assert "0 failures" in said(steps, "tieline doctor")
+        url = f"postgresql+psycopg:///{target}"
+        programs = {name: text for name, text in stage.session.environ.items() if name[:2] == "PG"}
+        found = stage.site.json("tokens", TIELINE_DATABASE_URL=url, **programs)["tokens"]
+        assert [each["name"] for each in found] == ["warehouse"]
 
     return look
 

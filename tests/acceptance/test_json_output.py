@@ -26,7 +26,7 @@ from tieline.contract.writes import OperationKind
 from tieline.engine.basis import Policy
 from tieline.engine.plan import MODES
 from tieline.services import connections as service
-from tieline.services import quarantine, views
+from tieline.services import pulse, quarantine, queues, storage, views
 from tieline.store import operations
 from tieline.store.tokens import Scope
 from tieline.throttle.ledger import BreakerState
@@ -83,6 +83,9 @@ WORDS = {
     "$defs/alert/severity": get_args(Severity),
     "$defs/limits/breakers/state": get_args(get_type_hints(BreakerState)["state"]),
     "$defs/provider/entities/deletes": get_args(Deletes),
+    "$defs/job/what": get_args(queues.What),
+    "commands/db backup/form": get_args(get_type_hints(storage.BackedUp)["form"]),
+    "commands/health/role": pulse.ROLES,
     "commands/connections remove/access": get_args(service.Access),
     "commands/plugin check/checks/level": get_args(kinds.Level),
     "commands/plugin check/checks/state": get_args(kinds.State),
@@ -145,7 +148,8 @@ def about_the_machine() -> None:
         "init", "version", "help", "help needs-reauth", "config path", "config show --all",
         "config validate", "db current", "db check", "db upgrade", "doctor", "status",
         "providers", "providers list", "providers show stripe", "limits show", "audit",
-        "plugin check stripe --only it-loads",
+        "plugin check stripe --only it-loads", "queue", "queue show", "queue pause",
+        "queue drain --timeout 5s", "queue resume", "db stats", "db backup copy.db",
     ):  # fmt: skip
         tell(*words.split())
     with pytest.MonkeyPatch.context() as patch:
@@ -169,12 +173,17 @@ def about_connections(stage: Stage) -> None:
 
 def about_runs_and_records(stage: Stage) -> None:
     asked = tell("sync", "run", "shop", "subscriptions")["run"]
+    [queue] = tell("queue", "show")["queues"]
+    assert asked["id"] in {job["run"] for job in queue["waiting"]}, queue
     tell("sync", "cancel", asked["id"])
+    about_many_runs(asked["id"])
     stage.work(("shop", "customers"))
+    assert len(tell("health", "worker")["alive"]) == 1
     run = tell("sync", "run", "shop", "customers", "--full", "--wait")["run"]
     customer = tell("records", "list", "shop", "customers", "--canonical")["records"][0]["id"]
     for words in (
-        "runs", "runs list", f"runs show {run['id']}", "status", "logs tail", "audit",
+        "runs", "runs list", f"runs show {run['id']}", f"runs logs {run['id']}", "status",
+        "logs tail", "audit",
         "records list shop customers", f"records show shop customers {customer} --canonical",
         "records export shop customers --output all.jsonl", "records drift shop",
         f"records explain shop customers {customer}", "records consumers list shop customers",
@@ -190,6 +199,22 @@ def about_runs_and_records(stage: Stage) -> None:
     tell("verify", "--run", verified["id"])
     for words in ("create", "list", "drop stripe"):
         tell("views", *words.split())
+
+
+def about_many_runs(cancelled: str) -> None:
+    """Try a run again that was cancelled, alone and with all like it; no worker is there."""
+    alike = ("--all", "--entity", "subscriptions")
+    assert tell("runs", "retry", *alike, "--dry-run")["count"] == 1
+    again = tell("runs", "retry", cancelled)["run"]
+    assert tell("runs", "cancel", *alike, "--dry-run")["count"] == 1
+    [active] = tell("runs", "retry", *alike, "--yes")["active"]
+    assert active["id"] == again["id"]
+    tell("runs", "cancel", again["id"])
+    tell("connections", "pause", "shop")
+    assert len(tell("runs", "retry", *alike, "--yes", code=6)["left"]) == 1
+    tell("connections", "resume", "shop")
+    assert len(tell("runs", "retry", *alike, "--yes")["runs"]) == 1
+    assert len(tell("runs", "cancel", *alike, "--yes")["runs"]) == 1
 
 
 def about_what_waits(stage: Stage) -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import click
 
-sys.path.append(str(Path(__file__).parents[1] / "fuzz"))
-
-import cli_calls  # found by the line above
-
 from cli_kit import run_cli
+from json_output import tree
 
-TREE = cli_calls.commands()
+TREE = tree()
 MACROS = {".TH", ".SH", ".SS", ".TP", ".PP", ".B"}
 
 

@@ -512,7 +512,7 @@ def _last_key(records: list[Record], key: str) -> str | None:
         try:
             found = _found(record, key)
         except ProviderUnavailableError:
-            continue
+            continue  # no object, or none where the key should be: it goes to quarantine
         if isinstance(found, (str, int)) and not isinstance(found, bool) and found != "":
             return str(found)
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from tieline.engine.timetable import read_duration_s
 from tieline.errors import NotFoundError, RefusedError, nearest
@@ -14,9 +15,11 @@ from tieline.store import connections, log, move, pauses, runs
 from tieline.store.database import Connection as Transaction
 from tieline.store.pauses import PausedQueue
 
-__all__ = ["Job", "Queue", "drain_queue", "list_queues", "pause_queue", "resume_queue"]
+__all__ = ["Job", "Queue", "What", "drain_queue", "list_queues", "pause_queue", "resume_queue"]
 
 _POLL_S = 0.5
+
+What = Literal["run", "events", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +35,7 @@ class Job:
         since: Since when it waits or is being worked; None: nobody knows.
     """
 
-    what: str
+    what: What
     run: str | None
     connection: str | None
     entity: str | None
