@@ -415,7 +415,10 @@ def _place(link: str, asked: str, prefix: str) -> str:
 def _last_key(records: list[Record], key: str) -> str | None:
     """Find the last record that the next request can name; a bad one costs no page."""
     for record in reversed(records):
-        found = _found(record, key)
+        try:
+            found = _found(record, key)
+        except ProviderUnavailableError:  # no object, or something else where one should be
+            continue
         if isinstance(found, (str, int)) and not isinstance(found, bool) and found != "":
             return str(found)
     return None
