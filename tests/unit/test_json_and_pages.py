@@ -143,6 +143,12 @@ def test_a_bad_last_record_costs_no_page(records, key):
     assert after_last_key(get, "/")(None, PageParams(), None).next == key
 
 
+def test_a_bad_last_record_costs_no_page_whose_key_is_inside_of_an_object():
+    get, _ = asking({"data": [{"node": {"id": "a"}}, {"node": "text"}], "has_more": True})
+    step = after_last_key(get, "/", key="node.id")
+    assert step(None, PageParams(), None).next == "a"
+
+
 BROKEN = {
     "empty page that says more": {"data": [], "has_more": True},
     "no key to go on from": {"data": [{"id": None}], "has_more": True},

@@ -417,8 +417,8 @@ def _last_key(records: list[Record], key: str) -> str | None:
     for record in reversed(records):
         try:
             found = _found(record, key)
-        except ProviderUnavailableError:  # no object, or something else where one should be
-            continue
+        except ProviderUnavailableError:
+            continue  # no object, or none where the key should be: it goes to quarantine
         if isinstance(found, (str, int)) and not isinstance(found, bool) and found != "":
             return str(found)
     return None
