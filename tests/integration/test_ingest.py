@@ -283,7 +283,12 @@ def test_of_an_event_that_a_body_holds_twice_the_first_stays_and_has_the_body(ha
     names = [f"n{number % 7}" for number in range(70)]
     body = json.dumps(
         [
-            {"type": "qbo.customer.updated.v1", "source": "s", "id": name, "intuitentityid": str(at)}
+            {
+                "type": "qbo.customer.updated.v1",
+                "source": "s",
+                "id": name,
+                "intuitentityid": str(at),
+            }
             | {"intuitaccountid": sender.account}
             for at, name in enumerate(names)
         ]

@@ -176,7 +176,22 @@ def test_a_reader_never_skips_a_change_of_many_writers(bench):
 
 
 # Each is a word of an array's or of JSON's grammar somewhere.
-ODD_KEYS = ["", "NULL", "null", "{a,b}", '"', "\\", "\\u0041", "a,b", " a ", "%s", "%%", "'", "ü😀", "é"]
+ODD_KEYS = [
+    "",
+    "NULL",
+    "null",
+    "{a,b}",
+    '"',
+    "\\",
+    "\\u0041",
+    "a,b",
+    " a ",
+    "%s",
+    "%%",
+    "'",
+    "ü😀",
+    "é",
+]
 
 
 @pytest.mark.parametrize("is_uniform", [True, False])
@@ -228,5 +243,7 @@ def test_of_a_page_only_the_rows_that_nobody_overtook_are_written(bench):
         assert store.upsert(connection, *of, rows("one", 1, 1, 1), run_id=None, now=at) == 3
         assert store.upsert(connection, *of, rows("two", 2, 3, 1, 1), run_id=None, now=at) == 2
     with bench.database.read() as connection:
-        found = {row[0]: row[1] for row in store.read_known(connection, *of, ["k0", "k1", "k2", "k3"])}
+        found = {
+            row[0]: row[1] for row in store.read_known(connection, *of, ["k0", "k1", "k2", "k3"])
+        }
     assert found == {"k0": "two", "k1": "one", "k2": "one", "k3": "two"}
