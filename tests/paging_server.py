@@ -84,6 +84,7 @@ class PagingServer:
             "/cursor": self._cursor,
             "/token": self._cursor,
             "/keyset": self._keyset,
+            "/search": self._search,
             "/offset": self._offset,
             "/page": self._page,
             "/counted": self._page,
@@ -115,6 +116,14 @@ class PagingServer:
     def _keyset(self, _path: str, query: dict[str, Any]) -> tuple:
         left = self._after(int(query.get("after_id", "r0")[1:]))
         return 200, {"rows": objects(left[: self.size])}
+
+    def _search(self, _path: str, query: dict[str, Any]) -> tuple:
+        """Search as HubSpot does: the cursor that it offers is a count, and ends."""
+        left = self._after(int(query.get("number above", 0)))
+        page, rest = left[: self.size], left[self.size :]
+        found = [{"id": f"r{number:04}", "properties": {"number": str(number)}} for number in page]
+        paging = {"paging": {"next": {"after": str(self.size)}}} if rest else {}
+        return 200, {"results": found, **paging}
 
     def _offset(self, _path: str, query: dict[str, Any]) -> tuple:
         start = int(query.get("offset", 0))

@@ -19,7 +19,7 @@ from tieline.services.installation import Installation
 from tieline.settings import load_settings
 from tieline.store import connections, grants
 from tieline.store.connections import ConnectionRow
-from tieline.transport.transport import _trusted
+from tieline.transport import trusted_certificates
 from tieline.vault import Context
 
 PROVIDER = "quickbooks"
@@ -188,7 +188,7 @@ def main(lines: Iterable[str]) -> None:
     installation = Installation(load_settings())
     # Children of a fork find all of it loaded.
     _ = installation.engine, installation.database, installation.registry.get(PROVIDER)
-    _trusted()
+    trusted_certificates()
     print("ready", flush=True)
     for line in lines:
         word, *rest = line.split()

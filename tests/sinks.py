@@ -99,7 +99,8 @@ READING = {
 CHANGING = {
     "limits reset", "limits reset-breaker", "limits set",
     "bundle", "connect", "connections pause", "connections reauth", "connections remove",
-    "connections resume", "connections rotate-key", "db backup", "db move", "db upgrade",
+    "connections resume", "connections rotate-key", "connections set", "db backup",
+    "db move", "db upgrade",
     "dead drop", "dead retry", "demo",
     "down", "init", "keys forget", "keys rotate", "outbox drop",
     "outbox resolve", "outbox retry", "push", "records consumers drop",

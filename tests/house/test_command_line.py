@@ -126,7 +126,7 @@ def test_streams_that_are_closed_end_no_real_process_with_a_traceback(place):
 def test_a_misspelt_command_or_option_gets_the_nearest():
     for words, meant in (
         (("snyc",), "did you mean sync?"),
-        (("connections", "lst"), "Did you mean 'list'?"),
+        (("connections", "lisst"), "Did you mean 'list'?"),
         (("runs", "list", "--lmit", "3"), "Did you mean '--limit'?"),
         (("help", "key-oepn"), "did you mean key-open?"),
         (("webhooks", "secret"), "say what to do: finish, rotate, show"),

@@ -16,7 +16,13 @@ from tieline.contract import (
     by_link,
     by_offset,
     by_page_number,
+    search_after_key,
 )
+
+
+def above(_window, last):
+    return {} if last is None else {"number above": last}
+
 
 TRIES = chances(suite=25, soak=2000)
 MOST_MOVES = 12
@@ -26,6 +32,17 @@ STEPS = {
         search, "/token", items="result.list", cursor_field="paging.next.after"
     ),
     "keyset": after_last_key(get, "/keyset", items="rows", more="", after="after_id"),
+    "search": search_after_key(
+        search,
+        "/search",
+        asked=above,
+        items="results",
+        further="paging.next",
+        key="properties.number",
+    ),
+    "search that says no more": search_after_key(
+        search, "/search", asked=above, items="results", key="properties.number"
+    ),
     "offset": by_offset(get, "/offset", items="rows"),
     "page number": by_page_number(get, "/page", items="rows"),
     "page number, counted": by_page_number(get, "/counted", items="rows", pages="pages"),

@@ -235,6 +235,8 @@ NONSENSE = {
     "rate without a time": lambda: Rate(limit="25"),
     "rate per fortnight": lambda: Rate(limit="25/fortnight"),
     "rate below nothing": lambda: Rate(limit="-1/second"),
+    "rate that several paths share, of none": lambda: Rate(limit="4/second", match=[]),
+    "rate that several paths share, one of all": lambda: Rate(limit="4/second", match=["/a", ""]),
     "policy that reserves all": lambda: RateLimitPolicy(reserve=1),
     "policy that reserves less than nothing": lambda: RateLimitPolicy(reserve=-0.1),
     "policy that alerts at nothing": lambda: RateLimitPolicy(alert_at=0),

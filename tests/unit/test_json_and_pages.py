@@ -12,19 +12,23 @@ from hypothesis import strategies as st
 
 from tieline.contract import (
     NotFinite,
+    Page,
     PageParams,
     ProviderUnavailableError,
     RecordNotFoundError,
     Reply,
+    Window,
     after_last_key,
     as_of,
     by_cursor,
     by_link,
     by_offset,
     by_page_number,
+    by_time_of_change,
     links_of,
     parse_json,
     retry_after,
+    search_after_key,
 )
 
 JSON = st.recursive(
@@ -141,12 +145,6 @@ def test_after_last_key_walks_to_the_end():
 def test_a_bad_last_record_costs_no_page(records, key):
     get, _ = asking({"data": records, "has_more": True})
     assert after_last_key(get, "/")(None, PageParams(), None).next == key
-
-
-def test_a_bad_last_record_costs_no_page_whose_key_is_inside_of_an_object():
-    get, _ = asking({"data": [{"node": {"id": "a"}}, {"node": "text"}], "has_more": True})
-    step = after_last_key(get, "/", key="node.id")
-    assert step(None, PageParams(), None).next == "a"
 
 
 BROKEN = {
@@ -328,3 +326,92 @@ def test_a_count_of_pages_that_is_capped_is_not_the_end():
         if (cursor := page.next) is None:
             break
     assert met == set("12345")
+
+
+SENT = {"date": "Mon, 02 Mar 2026 09:00:00 GMT"}
+NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+def searching(*bodies, further="", key="id"):
+    """Return a search over these answers, and what it was asked."""
+    left, asked = list(bodies), []
+
+    def get(_client, _path, query):
+        asked.append(query)
+        content = json.dumps(left.pop(0)).encode()
+        return Reply(status=200, headers=SENT, content=content, seconds=0.0)
+
+    def query(window, last):
+        return {"since": window.start, "above": last}
+
+    step = search_after_key(get, "/search", asked=query, items="rows", further=further, key=key)
+    return step, asked
+
+
+def test_a_search_is_asked_with_its_window_and_goes_on_behind_the_last_key():
+    rows = [{"id": "9"}, {"id": "10"}]
+    step, asked = searching({"rows": rows, "more": {"after": "2"}}, {"rows": []}, further="more")
+    params = PageParams(window=Window(start=NINE))
+    page = step(None, params, None)
+    assert (page.records, page.next, page.as_of) == (rows, "10", NINE)
+    assert step(None, params, page.next).next is None
+    assert asked == [{"since": NINE, "above": None}, {"since": NINE, "above": "10"}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "after"),
+    [
+        ([{"id": 2}, {"id": 1}], None),
+        ([{"id": "10"}, {"id": "9"}], None),
+        ([{"id": "3"}], "3"),
+        ([{"id": "b"}], "b"),
+        ([{"name": "without"}], None),
+    ],
+    ids=["falling", "sorted as text", "the same number", "the same text", "no key at all"],
+)
+def test_a_search_that_would_lose_records_or_never_end_is_refused(rows, after):
+    step, _ = searching({"rows": rows})
+    with pytest.raises(ProviderUnavailableError):
+        step(None, PageParams(), after)
+
+
+def test_one_odd_record_costs_no_page_of_a_search():
+    rows = [{"id": "1"}, 7, {"id": "2"}, {"id": {"deep": 1}}, {"id": "9" * 9000}]
+    step, _ = searching({"rows": rows[:4]}, {"rows": rows[4:]})
+    assert step(None, PageParams(), None).next == "2"
+    assert step(None, PageParams(), "2").records == rows[4:]
+
+
+def test_a_record_that_is_no_object_costs_no_page():
+    content = json.dumps({"data": [{"id": "a"}, 5], "has_more": True}).encode()
+    step = after_last_key(lambda *_: Reply(status=200, headers={}, content=content, seconds=0), "/")
+    assert step(None, PageParams(), None).next == "a"
+
+
+def test_a_list_of_what_changed_is_read_as_a_log():
+    rows = [
+        {"id": "1", "meta": {"at": "2026-03-01T00:00:00+01:00"}},
+        {"id": 2, "meta": {"at": 1_772_442_000}},
+        {"id": "3", "meta": {"at": "yesterday"}},
+        {"meta": {"at": None}},
+        "none",
+    ]
+    page = Page(records=rows, next="c", deleted=("4",), as_of=NINE)
+    found = by_time_of_change(lambda *_: page, "meta.at")(None, PageParams(), None)
+    assert (found.next, found.as_of) == ("c", NINE)
+    told = [(each.key, each.at, each.is_deleted) for each in found.changes]
+    assert told == [
+        ("1", datetime(2026, 2, 28, 23, tzinfo=UTC), False),
+        ("2", NINE, False),
+        ("3", NINE, False),
+        ("", NINE, False),
+        ("", NINE, False),
+        ("4", NINE, True),
+    ]
+    assert [each.record for each in found.changes] == [*rows, None]
+
+
+def test_a_list_that_says_no_time_at_all_is_asked_again():
+    page = Page(records=[{"id": "1"}], next=None)
+    with pytest.raises(ProviderUnavailableError):
+        by_time_of_change(lambda *_: page, "updated")(None, PageParams(), None)

@@ -11,6 +11,7 @@ import threading
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tieline.telemetry import (
     bind,
@@ -19,6 +20,10 @@ from tieline.telemetry import (
     plain_stderr,
     redact,
     remember,
+    span,
+    start_tracing,
+    stop_tracing,
+    traceparent,
 )
 
 CANARIES = {
@@ -391,3 +396,19 @@ def test_remembering_and_redacting_go_on_side_by_side():
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_line_names_the_trace_it_was_logged_in_and_none_outside_of_one(logged):
+    configure_logging("info", "json")
+    start_tracing(is_on=True, new_exporter=InMemorySpanExporter)
+    try:
+        with span("run"):
+            get_logger("tieline.test").info("within")
+            logging.getLogger("a.library").warning("within")
+            trace_id, span_id = traceparent().split("-")[1:3]
+        get_logger("tieline.test").info("outside")
+    finally:
+        stop_tracing()
+    *within, outside = map(json.loads, logged().splitlines())
+    assert [(line["trace_id"], line["span_id"]) for line in within] == [(trace_id, span_id)] * 2
+    assert {"trace_id", "span_id"}.isdisjoint(outside)

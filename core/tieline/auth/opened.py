@@ -25,6 +25,7 @@ from tieline.contract import (
 )
 from tieline.errors import PluginError
 from tieline.registry import Plugin, Registry
+from tieline.registry.settings import stored_settings
 from tieline.settings import Settings
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Database
@@ -58,7 +59,11 @@ def auth_of(plugin: Plugin, kind: str) -> Auth:
 
 
 def connection_of(row: ConnectionRow, plugin: Plugin) -> Connection:
-    """Return a connection as plugins are handed it."""
+    """Return a connection as plugins are handed it.
+
+    Raises:
+        SettingsError: What it sets does not fit the plugin.
+    """
     return Connection(
         id=row.id,
         name=row.name,
@@ -66,7 +71,7 @@ def connection_of(row: ConnectionRow, plugin: Plugin) -> Connection:
         environment=row.environment,
         base_url=row.base_url,
         account=Account(id=row.account_id, name=row.account_name),
-        settings=row.settings,
+        settings=stored_settings(plugin, row.name, row.settings),
         auth=row.auth_kind,
         is_redirected=not plugin.provider.owns(row.base_url),
     )

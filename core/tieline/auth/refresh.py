@@ -41,7 +41,7 @@ from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection as Transaction
 from tieline.store.database import Database
 from tieline.store.grants import GrantRow
-from tieline.telemetry import get_logger
+from tieline.telemetry import get_logger, span
 from tieline.vault import Context, Sealer, Vault
 
 __all__ = ["Held", "Refresher", "is_due"]
@@ -287,7 +287,8 @@ class Refresher:
         retry_at: datetime | None = None
         failures = 0
         try:
-            self._ask_and_store(found, grant)
+            with span("tokens.renew", connection=found.row.id, provider=found.row.provider):
+                self._ask_and_store(found, grant)
         except NeedsReauthError as error:
             if self._mark(found, error) != "replaced":
                 raise

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -45,6 +46,7 @@ class Intent:
         connection_id: The connection that gets the grant; empty for a new one.
         actor: Who began it, for the sync log.
         scopes: Asked for.
+        settings: What a new connection sets.
     """
 
     provider: str
@@ -54,6 +56,7 @@ class Intent:
     connection_id: str
     actor: str
     scopes: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,12 +220,15 @@ _TEXTS = ("provider", "name", "environment", "base_url", "connection_id", "actor
 
 
 def _plain(intent: Intent) -> dict[str, Any]:
-    return {name: getattr(intent, name) for name in _TEXTS} | {"scopes": list(intent.scopes)}
+    texts = {name: getattr(intent, name) for name in _TEXTS}
+    return texts | {"scopes": list(intent.scopes), "settings": dict(intent.settings)}
 
 
 def _intent(value: dict[str, Any]) -> Intent:
     """Read an intent; what a later version added to it is left out."""
-    return Intent(**{name: value[name] for name in _TEXTS}, scopes=tuple(value["scopes"]))
+    texts = {name: value[name] for name in _TEXTS}
+    # An earlier version remembered none.
+    return Intent(**texts, scopes=tuple(value["scopes"]), settings=value.get("settings", {}))
 
 
 def _digest(text: str) -> str:

@@ -85,6 +85,7 @@ class Guide:
             ``throttled``, ``denied``, ``revoked``, and ``cursor`` where it may
             forget one.
         limits: What the provider allows: ``per_second``, ``at_once``.
+        settings: What a connection sets, where the plugin wants some set.
         delivery: One that the sandbox signed by itself, as the provider does:
             ``secret``, ``address``, ``at`` (seconds since 1970), ``headers``,
             ``body``; empty: the provider signs none.
@@ -96,6 +97,7 @@ class Guide:
     refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
     delivery: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_guide(given: Any) -> Guide:
@@ -115,6 +117,7 @@ def read_guide(given: Any) -> Guide:
             refusals=given.get("refusals", {}),
             limits=given.get("limits", {}),
             delivery=given.get("delivery", {}),
+            settings=given.get("settings", {}),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WrongError(

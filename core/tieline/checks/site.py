@@ -181,7 +181,12 @@ class Site:
         if kind == "oauth2":
             return self._connect_granted(name)
         fields: Mapping[str, str] = given.get("fields", {})
-        common: dict[str, Any] = {"name": name, "base_url": self.url, "actor": "check"}
+        common: dict[str, Any] = {
+            "name": name,
+            "base_url": self.url,
+            "settings": self.guide.settings,
+            "actor": "check",
+        }
         try:
             if kind == "basic":
                 return connect_basic(
@@ -199,7 +204,14 @@ class Site:
         return connect_api_key(self.made, self.plugin.name, key=key, **common)
 
     def _connect_granted(self, name: str) -> ConnectionRow:
-        intent = intend(self.made, self.plugin.name, name=name, base_url=self.url, actor="check")
+        intent = intend(
+            self.made,
+            self.plugin.name,
+            name=name,
+            base_url=self.url,
+            settings=self.guide.settings,
+            actor="check",
+        )
         answer = self.control.post("oauth", {"grant": {"account": 0}})
         declared = auth_of(self.plugin, "oauth2")
         assert isinstance(declared, OAuth2)

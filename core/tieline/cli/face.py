@@ -67,7 +67,7 @@ def installation(*, is_service: bool = False) -> Iterator[Installation]:
     """
     from tieline.services.installation import Installation
     from tieline.settings import load_settings
-    from tieline.telemetry import configure_logging
+    from tieline.telemetry import configure_logging, span, start_tracing, stop_tracing
 
     settings = load_settings()
     is_loud = is_service or settings.log_level == "debug"
@@ -75,11 +75,23 @@ def installation(*, is_service: bool = False) -> Iterator[Installation]:
     if wanted := loudness():
         level = "info" if wanted == 1 and level != "debug" else "debug"
     configure_logging(level, settings.log_format)
+    start_tracing(is_on=settings.tracing)
     opened = Installation(settings)
     try:
-        yield opened
+        if is_service:  # what it does has spans of its own
+            yield opened
+        else:
+            with span("command", parent=os.environ.get("TRACEPARENT", ""), command=_command()):
+                yield opened
     finally:
         opened.close()
+        stop_tracing()
+
+
+def _command() -> str:
+    """Name the command at work, without what was given to it."""
+    context = click.get_current_context(silent=True)
+    return context.command_path if context else "tieline"
 
 
 def actor() -> str:

@@ -130,7 +130,7 @@ class Client:
         return cast("Connection", self.request("GET", _path("connections", name)))
 
     def connect_api_key(self, provider: str, name: str, api_key: str, **more: Any) -> Connection:
-        """Connect an account by its API key; ``more`` is ``environment`` or ``base_url``."""
+        """Connect an account by its key; ``more``: ``environment``, ``base_url``, ``settings``."""
         body = {"provider": provider, "name": name, "api_key": api_key, **more}
         return cast("Connection", self.request("POST", "/connections", body=body))
 

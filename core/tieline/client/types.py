@@ -92,6 +92,7 @@ class Connection(TypedDict):
     provider: str
     environment: str
     base_url: str
+    settings: dict[str, object]
     auth: str
     account: Account
     state: str

@@ -54,7 +54,9 @@ from tieline.contract.pages import (
     by_link,
     by_offset,
     by_page_number,
+    by_time_of_change,
     page_of,
+    search_after_key,
 )
 from tieline.contract.reading import delivery_of, list_of, object_of, text_of, time_of
 from tieline.contract.shapes import (
@@ -205,6 +207,7 @@ __all__ = [
     "by_link",
     "by_offset",
     "by_page_number",
+    "by_time_of_change",
     "delivery_of",
     "exponent_of",
     "hookimpl",
@@ -216,6 +219,7 @@ __all__ = [
     "page_of",
     "parse_json",
     "retry_after",
+    "search_after_key",
     "text_of",
     "time_of",
     "utc",

@@ -377,14 +377,19 @@ class Rate:
     Attributes:
         limit: As ``limits`` writes it: ``"25/second"``, ``"100/10 second"``.
         scope: What it is counted by.
-        match: Prefix of the paths it counts; empty: all.
+        match: Beginning of the paths that it counts, or several beginnings of
+            paths that it counts together; empty: all.
     """
 
     limit: str
     scope: Literal["account", "application", "endpoint"] = "account"
-    match: str = ""
+    match: str | Sequence[str] = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.match, str):
+            object.__setattr__(self, "match", tuple(self.match))
+            if not self.match or not all(isinstance(each, str) and each for each in self.match):
+                raise ValueError("Rate.match: a beginning of paths, or several, none of them empty")
         if not re.fullmatch(r"\d+ ?/ ?(\d+ )?(second|minute|hour|day)s?", self.limit):
             raise ValueError(f'Rate.limit {self.limit!r}: write it like "25/second"')
         if int(self.limit.partition("/")[0]) < 1:

@@ -8,6 +8,7 @@ body is made of ``query``. The names of fields may lead into objects with dots:
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
-from tieline.contract.declarations import PageStep
+from tieline.contract.declarations import FeedStep, PageStep
 from tieline.contract.errors import (
     CursorExpiredError,
     ProviderUnavailableError,
@@ -23,7 +24,16 @@ from tieline.contract.errors import (
 )
 from tieline.contract.headers import as_of, links_of
 from tieline.contract.jsontext import parse_json
-from tieline.contract.values import Page, PageParams, Record, Reply, Window
+from tieline.contract.shapes import utc
+from tieline.contract.values import (
+    Change,
+    FeedPage,
+    Page,
+    PageParams,
+    Record,
+    Reply,
+    Window,
+)
 
 __all__ = [
     "Get",
@@ -32,11 +42,16 @@ __all__ = [
     "by_link",
     "by_offset",
     "by_page_number",
+    "by_time_of_change",
     "page_of",
+    "search_after_key",
 ]
 
 Get = Callable[[Any, str, Mapping[str, Any]], Reply]
 Bounds = Callable[[Window], Mapping[str, Any]]
+Asked = Callable[[Window, str | None], Mapping[str, Any]]
+
+_LONG = 100  # digits; longer texts are no numbers that a list is sorted by
 
 
 def after_last_key(
@@ -285,6 +300,85 @@ def by_page_number(
     return step
 
 
+def search_after_key(
+    get: Get,
+    path: str,
+    *,
+    asked: Asked,
+    items: str,
+    further: str = "",
+    key: str = "id",
+) -> PageStep:
+    """Page a search by what is behind the last key, where its own cursor ends or counts.
+
+    The search is sorted by a key that stays, and each page filters by "greater
+    than the last one": it has no end after so many results, and nothing moves.
+
+    Args:
+        get: Sends one search, as a POST for most providers; ``query`` is what
+            ``asked`` returned.
+        path: Path of the search.
+        asked: ``(window, last) -> query``: the filters of the window and, unless
+            ``last`` is None, "key greater than ``last``"; the order, by the key
+            and ascending; the page size.
+        items: Field of the body that holds the records; empty: the body is the list.
+        further: Field of the body that is there, and not null or empty, as long
+            as something is left; empty: none is, and an empty page is the end.
+        key: Field of a record that it is sorted by.
+
+    Returns:
+        A page step whose cursor is the last record's key. An answer whose whole
+        numbers do not ascend is refused: going on behind it would lose records.
+    """
+
+    def step(client: Any, params: PageParams, cursor: str | None) -> Page:
+        reply = get(client, path, asked(params.window, cursor))
+        body, records = page_of(reply, items)
+        has_more = bool(records) and (not further or bool(_found(body, further)))
+        _check_ascending(records, key, cursor)
+        last = _last_key(records, key) if has_more else None
+        if has_more and last is None:
+            raise _unexpected(f"no record has text in {key!r} to go on from")
+        return Page(records=records, next=last, as_of=as_of(reply))
+
+    return step
+
+
+def by_time_of_change(step: PageStep, field: str, *, key: str = "id") -> FeedStep:
+    """Read a list of what changed in a window in the place of a log of changes.
+
+    Args:
+        step: The list's page step; it honours ``params.window`` by time of change,
+            at its start at least.
+        field: Field of a record with its time of change: ISO 8601 with an
+            offset, or seconds since 1970.
+        key: Field of a record with its key.
+
+    Returns:
+        For :class:`~tieline.contract.Feed`, with ``retention=None``. A record
+        without such a time counts as read now, one without a key is
+        quarantined: the others go on.
+    """
+
+    def changes(client: Any, params: PageParams, cursor: str | None) -> FeedPage:
+        page = step(client, params, cursor)
+
+        def when(record: Record | None = None) -> datetime:
+            at = _time_in(record, field) or page.as_of
+            if at is None:
+                raise _unexpected(f"neither {field!r} nor the answer says a time")
+            return at
+
+        found = [
+            Change(key=_last_key([record], key) or "", at=when(record), record=record)
+            for record in page.records
+        ]
+        found += [Change(key=gone, at=when(), is_deleted=True) for gone in page.deleted]
+        return FeedPage(changes=found, next=page.next, as_of=page.as_of)
+
+    return changes
+
+
 def page_of(reply: Reply, items: str) -> tuple[dict[str, Any], list[Record]]:
     """Parse a list answer and find its records.
 
@@ -418,10 +512,27 @@ def _last_key(records: list[Record], key: str) -> str | None:
         try:
             found = _found(record, key)
         except ProviderUnavailableError:
-            continue  # no object, or none where the key should be: it goes to quarantine
+            continue
         if isinstance(found, (str, int)) and not isinstance(found, bool) and found != "":
             return str(found)
     return None
+
+
+def _check_ascending(records: list[Record], key: str, after: str | None) -> None:
+    """Refuse whole numbers out of order; how a provider orders other texts nobody knows."""
+    known = [after, *(_last_key([record], key) for record in records)]
+    numbers = [int(each) for each in known if each and each.isdecimal() and len(each) < _LONG]
+    is_sorted = all(one < other for one, other in itertools.pairwise(numbers))
+    is_stuck = after is not None and len(known) > 1 and known[-1] == after
+    if not is_sorted or is_stuck:
+        raise _unexpected(f"it is not sorted by {key!r}, or holds what it was to begin behind")
+
+
+def _time_in(record: Record | None, field: str) -> datetime | None:
+    try:
+        return utc(_found(record, field))
+    except (ValueError, ProviderUnavailableError):
+        return None
 
 
 def _unexpected(what: str) -> ProviderUnavailableError:

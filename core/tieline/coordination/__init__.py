@@ -1,7 +1,6 @@
 """Redis or Valkey: the embedded server, clients, what to say when it is away."""
 
-from redis import Redis
-
+from tieline.coordination.alone import Redis
 from tieline.coordination.away import redis_errors
 from tieline.coordination.client import describe, open_redis, ping, report
 from tieline.coordination.embedded import EmbeddedServer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -123,8 +124,9 @@ class Crew:
 
     def _start(self, partition: PartitionRow) -> None:
         hand = threading.Thread(
-            target=self._run,
-            args=(partition, not self._hands),
+            # What it logs, and its spans, are the run's.
+            target=contextvars.copy_context().run,
+            args=(self._run, partition, not self._hands),
             name=f"hand-{partition.number}",
             daemon=True,
         )

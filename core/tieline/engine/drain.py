@@ -22,7 +22,7 @@ from tieline.store import drains
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection, Desk
 from tieline.store.drains import Claimed, PendingEvent
-from tieline.telemetry import bind, get_logger
+from tieline.telemetry import bind, get_logger, span
 
 __all__ = ["drain_events", "ring_drain"]
 
@@ -34,7 +34,9 @@ _FEW_RESCUES = 2
 _MOST_RESCUES = 5
 
 
-def drain_events(engine: Engine, connection_id: str, stop: threading.Event) -> None:
+def drain_events(
+    engine: Engine, connection_id: str, stop: threading.Event, *, asked_in: str = ""
+) -> None:
     """Handle a connection's events until none is due, ``stop`` is set, or a minute is over.
 
     Where events come as fast as they can be read this would never end, and
@@ -48,6 +50,7 @@ def drain_events(engine: Engine, connection_id: str, stop: threading.Event) -> N
         connection_id: The connection.
         stop: Set when this process has to leave: what is not committed is left
             to somebody else, for whom the bell is rung.
+        asked_in: The trace of whoever rang, as its ``traceparent``; empty: none.
 
     Raises:
         DependencyError: The database is away; the lease lapses by itself.
@@ -61,7 +64,8 @@ def drain_events(engine: Engine, connection_id: str, stop: threading.Event) -> N
         row, held = claimed
         bind(connection=row.name, provider=row.provider)
         try:
-            Drain(engine=engine, row=row, held=held, stop=stop, until=until).work()
+            with span("events", parent=asked_in, connection=row.id, provider=row.provider):
+                Drain(engine=engine, row=row, held=held, stop=stop, until=until).work()
         except LeaseLost:
             _log.warning("lease lost: another worker drains the connection")
             return

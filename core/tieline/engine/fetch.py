@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import random
 import threading
@@ -22,6 +23,7 @@ from tieline.contract import (
     RetryLaterError,
 )
 from tieline.failpoints import failpoint
+from tieline.telemetry import span
 from tieline.throttle import BREAKER_OPEN
 from tieline.transport import HttpTransport
 
@@ -134,7 +136,8 @@ class Fetcher:
             before = now
 
     def _ahead_of_us(self, patience_s: float) -> Iterator[FetchedPage | None]:
-        self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
+        run = contextvars.copy_context().run  # logs and spans are the run's there, too
+        self._thread = threading.Thread(target=run, args=(self._run,), name="fetch", daemon=True)
         self._thread.start()
         while True:
             try:
@@ -172,9 +175,10 @@ class Fetcher:
             calls = self._transport.calls_here
             began, busy = time.monotonic(), time.thread_time()
             failpoint("sync.fetch.before")
-            page = retrying(
-                partial(self._read, cursor), self._clock, self._wake, self._transport.may_retry
-            )
+            with span("page.fetch"):
+                page = retrying(
+                    partial(self._read, cursor), self._clock, self._wake, self._transport.may_retry
+                )
             failpoint("sync.fetch.after")
             yield FetchedPage(
                 page=page,

@@ -30,7 +30,7 @@ from tieline.store import records as record_store
 from tieline.store.connections import ConnectionRow
 from tieline.store.database import Connection, Desk
 from tieline.store.drains import PendingEvent
-from tieline.telemetry import get_logger
+from tieline.telemetry import get_logger, span
 
 __all__ = ["Handler", "Hold", "Moved"]
 
@@ -114,7 +114,8 @@ class Handler:
             DependencyError: The database is away.
         """
         try:
-            self._bring_at_once(desk, plugin, bundle, keys)
+            with span("events.write", entity=bundle.entity.name, records=len(keys)):
+                self._bring_at_once(desk, plugin, bundle, keys)
         except (NeedsReauthError, DependencyError):
             raise
         except Exception as error:  # noqa: BLE001 - every way out of an event has its state

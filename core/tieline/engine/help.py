@@ -35,7 +35,7 @@ from tieline.store import connections as connection_store
 from tieline.store import dead_letters, log, runs
 from tieline.store.database import Connection
 from tieline.store.rows import RunRow
-from tieline.telemetry import bind, get_logger, tellable
+from tieline.telemetry import Seen, bind, get_logger, span, tellable
 from tieline.throttle import BREAKER_OPEN, Pace
 
 __all__ = ["help_run", "most_attempts"]
@@ -47,7 +47,7 @@ _WAITS_PER_ATTEMPT = 20
 _MOST_PLANS = 3
 
 
-def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
+def help_run(engine: Engine, run_id: str, stop: threading.Event, *, asked_in: str = "") -> None:
     """Work on a run until it is over, nothing of it is free, or ``stop`` is set.
 
     Harmless for a run that is unknown, over, put off, or in other hands.
@@ -57,6 +57,7 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
         run_id: The run.
         stop: Set when this process has to leave: the page at hand is
             finished, its lease given back, and the bell rung for somebody else.
+        asked_in: The trace of whoever rang, as its ``traceparent``; empty: none.
 
     Raises:
         DependencyError: The database is away; leases lapse by themselves.
@@ -68,20 +69,40 @@ def help_run(engine: Engine, run_id: str, stop: threading.Event) -> None:
     if run.cancel_requested_at is not None:
         end(engine, run, state="cancelled")
         return
+    with span(
+        "run",
+        parent=asked_in,
+        run=run.id,
+        connection=run.connection_id,
+        provider=run.provider,
+        entity=run.entity,
+        mode=run.mode,
+        attempt=run.attempt,
+    ) as seen:
+        _help(engine, run, stop, seen)
+
+
+def _help(engine: Engine, run: RunRow, stop: threading.Event, seen: Seen) -> None:
+    """Work on a run that goes on; whatever happens, it has a state afterwards."""
     try:
-        if not _open_and_work(engine, run, stop, may_renew=True):
-            _open_and_work(engine, run, stop, may_renew=False)
+        if not _open_and_work(engine, run, stop, seen, may_renew=True):
+            _open_and_work(engine, run, stop, seen, may_renew=False)
     except StopRequested:
+        seen.note(ended_by="StopRequested")
         ring_for(engine, run.id)
     except Cancelled:
+        seen.note(ended_by="Cancelled")
         end(engine, run, state="cancelled")
     except DependencyError:
         raise
     except Exception as error:  # noqa: BLE001 - every way out of a run has its state
+        seen.failed(error)
         _settle(engine, run, error)
 
 
-def _open_and_work(engine: Engine, run: RunRow, stop: threading.Event, *, may_renew: bool) -> bool:
+def _open_and_work(
+    engine: Engine, run: RunRow, stop: threading.Event, seen: Seen, *, may_renew: bool
+) -> bool:
     """Work on a run with the connection's credential.
 
     A provider may refuse tokens before their time. New ones are asked for
@@ -104,6 +125,7 @@ def _open_and_work(engine: Engine, run: RunRow, stop: threading.Event, *, may_re
         finally:
             opened.transport.close()
     except NeedsReauthError as error:
+        seen.failed(error)
         _need_reauth(engine, run, error, generation)
     return True
 

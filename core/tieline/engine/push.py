@@ -24,6 +24,7 @@ from tieline.store.database import Connection, Desk
 from tieline.store.operations import OperationRow
 from tieline.store.partitions import Advance, Moved
 from tieline.store.rows import PartitionRow, RunRow
+from tieline.telemetry import span
 
 __all__ = ["PushWork", "new_key"]
 
@@ -133,7 +134,8 @@ class PushWork:
     ) -> BaseException | None:
         """Store what became of some; return what keeps the others from being sent now."""
         try:
-            self._store(desk, writer, ended)
+            with span("operations.write", operations=len(ended)):
+                self._store(desk, writer, ended)
         except (Cancelled, LeaseLost) as signal:
             return signal
         error = next((each.error for each in ended if each.error is not None), None)

@@ -29,6 +29,7 @@ from tieline.records import Known
 from tieline.store import records as record_store
 from tieline.store.database import Connection
 from tieline.store.operations import OperationRow
+from tieline.telemetry import span
 
 __all__ = ["Answer", "FailedError", "Seen", "Steps", "operation_of"]
 
@@ -143,7 +144,9 @@ class Steps:
             failpoint("push.send.after")
             return checked(answer)
 
-        return self._made(send, given, lambda: was_sent)
+        count = len(given) if isinstance(given, Sequence) else 1
+        with span("operations.send", entity=self.entity.name, operations=count):
+            return self._made(send, given, lambda: was_sent)
 
     def read(self, step: Callable[[Any, Any], T], given: Any) -> Answer[T]:
         """Make a call that reads, and may be repeated.

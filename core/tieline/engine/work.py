@@ -36,6 +36,7 @@ from tieline.store import findings, partitions, sightings
 from tieline.store.database import Connection, Desk
 from tieline.store.partitions import Advance, Moved
 from tieline.store.rows import Counts, PartitionRow, RunRow
+from tieline.telemetry import span
 
 __all__ = ["Cancelled", "CannotRead", "PartitionWork"]
 
@@ -167,7 +168,8 @@ class PartitionWork:
             if fetched is None:
                 self._check_lease()
             else:
-                self._commit(writer, fetched, desk)
+                with span("page.write", partition=self.partition.number, page=self.partition.pages):
+                    self._commit(writer, fetched, desk)
                 after = time.monotonic()
                 self.on_page(after - before, fetched.waited_s)
                 before = after

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tieline.errors import DependencyError
-from tieline.telemetry import get_logger
+from tieline.telemetry import flush_traces, get_logger
 
 __all__ = ["Child"]
 
@@ -60,7 +60,10 @@ class Child:
         except BaseException:  # noqa: BLE001 - nothing of the parent's may run here
             _log.exception("a bug of ours", child=self._name)
         finally:
-            os._exit(0)
+            try:
+                flush_traces()
+            finally:
+                os._exit(0)
 
 
 def _name_this_process(name: str) -> None:

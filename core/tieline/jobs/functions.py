@@ -7,13 +7,18 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
+
+from rq import get_current_job
 
 from tieline.engine import drain_events, mourn, this_worker
 from tieline.engine import help_run as work_on
 from tieline.errors import DependencyError
+from tieline.queue import ASKED_IN
 from tieline.services.installation import Installation
 from tieline.store import grants
+from tieline.telemetry import flush_traces
 
 __all__ = ["drain", "help_run", "use"]
 
@@ -66,6 +71,7 @@ def leave_in_time(patience_s: float = 7.0) -> None:
                 _let_tokens_be_stored(_installation)
         except DependencyError:
             pass  # the leases lapse by themselves
+        flush_traces()
         os._exit(0)
 
     threading.Thread(target=watch, name="leave", daemon=True).start()
@@ -83,7 +89,8 @@ def _let_tokens_be_stored(installation: Installation) -> None:
 def help_run(run_id: str) -> None:
     """Lend a hand to a run; see :func:`tieline.engine.help_run`."""
     installation = _installation or Installation()
-    work_on(installation.engine, run_id, _stop)
+    with _traced() as asked_in:
+        work_on(installation.engine, run_id, _stop, asked_in=asked_in)
 
 
 def drain(connection_id: str) -> None:
@@ -91,4 +98,16 @@ def drain(connection_id: str) -> None:
     installation = _installation or Installation()
     with contextlib.suppress(DependencyError):  # it is rung again later than need be, at worst
         installation.doorbell.note_heard(connection_id)
-    drain_events(installation.engine, connection_id, _stop)
+    with _traced() as asked_in:
+        drain_events(installation.engine, connection_id, _stop, asked_in=asked_in)
+
+
+@contextlib.contextmanager
+def _traced() -> Iterator[str]:
+    """Tell in which trace this job was asked for; send its spans, for a work-horse just ends."""
+    job = get_current_job()
+    asked_in = job.meta.get(ASKED_IN, "") if job is not None else ""
+    try:
+        yield asked_in if isinstance(asked_in, str) else ""
+    finally:
+        flush_traces()

@@ -1,4 +1,7 @@
-"""Ring for a worker. A job carries ids alone; losing or doubling it is harmless."""
+"""Ring for a worker. A job carries ids alone; losing or doubling it is harmless.
+
+Where traces are made, it names the span that it was rung in, too.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from rq import Queue
 from rq.job import JobStatus
 
 from tieline.coordination.away import redis_errors
+from tieline.telemetry import traceparent
 
-__all__ = ["DRAIN", "HELP_RUN", "QUEUE", "Doorbell"]
+__all__ = ["ASKED_IN", "DRAIN", "HELP_RUN", "QUEUE", "Doorbell"]
 
 QUEUE = "sync"
 HELP_RUN = "tieline.jobs.functions.help_run"
@@ -17,6 +21,8 @@ _JOB_TIMEOUT_S = 6 * 3600
 _FAILURE_TTL_S = 24 * 3600
 _RUNG = "tieline:drain-rung:"
 _UNHEARD_S = 30
+ASKED_IN = "traceparent"
+"""Where a job's meta has the trace of whoever rang."""
 
 
 class Doorbell:
@@ -51,6 +57,7 @@ class Doorbell:
                 run_id,
                 job_id=f"{run_id}-{number}",
                 unique=True,
+                meta=_meta(),
                 result_ttl=0,
                 failure_ttl=_FAILURE_TTL_S,
                 job_timeout=_JOB_TIMEOUT_S,
@@ -75,6 +82,7 @@ class Doorbell:
                     DRAIN,
                     connection_id,
                     at_front=True,
+                    meta=_meta(),
                     result_ttl=0,
                     failure_ttl=_FAILURE_TTL_S,
                     job_timeout=_JOB_TIMEOUT_S,
@@ -101,3 +109,7 @@ class Doorbell:
         """
         with redis_errors():
             return self._queue.count
+
+
+def _meta() -> dict[str, str] | None:
+    return {ASKED_IN: told} if (told := traceparent()) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from tieline.auth import Grant, note_recovered
@@ -22,6 +22,7 @@ from tieline.contract import (
 from tieline.engine.ask import ring_for
 from tieline.errors import InvalidInputError, RefusedError, nearest
 from tieline.registry import Plugin
+from tieline.registry.settings import check_settings
 from tieline.services.installation import Installation
 from tieline.store import connections as store
 from tieline.store import grants, log
@@ -58,6 +59,7 @@ def connect_api_key(
     key: Secret,
     base_url: str = "",
     environment: str = "",
+    settings: Mapping[str, Any] | None = None,
     actor: str,
     is_checked: bool = True,
     is_replacing: bool = False,
@@ -72,6 +74,7 @@ def connect_api_key(
         base_url: Where the provider's API is; empty for its own address.
         environment: One of the provider's; empty for the one that the key
             tells, else the provider's first.
+        settings: What the plugin lets a connection set, by name.
         actor: Who does it, for the sync log.
         is_checked: Whether the provider is asked if the key is good.
         is_replacing: Whether a connection of that name gets the new key.
@@ -81,7 +84,7 @@ def connect_api_key(
 
     Raises:
         NotFoundError: No such provider.
-        InvalidInputError: Name, key or address make no sense.
+        InvalidInputError: Name, key, settings or address make no sense.
         RefusedError: The name is taken, or the key opens another account.
         SettingsError: The address is not allowed here, or there is no key to
             seal the credential under.
@@ -106,6 +109,7 @@ def connect_api_key(
         environment=check_environment(plugin, told or environment),
         base_url=where,
         has_address=bool(base_url),
+        settings=settings or {},
         actor=actor,
         is_checked=is_checked,
         is_replacing=is_replacing,
@@ -121,6 +125,7 @@ def connect_basic(
     password: Secret,
     base_url: str = "",
     environment: str = "",
+    settings: Mapping[str, Any] | None = None,
     actor: str,
     is_checked: bool = True,
     is_replacing: bool = False,
@@ -143,6 +148,7 @@ def connect_basic(
         environment=check_environment(plugin, environment),
         base_url=base_url,
         has_address=bool(base_url),
+        settings=settings or {},
         actor=actor,
         is_checked=is_checked,
         is_replacing=is_replacing,
@@ -159,16 +165,23 @@ def _connect(
     environment: str,
     base_url: str,
     has_address: bool,
+    settings: Mapping[str, Any],
     actor: str,
     is_checked: bool,
     is_replacing: bool,
 ) -> ConnectionRow:
     check_name(name)
+    if is_replacing and settings:
+        raise InvalidInputError(
+            "a new key changes no settings",
+            hint=f"tieline connections set {name} NAME=VALUE",
+            code="connection-setting-invalid",
+        )
     for field, text in fields.items():
         if field != "username":
             remember(text)
     now = installation.clock.now()
-    row = ConnectionRow(
+    fresh = ConnectionRow(
         id=new_id("con"),
         name=name,
         provider=plugin.name,
@@ -182,7 +195,9 @@ def _connect(
         created_at=now,
         updated_at=now,
     )
-    row = _existing(installation, row, is_replacing=is_replacing, has_address=has_address)
+    row = _existing(installation, fresh, is_replacing=is_replacing, has_address=has_address)
+    if row.id == fresh.id:  # one that is there keeps its own
+        row = replace(row, settings=check_settings(plugin, settings))
     # Asked for before the network is: a key that cannot be sealed must not be tried.
     prepared = prepare(installation, row.id, fields)
     if is_checked:
@@ -465,6 +480,7 @@ def _existing(
         base_url=address,
         account_id=found.account_id,
         account_name=found.account_name,
+        settings=found.settings,
         paused_at=found.paused_at,
     )
 

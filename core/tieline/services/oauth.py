@@ -24,6 +24,7 @@ from tieline.contract import (
 )
 from tieline.errors import InvalidInputError, RefusedError
 from tieline.registry import Plugin
+from tieline.registry.settings import check_settings
 from tieline.services.connect import (
     check_base_url,
     check_environment,
@@ -106,6 +107,7 @@ def intend(
     name: str,
     environment: str = "",
     base_url: str = "",
+    settings: Mapping[str, Any] | None = None,
     actor: str,
 ) -> Intent:
     """Say what account is to be connected, before anybody is asked.
@@ -116,11 +118,12 @@ def intend(
         name: What to call the connection.
         environment: One of the provider's; empty for the application's.
         base_url: Where the provider's API is; empty for its own address.
+        settings: What the plugin lets a connection set, by name.
         actor: Who does it, for the sync log.
 
     Raises:
         NotFoundError: No such provider.
-        InvalidInputError: Name or address make no sense, or it takes no OAuth 2.
+        InvalidInputError: Name, settings or address make no sense, or it takes no OAuth 2.
         RefusedError: The name is taken.
         SettingsError: No application is set, or the address is not allowed.
     """
@@ -145,6 +148,7 @@ def intend(
         connection_id="",
         actor=actor,
         scopes=application.scopes or tuple(oauth.scopes),
+        settings=check_settings(plugin, settings or {}),
     )
 
 
@@ -471,7 +475,7 @@ def _row(intent: Intent, installation: Installation) -> ConnectionRow:
         auth_kind="oauth2",
         account_id=None,
         account_name="",
-        settings={},
+        settings=intent.settings,
         state="ok",
         created_at=now,
         updated_at=now,

@@ -6,6 +6,7 @@ from typing import Any
 
 from tieline.contract import Entity
 from tieline.registry import Listed
+from tieline.registry.settings import setting_names
 from tieline.services.installation import Installation
 
 __all__ = ["describe_provider", "list_providers"]
@@ -41,6 +42,7 @@ def describe_provider(listed: Listed) -> dict[str, Any]:
             "contract": plugin.provider.contract,
             "api_version": plugin.provider.api_version,
             "environments": dict(plugin.provider.environments),
+            "settings": dict(setting_names(plugin)),
             "auth": [auth.kind for auth in plugin.auth],
             "webhooks": plugin.webhooks is not None,
             "entities": [

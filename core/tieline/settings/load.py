@@ -74,6 +74,7 @@ class Settings:
     api_threads: int
     log_level: str
     log_format: str
+    tracing: bool
     failpoints: str
 
     @property

@@ -311,6 +311,15 @@ class SettingsSchema(Schema):
         check=validate.OneOf(["auto", "json", "text"]),
         example="json",
     )
+    tracing = fields.Boolean(
+        load_default=False,
+        metadata={
+            "doc": "Send traces by OpenTelemetry. Needs tieline[opentelemetry]; where they go, and"
+            " what else is to be said, are the SDK's own variables: OTEL_EXPORTER_OTLP_ENDPOINT"
+            " and its like, in the environment, not in this file.",
+            "example": "true",
+        },
+    )
     failpoints = _text(
         "Faults to inject at named places, for tests: name=action@n, separated by semicolons.",
         example="sync.page.before_commit=kill@3",

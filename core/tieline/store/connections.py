@@ -25,6 +25,7 @@ __all__ = [
     "find_connection",
     "has_credentials",
     "list_connections",
+    "lock_settings",
     "mark_disconnected",
     "note_success",
     "read_entity_state",
@@ -33,6 +34,7 @@ __all__ = [
     "refuse_credential",
     "replace_credential",
     "set_paused",
+    "set_settings",
     "update_connection",
 ]
 
@@ -254,6 +256,23 @@ def set_paused(connection: Connection, connection_id: str, at: datetime | None) 
     changes = column.is_not(None) if at is None else column.is_(None)
     statement = update(connections).where(connections.c.id == connection_id, changes)
     return connection.execute(statement.values(paused_at=at)).rowcount == 1
+
+
+def lock_settings(connection: Connection, connection_id: str) -> dict[str, Any]:
+    """Read what a connection sets; nobody else changes it before this transaction ends."""
+    statement = select(connections.c.settings).where(connections.c.id == connection_id)
+    return dict(connection.execute(statement.with_for_update()).scalar() or {})
+
+
+def set_settings(
+    connection: Connection, connection_id: str, settings: Mapping[str, Any], *, now: datetime
+) -> None:
+    """Store all that a connection sets."""
+    connection.execute(
+        update(connections)
+        .where(connections.c.id == connection_id)
+        .values(settings=dict(settings), updated_at=now)
+    )
 
 
 def mark_disconnected(connection: Connection, connection_id: str, now: datetime) -> None:

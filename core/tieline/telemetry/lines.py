@@ -9,6 +9,7 @@ import structlog
 
 from tieline.telemetry.names import without_named_fields
 from tieline.telemetry.redact import redact
+from tieline.telemetry.tracing import trace_ids
 
 __all__ = ["new_formatter", "structured"]
 
@@ -62,12 +63,21 @@ def _hide_fields(
     return hidden
 
 
+def _add_trace(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Say within which span it was logged, so that either leads to the other."""
+    event.update(trace_ids())
+    return event
+
+
 def _redact_line(_logger: object, _method: str, line: Any) -> str:
     return redact(str(line))
 
 
 _SHARED: list[structlog.types.Processor] = [
     structlog.contextvars.merge_contextvars,
+    _add_trace,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,13 +1,14 @@
 """For authors of plugins: every check as a test of its own.
 
-``tests/test_contract.py`` of a plugin is two lines:
+``tests/test_contract.py`` of a plugin begins with two lines:
 
     from tieline.testing import contract_tests
 
     test_contract = contract_tests("acme", level="silver")
 
 The checks hold a declared signature to what the plugin's own sandbox signs;
-:func:`why_refused` holds it to the provider's own example.
+:func:`why_refused` holds it to the provider's own example. :func:`client_of` and
+:func:`pages_of` call single steps against the sandbox, without a server.
 
 It needs pytest, which no other part of Tieline does.
 """
@@ -25,8 +26,9 @@ import pytest
 from tieline.checks import CHECKS, Case, Level, chosen, find_subject, make_check
 from tieline.contract import Scheme, Secret
 from tieline.inbox.verify import Keys, verify
+from tieline.testing.direct import Asked, SandboxTransport, client_of, pages_of
 
-__all__ = ["contract_tests", "why_refused"]
+__all__ = ["Asked", "SandboxTransport", "client_of", "contract_tests", "pages_of", "why_refused"]
 
 
 def contract_tests(

@@ -102,7 +102,8 @@ def windows_of(
     found: list[Window] = []
     account = policy.key or connection.account.id or connection.id
     for rate in policy.rates:
-        if not path.startswith(rate.match):
+        paths = (rate.match,) if isinstance(rate.match, str) else tuple(rate.match)
+        if not path.startswith(paths):
             continue
         by: tuple[str, ...] = (connection.provider, connection.environment)
         label = "all calls of the application"
@@ -110,12 +111,12 @@ def windows_of(
             by += (account,)
             label = "all calls"
         if rate.scope == "endpoint":
-            endpoint = (method, rate.match or _IDENTIFIER.sub("*", path))
+            endpoint = (method, " ".join(paths) or _IDENTIFIER.sub("*", path))
             by += endpoint
             label = " ".join(endpoint)
         elif rate.match:
-            by += (rate.match,)
-            label = rate.match
+            by += paths
+            label = " ".join(paths)
         found += [
             Window(item=item, by=by, scope=rate.scope, label=label)
             for item in parse_many(rate.limit)

@@ -24,7 +24,7 @@ from tieline.contract import (
     RequestRejectedError,
     as_of,
 )
-from tieline.telemetry import get_logger, redact
+from tieline.telemetry import get_logger, redact, span
 from tieline.transport.sockets import DeadlineBackend, deadline
 
 __all__ = ["Call", "Gate", "HttpTransport", "Limits", "trusted_certificates"]
@@ -204,7 +204,9 @@ class HttpTransport:
                 check()
             reply: Reply | None = None
             try:
-                reply = self._exchange(call, url, headers, content)
+                with span("call", kind="client", method=call.method, host=call.host) as seen:
+                    reply = self._exchange(call, url, headers, content)
+                    seen.note(status=reply.status)
             finally:
                 for gate in self._gates:
                     gate.saw(call, reply)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import math
+import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,16 +21,27 @@ __all__ = ["Listener", "serve"]
 _BACKLOG = 512
 _LONGEST_REQUEST_HEAD = 32_768
 _LEAVE_S = 8
+_LAST_CALL_S = 1.0
+_TICK_S = 0.02
+_CLOSE = (b"connection", b"close")
 
 
-def serve(app: Any, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; requests under way are finished.
+def serve(
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None],
+    leave_s: float = _LEAVE_S,
+) -> None:
+    """Serve until SIGINT or SIGTERM; whoever was let in is answered.
 
     Args:
         app: The application.
         host: Address to bind.
         port: Port to bind; 0 takes a free one.
         on_ready: Called with the address once connections are accepted.
+        leave_s: How long answers under way are waited for at the end.
 
     Raises:
         InvalidInputError: The address cannot be bound.
@@ -35,7 +49,7 @@ def serve(app: Any, *, host: str, port: int, on_ready: Callable[[str], None]) ->
     with _bind(host, port) as listening:
         _spare_what_is_there()
         on_ready(_address(listening))
-        uvicorn.Server(_config(app)).run(sockets=[listening])
+        _Server(app, leave_s).run(sockets=[listening])
 
 
 class Listener:
@@ -53,7 +67,7 @@ class Listener:
     def __init__(self, app: Any, *, host: str, port: int) -> None:
         self._socket = _bind(host, port)
         self.address = _address(self._socket)
-        self._server = uvicorn.Server(_config(app))
+        self._server = _Server(app, _LEAVE_S)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
         )
@@ -73,6 +87,58 @@ class Listener:
         self._socket.close()
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's, with another way of leaving.
+
+    uvicorn closes at once what is idle: a connection that was just let in, and one
+    whose next request is on its way. Such a caller cannot know whether it was heard.
+    So at first nobody new is let in, which sends callers elsewhere, and whoever is in
+    gets a last call: the next answer says that the connection closes after it.
+    """
+
+    def __init__(self, app: Any, leave_s: float) -> None:
+        super().__init__(_config(self._told_to_close(app), leave_s))
+        self._is_leaving = False
+
+    def _told_to_close(self, app: Any) -> Any:
+        """Have each answer say, once this server leaves, that its connection ends."""
+
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            async def send_last(message: Any) -> None:
+                if self._is_leaving and message["type"] == "http.response.start":
+                    kept = [each for each in message.get("headers", ()) if each[0] != _CLOSE[0]]
+                    message = {**message, "headers": [*kept, _CLOSE]}
+                await send(message)
+
+            await app(scope, receive, send_last)
+
+        return answer
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in, answer who is, and end."""
+        self._is_leaving = True
+        await self._let_in_who_waits(sockets or [])
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LAST_CALL_S
+        # uvicorn tells of no event when a connection ends
+        while (  # noqa: ASYNC110
+            self.server_state.connections and loop.time() < until and not self.force_exit
+        ):
+            await asyncio.sleep(_TICK_S)
+        await super().shutdown(sockets)
+
+    async def _let_in_who_waits(self, sockets: Sequence[socket.socket]) -> None:
+        """Take the connections that the kernel has taken for us; to close resets them."""
+        for listening in sockets:
+            # the loop takes all that it finds
+            while select.select([listening], [], [], 0)[0] and not self.force_exit:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+
 def _spare_what_is_there() -> None:
     """Leave what was imported out of collections to come.
 
@@ -83,7 +149,7 @@ def _spare_what_is_there() -> None:
     gc.freeze()
 
 
-def _config(app: Any) -> uvicorn.Config:
+def _config(app: Any, leave_s: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,  # the root logger's handler redacts
@@ -96,7 +162,7 @@ def _config(app: Any) -> uvicorn.Config:
         ws="none",
         h11_max_incomplete_event_size=_LONGEST_REQUEST_HEAD,
         limit_concurrency=1000,
-        timeout_graceful_shutdown=_LEAVE_S,
+        timeout_graceful_shutdown=max(1, math.ceil(leave_s)),
     )
 
 

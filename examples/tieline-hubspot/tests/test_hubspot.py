@@ -1,12 +1,10 @@
 """What is special about HubSpot: merges, ids for cursors, creates without a key, its signature."""
 
-import asyncio
 import base64
 import hashlib
 import hmac
 import json
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
@@ -14,45 +12,19 @@ import tieline_hubspot as plugin
 import tieline_hubspot_sandbox as sandbox
 from tieline.contract import (
     ConflictError,
-    Connection,
-    Credential,
     InvalidRecordError,
     Operation,
     PageParams,
     PermissionDeniedError,
     ProviderUnavailableError,
     RateLimitedError,
-    Reply,
     RequestRejectedError,
     Window,
 )
-from tieline.testing import why_refused
+from tieline.testing import client_of, pages_of, why_refused
 from tieline_hubspot_sandbox import crm
 
-
-class Direct:
-    """A transport that calls the sandbox without a socket."""
-
-    def __init__(self, app):
-        self.app, self.asked = app, []
-
-    def send(self, method, url, *, headers=None, content=None, **_more):
-        parts = urlsplit(url)
-        self.asked.append((method, parts.path, dict(parse_qsl(parts.query))))
-        given = [(name.encode(), text.encode()) for name, text in (headers or {}).items()]
-        scope = {"type": "http", "method": method, "path": unquote(parts.path), "headers": given,
-                 "query_string": parts.query.encode()}  # fmt: skip
-        told = []
-
-        async def receive():
-            return {"body": content or b""}
-
-        async def send(message):
-            told.append(message)
-
-        asyncio.run(self.app(scope, receive, send))
-        names = {name.decode(): text.decode() for name, text in told[0]["headers"]}
-        return Reply(status=told[0]["status"], headers=names, content=told[1]["body"], seconds=0)
+CONTACTS, COMPANIES = plugin.tieline_entities()
 
 
 class At:
@@ -60,22 +32,15 @@ class At:
 
     def __init__(self, **options):
         self.app = sandbox.create_app(**{"contacts": 25, "companies": 3} | options)
-        self.transport = Direct(self.app)
-        connection = Connection(id="con_1", name="crm", provider="hubspot", environment="live",
-                                base_url="https://api.hubapi.com")  # fmt: skip
         token = self.app.grant()["access_token"]
-        self.client = plugin.Client(connection, Credential({"access_token": token}), self.transport)
+        self.client = client_of(plugin, self.app, {"access_token": token})
 
     def pages(self, step, params=None):
-        cursor = None
-        while True:
-            page = step(self.client, params or PageParams(), cursor)
-            yield page
-            if (cursor := page.next) is None:
-                return
+        return pages_of(step, self.client, params)
 
     def of(self, email):
-        return plugin.CONTACTS.look_up(self.client, email, {"idProperty": "email"})
+        query = {"properties": plugin.properties_of(plugin.CONTACT), "idProperty": "email"}
+        return plugin.look_up(self.client, f"{plugin.CRM}/contacts", email, query)
 
 
 def create(at, **properties):
@@ -93,14 +58,14 @@ def update(at, key, **properties):
 
 def test_all_that_is_not_archived_is_listed_once():
     at = At(most_per_page=4)
-    found = [each["id"] for page in at.pages(plugin.CONTACTS.page) for each in page.records]
+    found = [each["id"] for page in at.pages(CONTACTS.page) for each in page.records]
     assert len(found) == len(set(found)) == 25 - 2
 
 
 def test_a_search_goes_on_where_hubspot_s_own_cursor_ends(monkeypatch):
     monkeypatch.setattr(crm, "MOST_RESULTS", 10)
     at = At(contacts=60, most_per_page=4, searches_per_second=100)
-    found = [each.key for page in at.pages(plugin.CONTACTS.changes) for each in page.changes]
+    found = [each.key for page in at.pages(CONTACTS.feed.page) for each in page.changes]
     assert len(found) == len(set(found)) == 60 - 6
 
 
@@ -114,7 +79,7 @@ def test_a_search_holds_its_window_with_its_start_and_without_its_end():
         at.app.crm.put("contacts", {"city": f"Town {number}"}, each)
         clock.order({"advance_s": 1})
     window = PageParams(window=Window(start=moments[1], end=moments[2]))
-    [page] = at.pages(plugin.CONTACTS.changes, window)
+    [page] = at.pages(CONTACTS.feed.page, window)
     assert [each.record["properties"]["city"] for each in page.changes] == ["Town 2"]
     assert page.changes[0].at == moments[1]
 
@@ -122,11 +87,11 @@ def test_a_search_holds_its_window_with_its_start_and_without_its_end():
 def test_a_contact_that_was_merged_is_gone_and_the_other_is_not():
     at = At()
     stays, goes = (str(number) for number in sorted(at.app.crm.stock["contacts"])[:2])
-    assert plugin.CONTACTS.get(at.client, goes)["id"] == goes
+    assert CONTACTS.get(at.client, goes)["id"] == goes
     asked = {"primaryObjectId": stays, "objectIdToMerge": goes}
     at.client.send("POST", f"{plugin.CRM}/contacts/merge", asked)
-    assert plugin.CONTACTS.get(at.client, goes) is None
-    assert plugin.CONTACTS.get(at.client, stays)["id"] == stays
+    assert CONTACTS.get(at.client, goes) is None
+    assert CONTACTS.get(at.client, stays)["id"] == stays
 
 
 def test_an_archived_contact_is_gone():
@@ -134,7 +99,7 @@ def test_an_archived_contact_is_gone():
     key = str(min(at.app.crm.stock["contacts"]))
     operation = Operation(id="op_3", kind="delete", key=key)
     assert plugin.delete_contact(at.client, operation).is_gone
-    assert plugin.CONTACTS.get(at.client, key) is None
+    assert CONTACTS.get(at.client, key) is None
     assert plugin.delete_contact(at.client, operation).is_gone
 
 
@@ -146,7 +111,7 @@ def test_a_create_is_found_by_its_address_in_any_case():
     operation, made = create(at, email="Ada@Example.com", firstname="Ada", phone=None)
     found = plugin.find_contact(at.client, operation)
     assert found.record["id"] == made.key
-    assert found.record == plugin.CONTACTS.get(at.client, made.key)
+    assert found.record == CONTACTS.get(at.client, made.key)
 
 
 def test_what_nobody_made_is_not_found():
@@ -170,7 +135,7 @@ def test_an_update_changes_what_it_names_and_null_clears():
     at = At()
     _, made = create(at, email="ada@example.com", firstname="Ada", phone="1")
     update(at, made.key, phone=None, city="London")
-    has = plugin.CONTACTS.get(at.client, made.key)["properties"]
+    has = CONTACTS.get(at.client, made.key)["properties"]
     assert (has["firstname"], has["phone"], has["city"]) == ("Ada", None, "London")
 
 
@@ -211,10 +176,10 @@ def test_a_refusal_says_what_happens_next_and_repeats_no_words(status, error):
 def test_the_limits_are_those_that_the_sandbox_holds():
     at = At(searches_per_second=5, per_ten_seconds=6)
     for _ in range(5):
-        plugin.CONTACTS.changes(at.client, PageParams(), None)
+        CONTACTS.feed.page(at.client, PageParams(), None)
         plugin.identify(at.client)
     with pytest.raises(RateLimitedError):
-        plugin.COMPANIES.changes(at.client, PageParams(), None)
+        COMPANIES.feed.page(at.client, PageParams(), None)
     reply = at.client.send("GET", "/account-info/2026-03/details")
     assert plugin.tieline_observe(reply).remaining == 0
     with pytest.raises(RateLimitedError):

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,14 +24,12 @@ from urllib.parse import quote, urlencode
 from tieline.contract import (
     CONTRACT_VERSION,
     Account,
-    Change,
     ConflictError,
     Connection,
     Credential,
     Entity,
     Event,
     Feed,
-    FeedPage,
     Hmac,
     InvalidRecordError,
     NeedsReauthError,
@@ -40,8 +37,6 @@ from tieline.contract import (
     Observation,
     Operation,
     Outcome,
-    Page,
-    PageParams,
     PermissionDeniedError,
     Provider,
     ProviderError,
@@ -57,17 +52,19 @@ from tieline.contract import (
     Revocation,
     Transport,
     Webhooks,
+    Window,
     Write,
-    as_of,
     by_cursor,
+    by_time_of_change,
     delivery_of,
     hookimpl,
     list_of,
     object_of,
-    page_of,
     parse_json,
     retry_after,
+    search_after_key,
     text_of,
+    time_of,
     utc,
 )
 from tieline_hubspot.canonical import company_contact, contact
@@ -127,6 +124,11 @@ def read(client: Client, path: str, query: Mapping[str, Any]) -> Reply:
     return client.send("GET", f"{path}?{urlencode(query)}" if query else path)
 
 
+def search(client: Client, path: str, query: Mapping[str, Any]) -> Reply:
+    """Send one search."""
+    return client.send("POST", path, query)
+
+
 def identify(client: Client) -> Account:
     """Ask whose account this is; HubSpot tells no name, but what its own pages call it by."""
     found = parse_json(read(client, f"/account-info/{VERSION}/details", {}).content)
@@ -136,101 +138,81 @@ def identify(client: Client) -> Account:
 
 # --- objects of the CRM: all of them, those that changed, and one ------------------------------
 
+NEXT = "paging.next.after"
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """How the objects of one kind are read.
 
-    Attributes:
+def objects(name: str, schema: RecordSchema, *, changed: str, **more: Any) -> Entity:
+    """Declare the objects of one kind.
+
+    Args:
         name: As in HubSpot's paths.
         schema: Whose properties are asked for: unasked, HubSpot gives three or four.
         changed: The property with the time of the last change.
+        **more: What is particular to the kind.
+
+    Source:
+        "Search the CRM": operators, page sizes, times as milliseconds. A cursor of a
+        search ends at 10,000 results, and counts; ids stay.
     """
+    path, properties = f"{CRM}/{name}", properties_of(schema)
 
-    name: str
-    schema: RecordSchema
-    changed: str
-
-    def page(self, client: Client, params: PageParams, cursor: str | None) -> Page:
-        """Read one page of all there are. Archived ones are those that somebody deleted."""
-        query = {"limit": LIST_SIZE, "properties": properties_of(self.schema)}
-        step = by_cursor(
-            read,
-            f"{CRM}/{self.name}",
-            items="results",
-            cursor_field="paging.next.after",
-            cursor_query="after",
-            query=query,
+    def asked(window: Window, last: str | None) -> Mapping[str, Any]:
+        limits = (
+            {"propertyName": changed, "operator": "GTE", "value": _milliseconds(window.start)},
+            {"propertyName": changed, "operator": "LT", "value": _milliseconds(window.end)},
+            {"propertyName": "hs_object_id", "operator": "GT", "value": last},
         )
-        return step(client, params, cursor)
-
-    def changes(self, client: Client, params: PageParams, cursor: str | None) -> FeedPage:
-        """Search one page of what changed, and go on behind the last id.
-
-        HubSpot's own cursor for searches ends at 10,000 results, and counts: what changes
-        meanwhile moves the rest. Ids stay.
-
-        Source:
-            "Search the CRM": operators, page sizes, times as milliseconds.
-        """
-        start, end = params.window.start, params.window.end
-        filters = [
-            {"propertyName": name, "operator": operator, "value": value}
-            for name, operator, value in (
-                (self.changed, "GTE", _milliseconds(start)),
-                (self.changed, "LT", _milliseconds(end)),
-                ("hs_object_id", "GT", cursor),
-            )
-            if value
-        ]
-        wanted = {
+        filters = [limit for limit in limits if limit["value"]]
+        return {
             "filterGroups": [{"filters": filters}] if filters else [],
             "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
-            "properties": properties_of(self.schema).split(","),
+            "properties": properties.split(","),
             "limit": SEARCH_SIZE,
         }
-        reply = client.send("POST", f"{CRM}/{self.name}/search", wanted)
-        body, found = page_of(reply, "results")
-        changes = [Change(key=each["id"], at=_updated_at(each), record=each) for each in found]
-        is_more = bool(found) and "next" in object_of(body.get("paging"))
-        return FeedPage(
-            changes=changes, next=found[-1]["id"] if is_more else None, as_of=as_of(reply)
-        )
 
-    def get(self, client: Client, key: str) -> Record | None:
-        """Read one; None if it was deleted, or merged into another, which is answered for it."""
-        found = self.look_up(client, key, {})
+    def get(client: Client, key: str) -> Record | None:
+        found = look_up(client, path, key, {"properties": properties})
+        # Of one that was merged into another, the other is answered.
         return found if found and found["id"] == key else None
 
-    def look_up(self, client: Client, key: str, query: Mapping[str, str]) -> Record | None:
-        """Read one by its id, or by another property that is unique; None for a 404."""
-        asked = {"properties": properties_of(self.schema), **query}
-        try:
-            reply = read(client, f"{CRM}/{self.name}/{quote(key, safe='')}", asked)
-        except RecordNotFoundError:
-            return None
-        found: Record = parse_json(reply.content)
-        return found
+    query = {"limit": LIST_SIZE, "properties": properties}
+    page = by_cursor(
+        read, path, items="results", cursor_field=NEXT, cursor_query="after", query=query
+    )
+    changes = search_after_key(search, f"{path}/search", asked=asked, items="results", further=NEXT)
+    return Entity(
+        name=name,
+        schema=schema,
+        page=page,
+        get=get,
+        feed=Feed(page=by_time_of_change(changes, "updatedAt"), retention=None),
+        version=lambda record: int(_milliseconds(updated_at(record))),
+        deletes="sweep",  # archived ones, which nobody asks for, are those that somebody deleted
+        scope=f"crm.objects.{name}.read",
+        **more,
+    )
+
+
+def look_up(client: Client, path: str, key: str, query: Mapping[str, str]) -> Record | None:
+    """Read one by its id, or by another property that is unique; None for a 404."""
+    try:
+        reply = read(client, f"{path}/{quote(key, safe='')}", query)
+    except RecordNotFoundError:
+        return None
+    found: Record = parse_json(reply.content)
+    return found
 
 
 def _milliseconds(at: datetime | None) -> str:
     return str(round(at.timestamp() * 1000)) if at else ""
 
 
-def _updated_at(record: Record) -> datetime:
-    at = utc(record["updatedAt"])
+def updated_at(record: Record) -> datetime:
+    """Read when an object last changed."""
+    at = time_of(record["updatedAt"])
     if at is None:
         raise InvalidRecordError("the record does not say when it changed")
     return at
-
-
-def version(record: Record) -> int:
-    """Order two copies of an object."""
-    return int(_milliseconds(_updated_at(record)))
-
-
-CONTACTS = Kind(name="contacts", schema=CONTACT, changed="lastmodifieddate")
-COMPANIES = Kind(name="companies", schema=COMPANY, changed="hs_lastmodifieddate")
 
 
 # --- how a contact is written --------------------------------------------------------------------
@@ -255,7 +237,8 @@ def find_contact(client: Client, operation: Operation) -> Outcome | None:
     refused then, and a person decides.
     """
     asked = operation.payload["properties"]
-    found = CONTACTS.look_up(client, asked["email"], {"idProperty": "email"})
+    query = {"properties": properties_of(CONTACT), "idProperty": "email"}
+    found = look_up(client, f"{CRM}/contacts", asked["email"], query)
     if found is None:
         return None
     there = found["properties"] | {"email": text_of(found["properties"].get("email")).lower()}
@@ -300,6 +283,11 @@ def parse(body: bytes, _headers: Mapping[str, str]) -> list[Event]:
     if not isinstance(said, list) or not said:
         raise InvalidRecordError("the body is no list of events")
     return [event for told in said for event in _events_of(object_of(told))]
+
+
+def events_of(subject: str) -> dict[str, Any]:
+    """Say what each event about an object means, by its legacy name and by its new one."""
+    return {f"{name}.{verb}": does for name in (subject, "object") for verb, does in VERBS.items()}
 
 
 def _events_of(told: Mapping[str, Any]) -> Iterator[Event]:
@@ -377,44 +365,30 @@ def tieline_client(connection: Connection, credential: Credential, transport: Tr
 def tieline_entities() -> list[Entity]:
     """List what can be kept in step."""
     return [
-        Entity(
-            name="contacts",
-            schema=CONTACT,
-            page=CONTACTS.page,
-            get=CONTACTS.get,
-            feed=Feed(page=CONTACTS.changes, retention=None),
-            version=version,
-            events=_events("contact"),
-            deletes="sweep",
+        objects(
+            "contacts",
+            CONTACT,
+            changed="lastmodifieddate",
+            events=events_of("contact"),
+            canonical=contact,
             write=Write(
                 schema=CONTACT_TO_WRITE,
                 create=create_contact,
                 update=update_contact,
                 delete=delete_contact,
                 find=find_contact,
-                changed_at=_updated_at,
+                changed_at=updated_at,
                 scope="crm.objects.contacts.write",
             ),
-            scope="crm.objects.contacts.read",
-            canonical=contact,
         ),
-        Entity(
-            name="companies",
-            schema=COMPANY,
-            page=COMPANIES.page,
-            get=COMPANIES.get,
-            feed=Feed(page=COMPANIES.changes, retention=None),
-            version=version,
-            events=_events("company"),
-            deletes="sweep",
-            scope="crm.objects.companies.read",
+        objects(
+            "companies",
+            COMPANY,
+            changed="hs_lastmodifieddate",
+            events=events_of("company"),
             canonical=company_contact,
         ),
     ]
-
-
-def _events(subject: str) -> dict[str, Any]:
-    return {f"{name}.{verb}": does for name in (subject, "object") for verb, does in VERBS.items()}
 
 
 @hookimpl
@@ -449,16 +423,14 @@ def tieline_webhooks() -> Webhooks:
 def tieline_rate_limits() -> RateLimitPolicy:
     """HubSpot allows an application 110 requests in ten seconds per account.
 
-    Of an account's searches it allows five a second, whoever makes them: each kind has two.
+    Of an account's searches it allows five a second, whoever makes them.
 
     Source:
         "API usage guidelines and limits"; "Search the CRM", limitations.
     """
-    searches = [Rate(limit="2/second", match=f"{CRM}/{kind.name}/search") for kind in KINDS]
-    return RateLimitPolicy(rates=[Rate(limit="100/10 second"), *searches], concurrency=8)
-
-
-KINDS = (CONTACTS, COMPANIES)
+    searches = tuple(f"{CRM}/{name}/search" for name in ("contacts", "companies"))
+    rates = [Rate(limit="100/10 second"), Rate(limit="4/second", match=searches)]
+    return RateLimitPolicy(rates=rates, concurrency=8)
 
 
 @hookimpl

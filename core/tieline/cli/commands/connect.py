@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from tieline import services
 from tieline.cli.face import actor, installation, json_option, note, print_json
+from tieline.cli.pairs import pairs_of
 from tieline.cli.secrets import read_pair, read_secret
 from tieline.contract import ApiKey, Basic
 from tieline.errors import InvalidInputError
@@ -37,6 +39,7 @@ __all__ = ["connect", "row_facts", "show_connected"]
 )
 @click.option("--environment", default="", help="The provider's environment, such as `sandbox`.")
 @click.option("--base-url", default="", help="Another address of the API: a sandbox, a proxy.")
+@click.option("--set", "given", metavar="NAME=VALUE", multiple=True, help="Set what it may set.")
 @click.option("--replace", "is_replacing", is_flag=True, help="Give a connection a new key.")
 @click.option("--no-check", "is_unchecked", is_flag=True, help="Do not ask the provider.")
 @json_option
@@ -50,6 +53,7 @@ def connect(
     key_file: Path | None,
     environment: str,
     base_url: str,
+    given: tuple[str, ...],
     is_replacing: bool,
     is_unchecked: bool,
     as_json: bool,
@@ -61,11 +65,12 @@ def connect(
     end up at. A key is asked for, or read from stdin or a file; it is never
     an argument, where other users of this machine could see it. The provider
     is asked whether all is well; only then anything is stored.
+    What a connection may set, `tieline providers show PROVIDER` says.
 
     Examples: `tieline connect square`, `tieline connect stripe --name shop`,
     `tieline connect stripe --name test --key-stdin --base-url http://127.0.0.1:12111 < key`
     """
-    name = name or provider
+    name, settings = name or provider, pairs_of(given)
     with installation() as opened:
         plugin = opened.registry.get(provider)
         has_key = key_stdin or key_file is not None
@@ -81,6 +86,7 @@ def connect(
                 name=name,
                 environment=environment,
                 base_url=base_url,
+                settings=settings,
                 actor=actor(),
             )
             from tieline.cli import consent
@@ -98,6 +104,7 @@ def connect(
                 key_file=key_file,
                 base_url=base_url,
                 environment=environment,
+                settings=settings,
                 is_checked=not is_unchecked,
                 is_replacing=is_replacing,
             )
@@ -124,6 +131,7 @@ def row_facts(row: ConnectionRow) -> dict[str, object]:
         "provider": row.provider,
         "environment": row.environment,
         "base_url": row.base_url,
+        "settings": dict(row.settings),
         "auth": row.auth_kind,
         "account": {"id": row.account_id, "name": row.account_name},
         "state": row.state,
@@ -157,6 +165,7 @@ def _by_secret(
     key_file: Path | None,
     base_url: str,
     environment: str,
+    settings: Mapping[str, str],
     is_checked: bool,
     is_replacing: bool,
 ) -> ConnectionRow:
@@ -172,6 +181,7 @@ def _by_secret(
             password=password,
             base_url=base_url,
             environment=environment,
+            settings=settings,
             actor=actor(),
             is_checked=is_checked,
             is_replacing=is_replacing,
@@ -184,6 +194,7 @@ def _by_secret(
         key=key,
         base_url=base_url,
         environment=environment,
+        settings=settings,
         actor=actor(),
         is_checked=is_checked,
         is_replacing=is_replacing,

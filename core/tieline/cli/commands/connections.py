@@ -22,6 +22,7 @@ from tieline.cli.face import (
     yes_option,
 )
 from tieline.cli.habits import can_ask
+from tieline.cli.pairs import pairs_of
 from tieline.cli.secrets import read_pair, read_secret
 from tieline.contract import RateLimitPolicy
 from tieline.errors import InvalidInputError, RefusedError
@@ -100,6 +101,7 @@ def show(name: str, as_json: bool) -> None:
         *([("paused", f"since {when(row.paused_at)}")] if row.paused_at else []),
         *([("because", f"{row.trouble} ({when(row.trouble_at)})")] if row.trouble else []),
         *(_grant_lines(grant) if grant else []),
+        *((f"set {name}", str(value)) for name, value in sorted(row.settings.items())),
     ]
     lines += [
         (state.entity, f"position {state.position}, in step {ago(state.last_success_at, now)}")
@@ -167,6 +169,34 @@ def resume(name: str, as_json: bool) -> None:
     with installation() as opened:
         row = services.connections.resume_connection(opened, name, actor=actor())
     _tell(row, f"  resumed  {row.name}", as_json)
+
+
+@connections.command("set")
+@click.argument("name")
+@click.argument("given", metavar="[NAME=VALUE]...", nargs=-1)
+@click.option("--unset", "dropped", metavar="NAME", multiple=True, help="Set this no longer.")
+@json_option
+def set_(name: str, given: tuple[str, ...], dropped: tuple[str, ...], as_json: bool) -> None:
+    """Change what a connection sets: a shop's name, a region.
+
+    What the plugin's schema refuses changes nothing. A run under way goes on
+    as it began; what opens the connection after that goes by the new values.
+    `tieline providers show PROVIDER` says what may be set. Secrets have no
+    place here: settings are shown.
+
+    Example: `tieline connections set shop region=eu`
+    """
+    pairs = pairs_of(given)
+    if not pairs and not dropped:
+        raise InvalidInputError(
+            "nothing is to be set", hint=f"tieline connections set {name} NAME=VALUE"
+        )
+    with installation() as opened:
+        row = services.connection_settings.change_settings(
+            opened, name, pairs, dropped=dropped, actor=actor()
+        )
+    told = " ".join(f"{name}={value}" for name, value in sorted(row.settings.items()))
+    _tell(row, f"  set  {row.name}   {told or 'nothing'}", as_json)
 
 
 @connections.command()

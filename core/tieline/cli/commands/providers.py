@@ -50,6 +50,8 @@ def show(name: str, as_json: bool) -> None:
         print_table((said["name"], f"{said['distribution']} {said['version']}"), [])
         if said["cause"]:
             print_table(("broken", said["cause"]["message"]), [])
+        for setting, help_text in said.get("settings", {}).items():
+            print_table((f"set {setting}", help_text), [])
         print_table(
             ("ENTITY", "DIRECTIONS", "CHANGES BY", "DELETES", "HIDES", "MEANS", "SCOPE"),
             (

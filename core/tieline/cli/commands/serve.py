@@ -15,6 +15,7 @@ __all__ = ["DEFAULT_PORT", "serve"]
 
 DEFAULT_PORT = 8377
 _LOOK_S = 0.5
+_AFTER_DEADLINE_S = 2
 
 
 @click.command()
@@ -45,7 +46,13 @@ def serve(host: str, port: int, parent: int | None) -> None:
         if parent is not None:
             threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
         with ServedSign(opened):
-            serve_app(create_app(opened), host=host, port=port, on_ready=ready)
+            serve_app(
+                create_app(opened),
+                host=host,
+                port=port,
+                on_ready=ready,
+                leave_s=opened.settings.api_deadline_s + _AFTER_DEADLINE_S,
+            )
 
 
 def _leave_with(parent: int) -> None:

@@ -26,7 +26,7 @@ from tieline.errors import DependencyError
 from tieline.services import repeats, tokens
 from tieline.services.installation import Installation
 from tieline.services.tokens import TokenRow
-from tieline.telemetry import get_logger
+from tieline.telemetry import get_logger, span
 from tieline.web.api import inputs
 from tieline.web.api.operation import Call, Operation
 from tieline.web.api.problems import Problem, problem_of, respond
@@ -188,13 +188,8 @@ class _Work:
         """Answer; every refusal is an answer too."""
         try:
             return self._done()
-        except Problem as problem:
-            problem.headers |= self._added
-            return respond(problem)
-        except TielineError as error:
-            found = problem_of(error)
-            found.headers |= self._added
-            return respond(found)
+        except (Problem, TielineError) as refusal:
+            return self._refused(refusal)
         except Exception:  # noqa: BLE001 - whatever broke, the answer has our form
             _log.exception("a bug of ours", operation=self._operation.name)
             return respond(Problem(500, "bug", "this is a fault of Tieline's; its log says more"))
@@ -202,6 +197,28 @@ class _Work:
     def _done(self) -> Response:
         operation = self._operation
         row = tokens.authenticate(self._installation, self._token.reveal())
+        # Whoever asks without a token makes no spans, and has no say in which are kept.
+        with span(
+            "request",
+            kind="server",
+            parent=self._headers.get("traceparent", ""),
+            operation=operation.name,
+            method=operation.method,
+        ) as seen:
+            try:
+                answer = self._answered(row)
+            except (Problem, TielineError) as refusal:
+                answer = self._refused(refusal)
+            seen.note(status=answer.status_code)
+            return answer
+
+    def _refused(self, refusal: Problem | TielineError) -> Response:
+        problem = refusal if isinstance(refusal, Problem) else problem_of(refusal)
+        problem.headers |= self._added
+        return respond(problem)
+
+    def _answered(self, row: TokenRow) -> Response:
+        operation = self._operation
         self._count(row)
         self._require_scope(row)
         call = self._call(row)

@@ -8,7 +8,7 @@ from marshmallow import ValidationError, fields, validates_schema
 
 from tieline.contract import Secret
 from tieline.errors import InvalidInputError
-from tieline.services import connect
+from tieline.services import connect, connection_settings
 from tieline.services import connections as service
 from tieline.web.api.cursors import slice_of
 from tieline.web.api.operation import Call, Operation
@@ -20,6 +20,7 @@ from tieline.web.api.schemas import (
     Given,
     Nested,
     PageQuery,
+    Payload,
     SecretText,
     Text,
     Time,
@@ -44,6 +45,7 @@ class Connection(Answer):
     provider = fields.String()
     environment = fields.String()
     base_url = fields.String()
+    settings = Payload("What the plugin lets a connection set, as it was given.")
     auth = Choice("api_key", "basic", "oauth2")
     account = Nested(AccountOf)
     state = Choice("ok", "needs_reauth", "disconnected")
@@ -116,6 +118,7 @@ class NewConnection(Given):
     login = Nested(Login, "User name and password, where the provider takes those.")
     environment = Text("One of the provider's; its first if left out.", most=40, load_default="")
     base_url = Text("Another address of the API.", most=500, load_default="")
+    settings = Payload("What the plugin lets a connection set; no secrets.", load_default=dict)
     is_checked = Flag("Whether the provider is asked if the secret is good.", load_default=True)
 
     @validates_schema
@@ -137,6 +140,12 @@ class NewSecret(Given):
             raise ValidationError("either this or login is wanted", "api_key")
 
 
+class NewSettings(Given):
+    """All that a connection is to set."""
+
+    settings = Payload("By name: texts, numbers, booleans; no secrets.", required=True)
+
+
 class RemovalQuery(Given):
     """How much of it goes."""
 
@@ -155,6 +164,7 @@ def facts_of(row: Any) -> dict[str, Any]:
     times = ("paused_at", "created_at", "updated_at")
     return {name: getattr(row, name) for name in (*names, *times)} | {
         "auth": row.auth_kind,
+        "settings": dict(row.settings),
         "account": {"id": row.account_id, "name": row.account_name},
     }
 
@@ -182,6 +192,7 @@ def make(call: Call) -> dict[str, Any]:
         "name": body["name"],
         "environment": body["environment"],
         "base_url": body["base_url"],
+        "settings": body["settings"],
         "is_checked": body["is_checked"],
         "actor": call.actor,
     }
@@ -205,6 +216,18 @@ def give_secret(call: Call) -> dict[str, Any]:
         "actor": call.actor,
     }
     return facts_of(_connect(call, row.provider, dict(call.body), same))
+
+
+def give_settings(call: Call) -> dict[str, Any]:
+    """Change all that a connection sets; what opens it from now on sees that."""
+    row = connection_settings.change_settings(
+        call.installation,
+        call.path["connection"].id,
+        call.body["settings"],
+        is_whole=True,
+        actor=call.actor,
+    )
+    return facts_of(row)
 
 
 def _connect(call: Call, provider: str, body: dict[str, Any], same: dict[str, Any]) -> Any:
@@ -363,5 +386,18 @@ OPERATIONS = (
         asks_provider=True,
         example={"api_key": "ak_live_…"},
         command="connections rotate-key",
+    ),
+    Operation(
+        name="set_settings",
+        method="PUT",
+        path="/connections/{connection}/settings",
+        tag="connections",
+        summary="Change all that a connection sets, by the schema of its plugin.",
+        scope="admin",
+        does=give_settings,
+        body=NewSettings,
+        answer=Connection,
+        example={"settings": {"region": "eu"}},
+        command="connections set",
     ),
 )

@@ -11,7 +11,7 @@ from tieline.services import oauth as service
 from tieline.services.oauth import Link
 from tieline.web.api.operation import Call, Operation
 from tieline.web.api.resources.connections import Connection, facts_of
-from tieline.web.api.schemas import NAME, Answer, Choice, Given, Nested, Text, Told
+from tieline.web.api.schemas import NAME, Answer, Choice, Given, Nested, Payload, Text, Told
 
 __all__ = ["OPERATIONS"]
 
@@ -38,6 +38,7 @@ class NewLink(Given):
     name = Text("What to call the connection.", pattern=NAME, most=64, required=True)
     environment = Text("One of the provider's.", most=40, load_default="")
     base_url = Text("Another address of the API.", most=500, load_default="")
+    settings = Payload("What the plugin lets a connection set; no secrets.", load_default=dict)
 
 
 def _told(link: Link) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def make(call: Call) -> dict[str, Any]:
         name=body["name"],
         environment=body["environment"],
         base_url=body["base_url"],
+        settings=body["settings"],
         actor=call.actor,
     )
     return _told(service.make_link(call.installation, intent))

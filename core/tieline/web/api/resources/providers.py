@@ -61,6 +61,11 @@ class Provider(Answer):
         values=fields.String(),
         metadata={"description": "Name of each to its base address, the default one first."},
     )
+    settings = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        metadata={"description": "What a connection may set, by name, to what each does."},
+    )
     auth = fields.List(fields.String(), metadata={"description": "Ways to connect an account."})
     webhooks = fields.Boolean()
     entities = fields.List(fields.Nested(ProviderEntity))
@@ -78,6 +83,7 @@ def _whole(said: dict[str, Any]) -> dict[str, Any]:
         "title": None,
         "api_version": None,
         "environments": {},
+        "settings": {},
         "webhooks": False,
     }
     return absent | said
