@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 from tieline.contract import (
     CONTRACT_VERSION,
@@ -39,6 +40,7 @@ def parse(body, headers):
             type=told["type"],
             entity=told.get("entity", "things"),
             key=told.get("key"),
+            occurred_at=datetime.fromisoformat(told["at"]) if "at" in told else None,
             account=told.get("account"),
             record=told.get("record"),
         )

@@ -163,7 +163,7 @@ def _find_postgres(run: Run, given_url: str) -> Postgres:
 def _be_durable(postgres: Postgres, url: str) -> None:
     """Keep what is committed over a crash; the server for tests would not."""
     name = url.partition("?")[0].rpartition("/")[2]
-    with postgres._connect() as connection:
+    with postgres.connect() as connection:
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = on")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -250,6 +251,10 @@ ODD_EVENTS = {
     "a long type": {"type": "t" * 300},
     "NUL in the type": {"type": "a\0b"},
     "a long entity": {"entity": "e" * 99},
+    "NUL in the entity": {"entity": "a\0b"},
+    "half a character in the entity": {"entity": "\ud800"},
+    "a time before the first year": {"at": "0001-01-01T00:00:00+14:00"},
+    "a time after the last year": {"at": "9999-12-31T23:59:59-12:00"},
     "NUL in the record": {"record": {"name": "a\0b"}},
     "half a character in the record": {"record": {"name": "\ud800"}},
     "a huge number in the record": {"record": {"n": 2**70}},
@@ -263,6 +268,44 @@ def test_whatever_an_authentic_event_holds_is_stored_and_counts_once(harbour):
         signed = sender.signed(**told)
         assert [harbour.accept(signed) for _ in range(2)] == [200, 200], name
         assert harbour.count() == number, name
+    assert len(harbour.events()) == len(ODD_EVENTS)  # and what was stored can be read
+
+
+@pytest.mark.parametrize("realm", ["a\0b", "\ud800", "9" * 300])
+def test_an_account_that_nobody_can_have_costs_the_other_events_nothing(harbour, realm):
+    sender = harbour.senders["quickbooks"]
+    assert harbour.accept(sender.signed("e", realms=[realm, sender.account])) == 200
+    assert [each["event_key"] for each in harbour.events()] == ["intuit.dGVzdA==:e-1"]
+
+
+def test_of_an_event_that_a_body_holds_twice_the_first_stays_and_has_the_body(harbour):
+    sender = harbour.senders["quickbooks"]
+    names = [f"n{number % 7}" for number in range(70)]
+    body = json.dumps(
+        [
+            {
+                "type": "qbo.customer.updated.v1",
+                "source": "s",
+                "id": name,
+                "intuitentityid": str(at),
+            }
+            | {"intuitaccountid": sender.account}
+            for at, name in enumerate(names)
+        ]
+    ).encode()
+    signed = replace(sender.signed(), body=body, headers=sender.sign(body))
+    assert harbour.accept(signed) == 200
+    found = harbour.events()
+    assert [(each["event_key"], each["record_key"]) for each in found] == [
+        (f"s:n{number}", str(number)) for number in range(7)
+    ]
+    assert [each["body"] for each in found] == [body, *[None] * 6]
+
+
+def test_a_header_that_is_kept_may_hold_what_postgresql_does_not_take(harbour):
+    signed = harbour.senders["hooked"].signed("evt_\0")
+    assert harbour.accept(signed) == 200
+    assert harbour.events()[0]["headers"] == {"webhook-id": "evt_?"}
 
 
 def test_only_the_headers_that_were_declared_are_kept(sqlite_harbour):

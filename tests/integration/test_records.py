@@ -173,3 +173,77 @@ def test_a_reader_never_skips_a_change_of_many_writers(bench):
     assert failures == []
     assert late == []
     assert len(seen) == 35
+
+
+# Each is a word of an array's or of JSON's grammar somewhere.
+ODD_KEYS = [
+    "",
+    "NULL",
+    "null",
+    "{a,b}",
+    '"',
+    "\\",
+    "\\u0041",
+    "a,b",
+    " a ",
+    "%s",
+    "%%",
+    "'",
+    "ü😀",
+    "é",
+]
+
+
+@pytest.mark.parametrize("is_uniform", [True, False])
+def test_every_column_of_every_row_is_its_own(bench, is_uniform):
+    """A page goes in column by column, and what its rows have in common once."""
+    keys = sorted([*ODD_KEYS, *names(600)])
+    at = bench.clock.now().replace(microsecond=7)
+    given = [
+        store.NewRecord(
+            record_id=key,
+            payload=json.dumps({"id": key, "n": n, "s": "\\u0041 \\ \" 'x' %s {,}"}).encode(),
+            content_hash=f"{n:032x}",
+            rank=2**63 - 1 if is_uniform else [0, 2**63 - 1, n][n % 3],
+            source="list" if is_uniform else ["list", "get", "webhook"][n // 2 % 3],
+            is_deleted=not is_uniform and n % 5 == 0,
+            is_escaped=not is_uniform and n % 7 == 0,
+            revision=1,
+        )
+        for n, key in enumerate(keys)
+    ]
+    of = (bench.connection_id, "items")
+    with bench.database.write() as connection:
+        assert store.upsert(connection, *of, given, run_id=None, now=at) == len(given)
+    with bench.database.read() as connection:
+        found = {row.record_id: row for row in store.read_records(connection, *of, after=0)}
+        known = {row[0]: row for row in store.read_known(connection, *of, keys)}
+    for number, row in enumerate(given, 1):
+        one = found[row.record_id]
+        assert json.loads(one.payload) == json.loads(row.payload)
+        assert (one.rank, one.source, one.is_escaped) == (row.rank, row.source, row.is_escaped)
+        assert (one.changed_at, one.first_seen_at, one.position) == (at, at, number)
+        assert one.deleted_at == (at if row.is_deleted else None)
+        assert known[row.record_id] == (
+            row.record_id, row.content_hash, row.rank, row.is_deleted, row.revision
+        )  # fmt: skip
+
+
+def test_of_a_page_only_the_rows_that_nobody_overtook_are_written(bench):
+    of, at = (bench.connection_id, "items"), bench.clock.now()
+
+    def rows(name: str, *revisions: int) -> list[store.NewRecord]:
+        text = json.dumps({"name": name}).encode()
+        return [
+            store.NewRecord(f"k{n}", text, name, n, "list", False, False, revision)  # noqa: FBT003
+            for n, revision in enumerate(revisions)
+        ]
+
+    with bench.database.write() as connection:
+        assert store.upsert(connection, *of, rows("one", 1, 1, 1), run_id=None, now=at) == 3
+        assert store.upsert(connection, *of, rows("two", 2, 3, 1, 1), run_id=None, now=at) == 2
+    with bench.database.read() as connection:
+        found = {
+            row[0]: row[1] for row in store.read_known(connection, *of, ["k0", "k1", "k2", "k3"])
+        }
+    assert found == {"k0": "two", "k1": "one", "k2": "one", "k3": "two"}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
@@ -86,8 +85,8 @@ class Delivery:
 
     @property
     def accounts(self) -> set[str]:
-        """The accounts that its events name."""
-        return {event.account for event in self.events if event.account}
+        """The accounts that its events name, of those that somebody can have."""
+        return {account for event in self.events if (account := _account(event.account))}
 
 
 def rows_of(
@@ -106,7 +105,7 @@ def rows_of(
     strangers = 0
     delivery_id = new_id("del")
     for event in delivery.events:
-        of = None if delivery.endpoint.connection_id else event.account
+        of = None if delivery.endpoint.connection_id else _account(event.account)
         owners = connections.get(of, ())
         strangers += not owners
         for number, connection_id in enumerate(owners):
@@ -134,7 +133,9 @@ def rows_of(
 
 
 def _kept(headers: Mapping[str, str]) -> str:
-    return orjson.dumps(dict(headers)).decode() if headers else "{}"
+    if not headers:
+        return "{}"
+    return orjson.dumps({name: _ODD.sub("?", text) for name, text in headers.items()}).decode()
 
 
 def _is_storable(text: str) -> bool:
@@ -161,16 +162,23 @@ def _record_key(key: Any) -> str | None:
     return None
 
 
-def _entity(name: str | None) -> str | None:
-    return name if isinstance(name, str) and len(name) <= _LONGEST_ENTITY else None
+def _account(name: Any) -> str | None:
+    """Return an account as connections have it; None for one that none can have."""
+    return name if isinstance(name, str) and _is_storable(name) else None
+
+
+def _entity(name: Any) -> str | None:
+    if isinstance(name, str) and len(name) <= _LONGEST_ENTITY and _is_storable(name):
+        return name
+    return None
 
 
 def _time(time: datetime | None) -> datetime | None:
     if not isinstance(time, datetime) or time.tzinfo is None:
         return None
     try:
-        return time if math.isfinite(time.timestamp()) else None
-    except (OverflowError, ValueError):
+        return time.astimezone(UTC)
+    except (OverflowError, ValueError):  # beyond the years 1 and 9999, there or in UTC
         return None
 
 

@@ -144,7 +144,7 @@ def _taken(path: Path) -> RefusedError:
 def _dump(database: Database, part: Path, path: Path) -> None:
     address, password = store.dump_address(database)
     words = ["pg_dump", "--format=custom", "--no-owner", f"--file={part}", f"--dbname={address}"]
-    by_hand = f"PGPASSWORD=… pg_dump --format=custom --no-owner --file={path} '{address}'"
+    by_hand = f"pg_dump --format=custom --no-owner --file={path} '{address}'"
     program = shutil.which("pg_dump")
     if program is None:
         raise DependencyError(

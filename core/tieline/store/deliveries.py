@@ -50,17 +50,18 @@ _COLUMNS = ", ".join(NewEvent._fields)
 _REST = "state, attempts, due_at, replays"
 # Numbers are drawn in the order of arrival, and rows go in in the order of the unique
 # key: two processes with the same events then wait for one another, never in a circle.
+# Of two with one key the first stays: it may be the one that has the body.
 _POSTGRESQL = f"""
 INSERT INTO webhook_events (seq, {_COLUMNS}, {_REST})
 SELECT n.*, 'pending', 0, n.received_at, 0 FROM (
-  SELECT nextval('webhook_events_seq_seq'), u.*
+  SELECT nextval('webhook_events_seq_seq') AS seq, u.*
   FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
     %b::timestamptz[], %b::timestamptz[], %b::text[], %b::bytea[], %b::jsonb[], %b::bytea[],
     %b::text[])
     AS u({_COLUMNS})
   OFFSET 0
 ) AS n
-ORDER BY n.endpoint_id, n.event_key
+ORDER BY n.endpoint_id, n.event_key, n.seq
 ON CONFLICT (endpoint_id, event_key) DO NOTHING
 """  # noqa: S608 - names of columns
 _GENERATIONS_POSTGRESQL = """
