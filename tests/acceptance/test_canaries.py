@@ -160,6 +160,7 @@ def test_no_secret_shows_anywhere(site, processes, key_files):
         run_id = site.ask()
         breaking = start_python(site, BREAKING)
         wait_until(lambda: list(site.installation.redis.scan_iter("rq:results:*")))
+        wait_until(lambda: "broken down with" in site.logs())  # it is told after it is noted
         breaking.kill()
         syncs.cancel_run(site.installation, run_id, actor="test")
         site.start("scheduler", **LOUD)

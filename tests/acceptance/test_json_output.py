@@ -35,6 +35,10 @@ NEWS_KEY = "0123456789abcdef0123456789abcdef-us6"
 ROOT = Path(__file__).parents[2]
 # Commands that are run elsewhere, by what they are called with there.
 ELSEWHERE = {
+    "connections set": (
+        "integration/test_connection_settings.py",
+        'run_cli("connections", "set", "shop", "region=us", "per-second=7", "--json")',
+    ),
     "demo": ("acceptance/test_first_use.py", '"demo", "--json"'),
     "keys forget": ("acceptance/test_keys_cli.py", 'site.json("keys", "forget"'),
     "webhooks listen": ("acceptance/test_webhooks_listen.py", '"webhooks", "listen", "--json"'),

@@ -80,7 +80,7 @@ def test_a_paused_queue_holds_every_worker_also_new_ones_and_after_redis_was_emp
 
 
 def test_what_is_under_way_goes_on_to_its_end_and_drain_waits_for_it(site):
-    with servers.sandbox(customers=600, latency_ms=150) as url:
+    with servers.sandbox(customers=1500, latency_ms=400) as url:
         site.connect(url)
         site.start("worker")
         run_id = site.ask(mode="full")

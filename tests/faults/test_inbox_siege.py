@@ -230,7 +230,7 @@ def _deliver_while_the_database_is_down(site: Site, harbour: Harbour, server) ->
     assert post(url, sender.signed("evt_before")) == 200
     name = site.installation.database.engine.url.database
     site.installation.database.close()
-    with server._connect() as connection:
+    with server.connect() as connection:
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)

@@ -178,7 +178,7 @@ def test_a_scheduler_outlives_its_database(postgres_server, postgres_site, shop_
     end_all(site)
     name = site.installation.database.engine.url.database
     site.installation.database.close()
-    with postgres_server._connect() as connection:
+    with postgres_server.connect() as connection:
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
