@@ -40,7 +40,7 @@ def parse(body, headers):
             type=told["type"],
             entity=told.get("entity", "things"),
             key=told.get("key"),
-            occurred_at=datetime.fromisoformat(told["at"]) if "at" in told else None,
+            occurred_at=datetime.fromisoformat(told["happened"]) if "happened" in told else None,
             account=told.get("account"),
             record=told.get("record"),
         )

@@ -28,7 +28,8 @@ def fail(bench, entity: str = "items", code: str = "provider-unavailable", **cha
     """Leave a run that ended without success; one of each entity may be active at a time."""
     run_id = bench.ask(entity).run.id
     with bench.database.write() as transaction:
-        values = {"state": "failed", "error_code": code, "finished_at": bench.clock.now()}
+        told = {"error_code": code, "error_message": "it says no"}
+        values = {"state": "failed", "finished_at": bench.clock.now(), **told}
         where = tables.runs.c.id == run_id
         transaction.execute(update(tables.runs).where(where).values(**values | changed))
     bench.clock.move(60)

@@ -16,6 +16,9 @@ from tieline.cli.pages import shows_colours
 
 __all__ = ["cli", "main"]
 
+_TERMINATED = 128 + signal.SIGTERM
+_SWALLOWED_S = 0.5
+
 # Command to (module, what it is for): the help of the tree imports no command.
 _TREE = {
     "init": ("setup", "Make an installation: folder, key, database."),
@@ -124,7 +127,19 @@ def _prepare_streams() -> None:
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(143)
+    signal.signal(signal.SIGALRM, _leave_all_the_same)
+    signal.setitimer(signal.ITIMER_REAL, _SWALLOWED_S, _SWALLOWED_S)
+    raise SystemExit(_TERMINATED)
+
+
+def _leave_all_the_same(_number: int, _frame: object) -> None:
+    """Leave once more, unless that is under way: a pool of connections swallows what it meets."""
+    error = sys.exception()
+    while error is not None:
+        if isinstance(error, SystemExit):
+            return
+        error = error.__context__
+    raise SystemExit(_TERMINATED)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -140,6 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
             args=given, prog_name="tieline", standalone_mode=False, color=shows_colours()
         )
     except BaseException as error:  # noqa: BLE001 - every way out has its code
+        signal.setitimer(signal.ITIMER_REAL, 0)
         from tieline.cli.failures import exit_code_of
 
         sys.exit(exit_code_of(error, wants_json=wants_json))
