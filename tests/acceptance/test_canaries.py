@@ -132,7 +132,7 @@ from tieline.cli.main import main
 from tieline.jobs import functions
 from tieline.services import syncs
 
-def break_down(engine, run_id, stop):
+def break_down(engine, run_id, stop, *, asked_in):
     run = syncs.get_run(functions._installation, run_id)
     key = engine.opener.open(run.connection_id).client._pages._requestor.api_key
     assert key.startswith("sk_test_")
