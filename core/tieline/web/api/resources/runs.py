@@ -166,32 +166,27 @@ def _states() -> Any:
     )
 
 
-class RunsQuery(PageQuery):
+class _WhichRuns:
+    """What runs are told apart by, in a query and in a body alike."""
+
+    connection = ConnectionRef()
+    provider = Text("Of this provider.", least=1, most=40)
+    entity = Text("Of this entity.", least=1, most=40)
+    state = _states()
+    code = Text("With this error code.", least=1, most=60)
+    mode = Text("Of this mode.", least=1, most=20)
+    direction = Choice("inbound", "outbound", doc="Of this direction.")
+    since = Time("Asked for then or later.")
+    until = Time("Asked for before then.")
+
+
+class RunsQuery(_WhichRuns, PageQuery):
     """Which."""
 
-    connection = ConnectionRef()
-    provider = Text("Of this provider.", least=1, most=40)
-    entity = Text("Of this entity.", least=1, most=40)
-    state = _states()
-    code = Text("With this error code.", least=1, most=60)
-    mode = Text("Of this mode.", least=1, most=20)
-    direction = Choice("inbound", "outbound", doc="Of this direction.")
-    since = Time("Asked for then or later.")
-    until = Time("Asked for before then.")
 
-
-class ManyRuns(Given):
+class ManyRuns(_WhichRuns, Given):
     """Which runs are meant: all that fit everything that is given; something has to be."""
 
-    connection = ConnectionRef()
-    provider = Text("Of this provider.", least=1, most=40)
-    entity = Text("Of this entity.", least=1, most=40)
-    state = _states()
-    code = Text("With this error code.", least=1, most=60)
-    mode = Text("Of this mode.", least=1, most=20)
-    direction = Choice("inbound", "outbound", doc="Of this direction.")
-    since = Time("Asked for then or later.")
-    until = Time("Asked for before then.")
     dry_run = Flag("Say how many are meant, and do nothing.", load_default=False)
 
 
