@@ -20,7 +20,7 @@ from tieline.contract import Secret
 from tieline.services import outbox, records
 from tieline.services.connect import connect_api_key
 
-KILLS = chances(suite=10, soak=500)
+KILLS = chances(suite=25, soak=500)
 ALLOWED = {"TIELINE_ALLOW_FAILPOINTS": "true"}
 # At which passage of a work-horse's life it dies. A provider that knows keys is asked again
 # under the same key first, which is a passage; one that knows none is only looked at.

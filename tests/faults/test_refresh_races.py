@@ -15,15 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from chances import chances
 from refresh_kit import CLIENT, Oracle, Racer, add_connections, digest, due_again, race
 from servers import sandbox
 from site_of import make_site
 from tieline.store import connections, grants
 
-RACES = chances(suite=120, soak=1000)
+RACES = 1000
 EIGHT = 8
-KILLS = chances(suite=30, soak=200)
+KILLS = 200
 POINTS = ["auth.refresh.before_call", "auth.refresh.after_reply", "auth.refresh.after_commit"]
 
 

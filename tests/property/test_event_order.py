@@ -12,7 +12,7 @@ from inbox_kit import Told, deliver, drain_now, states_of, table_of
 from kit import make_bench
 from tieline.records import canonical
 
-CASES = chances(suite=12, soak=100)
+CASES = chances(suite=30, soak=100)
 ORDERS = 4
 LIVED = chances(suite=3, soak=5)  # events: 6 orders, and 120
 # Without get, what is promised is that copies two seconds apart are told from one another.

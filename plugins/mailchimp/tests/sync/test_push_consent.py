@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -228,7 +227,7 @@ class Story:
         return Change(kind="delete", key=key_of(member))
 
 
-@pytest.mark.parametrize("seed", range(3 if os.environ.get("TIELINE_SOAK") == "1" else 1))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_hundred_operations_by_chance_move_no_consent(
     bench: Make, in_step: Any, seed: int
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -20,7 +19,7 @@ def changes(chance: Random, *, most: int = 4) -> dict[str, int]:
     return numbers | {"delete": chance.randrange(2), "seed": chance.randrange(10**6)}
 
 
-@pytest.mark.parametrize("seed", range(6 if os.environ.get("TIELINE_SOAK") == "1" else 2))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_story_ends_in_step(
     bench: Make, in_step: Any, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter
 from random import Random
@@ -508,7 +507,7 @@ def test_a_worker_that_dies_anywhere_makes_each_change_once(office, point, passa
     assert office.is_in_step()
 
 
-@pytest.mark.parametrize("seed", range(3 if os.environ.get("TIELINE_SOAK") == "1" else 1))
+@pytest.mark.parametrize("seed", range(3))
 def test_whatever_goes_wrong_each_change_is_made_once_or_waits_for_a_person(office, seed):
     chance = Random(seed)
     realm = office.site.row.account_id
