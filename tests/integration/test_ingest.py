@@ -278,9 +278,8 @@ def test_an_account_that_nobody_can_have_costs_the_other_events_nothing(harbour,
     assert [each["event_key"] for each in harbour.events()] == ["intuit.dGVzdA==:e-1"]
 
 
-def test_of_an_event_that_a_body_holds_twice_the_first_stays_and_has_the_body(harbour):
-    sender = harbour.senders["quickbooks"]
-    names = [f"n{number % 7}" for number in range(70)]
+def changes_of(sender, names):
+    """One signed body with an event of each name."""
     body = json.dumps(
         [
             {
@@ -293,7 +292,23 @@ def test_of_an_event_that_a_body_holds_twice_the_first_stays_and_has_the_body(ha
             for at, name in enumerate(names)
         ]
     ).encode()
-    signed = replace(sender.signed(), body=body, headers=sender.sign(body))
+    return replace(sender.signed(), body=body, headers=sender.sign(body))
+
+
+def test_a_body_whose_first_event_came_before_is_kept_with_the_next(harbour):
+    sender = harbour.senders["quickbooks"]
+    first, second = changes_of(sender, ["n0"]), changes_of(sender, ["n0", "n1", "n2"])
+    assert [harbour.accept(each) for each in (first, second, second)] == [200, 200, 200]
+    found = [(each["event_key"], each["body"]) for each in harbour.events()]
+    assert found == [("s:n0", first.body), ("s:n1", second.body), ("s:n2", None)]
+    kept = [each["headers"] for each in harbour.events()]
+    assert [each is None for each in kept] == [False, False, True]
+
+
+def test_of_an_event_that_a_body_holds_twice_the_first_stays_and_has_the_body(harbour):
+    sender = harbour.senders["quickbooks"]
+    signed = changes_of(sender, [f"n{number % 7}" for number in range(70)])
+    body = signed.body
     assert harbour.accept(signed) == 200
     found = harbour.events()
     assert [(each["event_key"], each["record_key"]) for each in found] == [

@@ -165,6 +165,8 @@ def _store(
         if unknown:
             strangers[delivery.endpoint.id] = strangers.get(delivery.endpoint.id, 0) + unknown
     new = deliveries.insert_events(transaction, rows) if rows else 0
+    if new < len(rows) and any(row.body is None for row in rows):
+        deliveries.keep_bodies(transaction, rows)
     failpoint("inbox.accept.before_commit")
     known = {row.endpoint_id for row in rows}  # of several endpoints nobody knows whose they are
     repeated = {known.pop() if len(known) == 1 else None: len(rows) - new}

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tieline.store.database import Connection, run_plain
-from tieline.store.tables import connections, sqlite_time
+from tieline.store.tables import connections, sqlite_time, webhook_events
 
-__all__ = ["NewEvent", "insert_events", "live_connections", "live_generations"]
+__all__ = ["NewEvent", "insert_events", "keep_bodies", "live_connections", "live_generations"]
 
 
 class NewEvent(NamedTuple):
@@ -46,6 +46,7 @@ class NewEvent(NamedTuple):
     verified_with: str | None = None
 
 
+_EVENTS = webhook_events.c
 _COLUMNS = ", ".join(NewEvent._fields)
 _REST = "state, attempts, due_at, replays"
 # Numbers are drawn in the order of arrival, and rows go in in the order of the unique
@@ -97,6 +98,29 @@ def insert_events(connection: Connection, events: Sequence[NewEvent]) -> int:
         return int(run_plain(connection, _POSTGRESQL, columns).rowcount)
     driver: Any = connection.connection.driver_connection
     return int(driver.executemany(_SQLITE, [_sqlite_row(event) for event in events]).rowcount)
+
+
+def keep_bodies(connection: Connection, events: Sequence[NewEvent]) -> None:
+    """See that each body is there once with an event of its delivery, after some went in.
+
+    The event that was to have it may have come before, in another delivery; then the
+    first that is new has it.
+    """
+    of = {each.delivery_id: each for each in events if each.body is not None}
+    ids = [each.id for each in events]
+    chosen = select(_EVENTS.id, _EVENTS.delivery_id).where(_EVENTS.id.in_(ids))
+    first: dict[str, str] = {}
+    for event_id, delivery_id in connection.execute(chosen.order_by(_EVENTS.seq)):
+        first.setdefault(delivery_id, event_id)
+    for delivery_id, event_id in first.items():
+        source = of[delivery_id]
+        if source.id != event_id:
+            headers = json.loads(source.headers or "{}")
+            connection.execute(
+                update(webhook_events)
+                .where(_EVENTS.id == event_id)
+                .values(body=source.body, headers=headers)
+            )
 
 
 def _sqlite_row(event: NewEvent) -> tuple[Any, ...]:
