@@ -266,25 +266,32 @@ class PartitionWork:
         requests: int,
         is_last: bool,
     ) -> None:
-        if isinstance(page, FeedPage):
-            draft = writer.draft_changes(page.changes)
-        else:
+        if isinstance(page, Page):
             self.reading.meet(page.records)
-            own = self.reading.within(page.records, self.partition.split_at)
-            draft = writer.draft_page(replace(page, records=own), rank=rank_of(as_of))
         following = page.next if is_last else self.partition.checkpoint
         is_end = is_last and following is None
 
         def write(plan: Plan, calls: int) -> None:
             self._write(desk, writer, plan, following, as_of, requests + calls, is_end=is_end)
 
-        bring_in(
-            writer,
-            draft,
-            now=lambda: rank_of(self.engine.clock.now() + self.skew),
-            settle=partial(self._settle, writer, draft),
-            write=write,
-        )
+        while self.partition.state != "done":
+            if isinstance(page, FeedPage):
+                draft = writer.draft_changes(page.changes)
+            else:
+                own = self.reading.within(page.records, self.partition.split_at)
+                draft = writer.draft_page(replace(page, records=own), rank=rank_of(as_of))
+            try:
+                bring_in(
+                    writer,
+                    draft,
+                    now=lambda: rank_of(self.engine.clock.now() + self.skew),
+                    settle=partial(self._settle, writer, draft),
+                    write=write,
+                )
+            except _Cut as cut:
+                self.partition = replace(self.partition, split_at=cut.at)
+            else:
+                return
 
     def _settle(self, writer: PageWriter, draft: Draft, keys: Sequence[str]) -> int:
         """Read again what nobody can judge; return how many calls that took."""
@@ -344,6 +351,9 @@ class PartitionWork:
             if moved is None:
                 self._check_committed_before(connection, step)
                 raise LeaseLost  # not reached
+            cut = moved.split_at
+            if cut != self.partition.split_at and self.reading.has_passed(cut):
+                raise _Cut(cut)
             failpoint("sync.page.before_commit")
             return moved, counts
 
@@ -370,8 +380,6 @@ class PartitionWork:
         if moved.is_cancelled:
             raise Cancelled
         self._stop_at_too_many_bad()
-        if self.reading.has_passed(moved.split_at):
-            self._complete()
 
     def _store(
         self, connection: Connection, writer: PageWriter, plan: Plan, now: datetime
@@ -416,13 +424,6 @@ class PartitionWork:
         if now and now.fence == step.fence and now.pages == step.page + 1:
             raise _CommittedBefore
         raise LeaseLost
-
-    def _complete(self) -> None:
-        """End a partition that was split behind its reader's back."""
-        with self.engine.database.write() as connection:
-            if not partitions.complete(connection, self.partition.id, fence=self.partition.fence):
-                raise LeaseLost
-        self.partition = replace(self.partition, state="done")
 
     def _restart(self) -> None:
         """Go back to the window's start; everything read again changes nothing."""
@@ -478,6 +479,14 @@ class PartitionWork:
         if writer.has_shapes:
             with self.engine.database.write() as connection:
                 writer.flush_drift(connection, run_id=self.run.id, now=self.engine.clock.now())
+
+
+class _Cut(BaseException):
+    """The window was cut within this page: the rest of it is another hand's."""
+
+    def __init__(self, at: datetime | None) -> None:
+        super().__init__()
+        self.at = at
 
 
 class _CommittedBefore(BaseException):
