@@ -30,6 +30,7 @@ __all__ = [
     "advance",
     "all_done",
     "claim_partition",
+    "complete",
     "drop_all",
     "earliest_as_of",
     "is_held",
@@ -239,6 +240,14 @@ def is_held(connection: Connection, partition_id: str, *, fence: int) -> bool:
         update(partitions)
         .where(*_held(partition_id, fence), _RUN_IS_RUNNING)
         .values(state="running")
+    )
+    return result.rowcount == 1
+
+
+def complete(connection: Connection, partition_id: str, *, fence: int) -> bool:
+    """Mark a partition as done; False if the lease was lost."""
+    result = connection.execute(
+        update(partitions).where(*_held(partition_id, fence)).values(state="done")
     )
     return result.rowcount == 1
 
