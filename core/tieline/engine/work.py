@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,10 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from tieline.auth import OpenConnection
 from tieline.contract import (
     CursorExpiredError,
-    Entity,
     FeedPage,
     Page,
     PageParams,
@@ -25,8 +22,8 @@ from tieline.contract import (
 from tieline.engine.blame import blamed
 from tieline.engine.bring import bring_in
 from tieline.engine.fetch import FetchedPage, Fetcher, Timed, retrying
-from tieline.engine.keeper import Either, LeaseKeeper
-from tieline.engine.kit import Engine
+from tieline.engine.held import Cancelled, CannotRead, HeldWork
+from tieline.engine.keeper import Either
 from tieline.engine.pace import Reading
 from tieline.engine.plan import is_out_of_reach
 from tieline.errors import DeclarationError, LeaseLost, RefusedError, StopRequested
@@ -35,49 +32,24 @@ from tieline.records import Draft, PageWriter, Plan, rank_of
 from tieline.store import findings, partitions, sightings
 from tieline.store.database import Connection, Desk
 from tieline.store.partitions import Advance, Moved
-from tieline.store.rows import Counts, PartitionRow, RunRow
+from tieline.store.rows import Counts
 from tieline.telemetry import span
 
-__all__ = ["Cancelled", "CannotRead", "PartitionWork"]
+__all__ = ["PartitionWork"]
 
 _MAX_RESTARTS = 5
 _MAX_CURSOR = 4096
 _MOST_AT_ONCE = 2_000
 _LOOK_S = 0.5
 _LEAVE_S = 5.0
-_LONGEST_PAGE_S = 900.0
 _ALWAYS_ALLOWED = 20
 
 
-class Cancelled(BaseException):
-    """Somebody asked the run to stop."""
-
-
-class CannotRead(BaseException):
-    """The provider refuses this way of reading; there is another one.
-
-    Args:
-        error: Its words.
-        source: ``feed`` or ``window``.
-    """
-
-    def __init__(self, error: ProviderError, source: str) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.source = source
-
-
 @dataclass(kw_only=True, slots=True)
-class PartitionWork:
-    """One claimed partition and the hand that works on it.
+class PartitionWork(HeldWork):
+    """A claimed partition that is read.
 
     Attributes:
-        engine: The parts.
-        opened: The connection's client.
-        run: The run.
-        entity: What is read.
-        partition: As it was claimed.
-        stop: Set when this process has to leave.
         ahead: Pages to fetch while one is written.
         on_page: Called after each commit with the seconds since the one before,
             and how many of them went by waiting for the provider.
@@ -85,48 +57,18 @@ class PartitionWork:
         reading: How far the window was read.
     """
 
-    engine: Engine
-    opened: OpenConnection
-    run: RunRow
-    entity: Entity
-    partition: PartitionRow
-    stop: threading.Event
     ahead: int
     on_page: Callable[[float, float], None] = lambda _seconds, _waited: None
     skew: timedelta = timedelta(0)
     reading: Reading = field(init=False)
-    _keeper: LeaseKeeper = field(init=False)
 
     def __post_init__(self) -> None:
+        HeldWork.__post_init__(self)  # a dataclass with slots is a class anew: no super()
         self.reading = Reading(self.entity.windows, self.partition)
-        self._keeper = LeaseKeeper(
-            self._renew, every_s=self.engine.settings.lease_s / 3, most_s=_LONGEST_PAGE_S
-        )
 
-    def finish(self) -> None:
-        """Read the partition to its end.
-
-        Raises:
-            StopRequested: ``stop`` was set; the lease is given back.
-            Cancelled: The run is to stop; the lease is given back.
-            LeaseLost: Somebody else holds the partition; nothing was changed.
-            CannotRead: The run has to be planned anew.
-            ProviderError: Of the class that says what happens next; the lease
-                is given back.
-        """
-        try:
-            with self._keeper, self.engine.database.desk() as desk:
-                while not self._read_window(desk):
-                    self._restart()
-        except LeaseLost:
-            raise
-        except (StopRequested, Cancelled):
-            self._release()
-            raise
-        except (CannotRead, Exception) as error:
-            if not self._release():  # whoever holds it now decides what becomes of the run
-                raise LeaseLost from error
-            raise
+    def _work(self, desk: Desk) -> None:
+        while not self._read_window(desk):
+            self._restart()
 
     @property
     def _is_feed(self) -> bool:
@@ -448,37 +390,6 @@ class PartitionWork:
             restarts=self.partition.restarts + 1,
             split_at=moved.split_at,
         )
-
-    def _check_lease(self) -> None:
-        """Raise what the keeper of the lease met, if the work is over."""
-        if self._keeper.reason is not None:
-            raise self._keeper.reason
-
-    def _renew(self) -> None:
-        with self.engine.database.write() as connection:
-            is_ours, is_cancelled = partitions.renew(
-                connection,
-                self.partition.id,
-                fence=self.partition.fence,
-                lease_until=self.engine.lease_until(),
-            )
-        if not is_ours:
-            raise LeaseLost
-        if is_cancelled:
-            raise Cancelled
-
-    def _release(self) -> bool:
-        """Give the lease back; False if it was lost."""
-        if self.partition.state == "done":
-            return True
-        with self.engine.database.write() as connection:
-            return partitions.release(connection, self.partition.id, fence=self.partition.fence)
-
-    def _flush(self, writer: PageWriter) -> None:
-        """Store what was counted on the way; a killed worker's share of it is lost."""
-        if writer.has_shapes:
-            with self.engine.database.write() as connection:
-                writer.flush_drift(connection, run_id=self.run.id, now=self.engine.clock.now())
 
 
 class _Cut(BaseException):
