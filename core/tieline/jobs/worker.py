@@ -20,7 +20,7 @@ from rq.exceptions import StopRequested as RqStopRequested
 
 from tieline import __version__
 from tieline.contract import TielineError
-from tieline.engine import mourn, sweep, this_worker
+from tieline.engine import Idle, mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
 from tieline.jobs.drainers import ForkedDrainer
@@ -168,6 +168,7 @@ class _Worker(RqWorker):
         self._pulse = parts.pulse
         self._is_burst = is_burst
         self._paused: frozenset[str] = frozenset()
+        self._idle = Idle(installation.engine)
         self.was_stopped = False
         super().__init__(
             list(queues),
@@ -261,6 +262,7 @@ class _Worker(RqWorker):
 
     def run_maintenance_tasks(self) -> None:
         self._sweep_calmly()
+        self._offer_help()
         self.clean_registries()  # type: ignore[no-untyped-call]
         self._rest_while_held()
         # A pool that takes a connection back swallows what a signal raises in it, and RQ,
@@ -273,6 +275,15 @@ class _Worker(RqWorker):
             self.sweep()
         except DependencyError as error:
             _log.warning("sweep failed", reason=error.message)
+
+    def _offer_help(self) -> None:
+        """Ring for a run that others read: RQ asks for maintenance when there is no job."""
+        if QUEUE in self._paused:
+            return
+        try:
+            self._idle.offer_help()
+        except DependencyError as error:
+            _log.warning("no help was offered", reason=error.message)
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
         try:
