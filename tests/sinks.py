@@ -101,7 +101,7 @@ CHANGING = {
     "bundle", "connect", "connections pause", "connections reauth", "connections remove",
     "connections resume", "connections rotate-key", "connections set", "db backup",
     "db move", "db upgrade",
-    "dead drop", "dead retry", "demo",
+    "dead drop", "dead retry", "demo", "demo break", "demo mend", "demo start", "demo stop",
     "down", "init", "keys forget", "keys rotate", "outbox drop",
     "outbox resolve", "outbox retry", "push", "records consumers drop",
     "records consumers reset", "plugin badge", "plugin check", "plugin new",

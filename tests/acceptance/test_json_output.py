@@ -40,6 +40,10 @@ ELSEWHERE = {
         'run_cli("connections", "set", "shop", "region=us", "per-second=7", "--json")',
     ),
     "demo": ("acceptance/test_first_use.py", '"demo", "--json"'),
+    "demo break": ("acceptance/test_demo_cli.py", 'run_cli("demo", "break", "down", "--json")'),
+    "demo mend": ("acceptance/test_demo_cli.py", 'run_cli("demo", "mend", "--json")'),
+    "demo start": ("acceptance/test_demo_cli.py", '"demo", "start", *words, "--json"'),
+    "demo stop": ("acceptance/test_demo_cli.py", 'run_cli("demo", "stop", "--json")'),
     "keys forget": ("acceptance/test_keys_cli.py", 'site.json("keys", "forget"'),
     "webhooks listen": ("acceptance/test_webhooks_listen.py", '"webhooks", "listen", "--json"'),
 }

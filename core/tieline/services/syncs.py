@@ -191,6 +191,7 @@ def wait_for_run(
     patience_s: float,
     on_progress: Callable[[RunRow], None] = lambda _: None,
     on_lonely: Callable[[], None] = lambda: None,
+    is_patient: bool = False,
 ) -> RunRow:
     """Follow a run to its end, as long as there is a worker to do it.
 
@@ -200,9 +201,10 @@ def wait_for_run(
         patience_s: How long to wait without any living worker.
         on_progress: Called with the run whenever it was looked at.
         on_lonely: Called once when there is no living worker.
+        is_patient: Whether a run that was put off is waited for, too.
 
     Returns:
-        The run when it is over or put off until later.
+        The run when it is over or, unless that is waited for, put off until later.
 
     Raises:
         DependencyError: There was no living worker for ``patience_s``; the run
@@ -215,7 +217,7 @@ def wait_for_run(
     while True:
         run = get_run(installation, run_id)
         on_progress(run)
-        if run.is_over or run.state in {"waiting", "retrying"}:
+        if run.is_over or (not is_patient and run.state in {"waiting", "retrying"}):
             return run
         now = clock.monotonic()
         if now - last_looked >= _LOOK_FOR_WORKERS_S:

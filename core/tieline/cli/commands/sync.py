@@ -17,6 +17,8 @@ from tieline.cli.failures import run_exit_code
 from tieline.cli.habits import habit
 
 if TYPE_CHECKING:
+    from tieline.engine import Asked
+    from tieline.services.following import Step
     from tieline.services.installation import Installation
     from tieline.store.rows import RunRow
 
@@ -35,7 +37,14 @@ def sync() -> None:
 @click.option("--allow-deletes", is_flag=True, help="Let a full run delete any share.")
 @click.option("--since", type=TIME, help="Read only what was made at this time or later.")
 @click.option("--until", type=TIME, help="Read only what was made before this time.")
-@click.option("--wait", is_flag=True, help="Wait until the run is over.")
+@click.option("--wait", is_flag=True, help="Wait until the run is over, or put off.")
+@click.option(
+    "--follow",
+    "-f",
+    "is_followed",
+    is_flag=True,
+    help="Wait until it is over, and say what it does and waits for.",
+)
 @click.option(
     "--patience",
     default=15.0,
@@ -54,6 +63,7 @@ def run_(
     since: datetime | None,
     until: datetime | None,
     wait: bool,
+    is_followed: bool,
     patience: float,
     as_json: bool,
 ) -> None:
@@ -66,7 +76,8 @@ def run_(
     quarantined, 4 needs authorisation, 5 the provider refuses for now, 9 no
     worker.
 
-    Example: `tieline sync run shop customers --wait`
+    Examples: `tieline sync run shop customers --wait`,
+    `tieline sync run shop customers --full --follow`
     """
     if patience != patience:  # noqa: PLR0124 - only NaN differs from itself
         raise click.BadParameter("a number of seconds", param_hint="--patience")
@@ -88,10 +99,13 @@ def run_(
                 f"  a run is active already ({asked.run.mode}), no new one was asked for:"
                 f" {asked.run.id}, {asked.run.state}"
             )
-        if not wait:
+        if not (wait or is_followed):
             _print_asked(asked.run, as_json=as_json, is_new=asked.is_new)
             return
-        run = follow(opened, asked.run, patience_s=patience, is_quiet=as_json)
+        if is_followed:
+            run = _tell_all(opened, asked, patience_s=patience, is_quiet=as_json)
+        else:
+            run = follow(opened, asked.run, patience_s=patience, is_quiet=as_json)
     if as_json:
         print_json({"run": run_facts(run)})
     else:
@@ -123,19 +137,58 @@ def follow(
     """Wait for a run with a progress bar on stderr."""
     is_shown = sys.stderr.isatty() and not (is_quiet or habit("quiet"))
     with _bar(opened, run, total) if is_shown else nullcontext(_show_nothing) as show:
-        try:
-            return services.syncs.wait_for_run(
-                opened,
-                run.id,
-                patience_s=patience_s,
-                on_progress=show,
-                on_lonely=lambda: note(
-                    "  waiting   no worker is alive; start one: tieline worker (or: tieline up)"
-                ),
-            )
-        except KeyboardInterrupt:
-            note(f"  the run goes on without you: tieline runs show {run.id}")
-            raise
+        return _wait(opened, run, show, patience_s=patience_s)
+
+
+def _tell_all(opened: Installation, asked: Asked, *, patience_s: float, is_quiet: bool) -> RunRow:
+    """Wait for a run, also while it is put off, with a line for each thing that happens."""
+    follower = services.following.Follower(opened, is_new=asked.is_new)
+    name = f"{asked.run.provider} · {asked.run.connection_name} · {asked.run.entity}"
+
+    def show(now: RunRow) -> None:
+        for step in follower.look(now):
+            note(f"  {_words_of(step, name)}")
+
+    return _wait(opened, asked.run, _show_nothing if is_quiet else show,
+                 patience_s=patience_s, is_patient=True)  # fmt: skip
+
+
+def _words_of(step: Step, name: str) -> str:
+    counts = step.counts
+    if step.kind == "resuming":
+        when = f"{step.at.astimezone():%H:%M:%S}" if step.at else "-"
+        return f"Resuming  {name} from page {step.pages + 1} (checkpoint {when})"
+    if step.kind == "fetched":
+        return (
+            f"Fetched   page {step.pages:<5} {counts.seen:>8,} records  {counts.created:>6,} new"
+            f"  {counts.updated:>6,} changed"
+        )
+    until = f", until {step.at.astimezone():%H:%M:%S}" if step.at else ""
+    return f"Waiting   {step.why}{until}"
+
+
+def _wait(
+    opened: Installation,
+    run: RunRow,
+    show: Callable[[RunRow], None],
+    *,
+    patience_s: float,
+    is_patient: bool = False,
+) -> RunRow:
+    try:
+        return services.syncs.wait_for_run(
+            opened,
+            run.id,
+            patience_s=patience_s,
+            on_progress=show,
+            on_lonely=lambda: note(
+                "  waiting   no worker is alive; start one: tieline worker (or: tieline up)"
+            ),
+            is_patient=is_patient,
+        )
+    except KeyboardInterrupt:
+        note(f"  the run goes on without you: tieline runs show {run.id}")
+        raise
 
 
 @contextmanager
