@@ -146,7 +146,7 @@ def test_whoever_follows_a_run_is_told_each_thing_once(bench):
     assert later.look(rests) == []
     bench.ledger.refuses.clear()
     bench.clock.move(8)
-    assert told(later, bench.help(asked.run.id)) == [("fetched", 7, "")]
+    assert told(later, bench.help(asked.run.id)) == [("fetched", 6, "")]
 
 
 def test_facts_of_a_run_name_window_and_progress(bench):
