@@ -80,6 +80,7 @@ READING = {
     "schedules": "",
     "schedules list": "",
     "schedules next": "{connection}",
+    "sync plan": "{connection}",
     "tokens": "",
     "tokens list": "",
     "status": "",

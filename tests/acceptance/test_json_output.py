@@ -202,6 +202,7 @@ def about_runs_and_records(stage: Stage) -> None:
     for words in ("list shop customers", "reset shop customers crm --to end"):
         tell("records", "consumers", *words.split())
     tell("records", "consumers", "drop", "shop", "customers", "crm")
+    assert len(tell("sync", "plan", "shop")["plans"]) == 4
     verified = tell("verify", "shop", "customers", "--wait")["run"]
     tell("verify", "shop", "customers", "--repair")
     tell("verify", "--run", verified["id"])

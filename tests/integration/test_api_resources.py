@@ -117,6 +117,17 @@ def test_lists_hold_nothing_of_another_connection(world):
     caller.refused("POST", "/webhook-events/replay", 404, json={"ids": hidden})
 
 
+def test_a_plan_says_what_asking_would_do(world):
+    first = world.admin.get("/connections/stall/plan?entity=plain")
+    assert [(each["mode"], each["requests"]) for each in first["plans"]] == [("full", None)]
+    world.admin.post("/connections/stall/runs", {"entity": "plain"}, 201)
+    work(world)
+    [plan] = world.admin.get("/connections/stall/plan?entity=plain&mode=full")["plans"]
+    assert plan["requests"] >= 1
+    caller = world.callers.new("read", "other")
+    caller.refused("GET", "/connections/stall/plan", 404)
+
+
 def test_a_run_is_asked_for_once_followed_and_read(world):
     admin = world.admin
     world.market.goods["keyed"].put("a", name="ada", email="ada@example.com")

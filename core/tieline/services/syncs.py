@@ -21,6 +21,7 @@ from tieline.store.runs import RunsWanted
 
 __all__ = [
     "cancel_run",
+    "check_window",
     "count_records",
     "get_run",
     "list_runs",
@@ -68,13 +69,7 @@ def start_sync(
         NeedsReauthError: The connection waits for a person.
         DependencyError: Database or Redis does not answer; nothing was asked.
     """
-    start, end = window
-    if start is not None and end is not None and start >= end:
-        raise InvalidInputError(
-            f"the window ends at {end.isoformat()}, before it begins at {start.isoformat()}",
-            hint="--since is the earlier time, --until the later one",
-            code="window-empty",
-        )
+    check_window(window)
     row = get_connection(installation, connection)
     declared = installation.registry.get(row.provider).entity(entity)
     require_awake(row)
@@ -88,6 +83,21 @@ def start_sync(
         allow_deletes=allow_deletes,
         window=window,
     )
+
+
+def check_window(window: Range) -> None:
+    """Make sure that a window ends after it begins.
+
+    Raises:
+        InvalidInputError: It does not.
+    """
+    start, end = window
+    if start is not None and end is not None and start >= end:
+        raise InvalidInputError(
+            f"the window ends at {end.isoformat()}, before it begins at {start.isoformat()}",
+            hint="--since is the earlier time, --until the later one",
+            code="window-empty",
+        )
 
 
 def require_awake(row: ConnectionRow) -> None:

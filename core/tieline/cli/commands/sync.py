@@ -12,7 +12,15 @@ import click
 
 from tieline import services
 from tieline.cli.commands.runs import run_facts, state_words
-from tieline.cli.face import TIME, actor, installation, json_option, note, print_json
+from tieline.cli.commands.sync_plan import plan
+from tieline.cli.face import (
+    TIME,
+    actor,
+    installation,
+    json_option,
+    note,
+    print_json,
+)
 from tieline.cli.failures import run_exit_code
 from tieline.cli.habits import habit
 
@@ -27,7 +35,10 @@ __all__ = ["follow", "sync"]
 
 @click.group()
 def sync() -> None:
-    """Run syncs, and cancel them."""
+    """Run syncs, say what one would do, and cancel them."""
+
+
+sync.add_command(plan)
 
 
 @sync.command("run")
@@ -156,8 +167,8 @@ def _tell_all(opened: Installation, asked: Asked, *, patience_s: float, is_quiet
 def _words_of(step: Step, name: str) -> str:
     counts = step.counts
     if step.kind == "resuming":
-        when = f"{step.at.astimezone():%H:%M:%S}" if step.at else "-"
-        return f"Resuming  {name} from page {step.pages + 1} (checkpoint {when})"
+        since = f"{step.at.astimezone():%H:%M:%S}" if step.at else "-"
+        return f"Resuming  {name} from page {step.pages + 1} (checkpoint {since})"
     if step.kind == "fetched":
         return (
             f"Fetched   page {step.pages:<5} {counts.seen:>8,} records  {counts.created:>6,} new"
