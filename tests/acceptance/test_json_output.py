@@ -203,6 +203,9 @@ def about_runs_and_records(stage: Stage) -> None:
         tell("records", "consumers", *words.split())
     tell("records", "consumers", "drop", "shop", "customers", "crm")
     assert len(tell("sync", "plan", "shop")["plans"]) == 4
+    tell("state", "show", "shop")
+    tell("state", "reset", "shop", "customers", "--yes")
+    tell("state", "undo", "shop", "customers")
     verified = tell("verify", "shop", "customers", "--wait")["run"]
     tell("verify", "shop", "customers", "--repair")
     tell("verify", "--run", verified["id"])

@@ -32,6 +32,7 @@ _TREE = {
     "providers": ("providers", "List providers: what they can do, or what is wrong."),
     "plugin": ("plugin", "Make a plugin for another provider; check what one promises."),
     "sync": ("sync", "Run syncs, say what one would do, cancel them."),
+    "state": ("state", "Show how far entities are synced; set one back, and undo that."),
     "push": ("push", "Change records at a provider: create, update, delete."),
     "outbox": ("outbox", "List changes that are not sent yet; settle those that wait for you."),
     "runs": ("runs", "List runs, show one with its log."),

@@ -29,6 +29,7 @@ from tieline.web.api.resources import (
     records,
     runs,
     schedules,
+    states,
     tokens,
 )
 
@@ -37,6 +38,7 @@ __all__ = ["OPERATIONS", "PREFIX", "Api", "document_of", "document_routes"]
 OPERATIONS: tuple[Operation, ...] = (
     *providers.OPERATIONS,
     *connections.OPERATIONS,
+    *states.OPERATIONS,
     *oauth.OPERATIONS,
     *runs.OPERATIONS,
     *plans.OPERATIONS,
