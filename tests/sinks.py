@@ -36,6 +36,7 @@ READING = {
     "audit": "--limit 1000",
     "completion": "bash",
     "config env-example": "",
+    "config get": "database-url",
     "config path": "",
     "config show": "--all --origin",
     "config validate": "",

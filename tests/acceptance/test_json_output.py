@@ -153,7 +153,8 @@ def test_every_command_prints_what_its_schema_says(stage, postgres_url):
 
 def about_the_machine() -> None:
     for words in (
-        "init", "version", "help", "help needs-reauth", "config path", "config show --all",
+        "init", "version", "help", "help needs-reauth", "config path", "config get hands",
+        "config show --all",
         "config validate", "db current", "db check", "db upgrade", "doctor", "status",
         "providers", "providers list", "providers show stripe", "limits show", "audit",
         "plugin check stripe --only it-loads", "queue", "queue show", "queue pause",

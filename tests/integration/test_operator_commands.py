@@ -198,6 +198,19 @@ def test_settings_are_shown_with_their_origin_and_without_their_secrets(place, m
         assert text not in done.stdout + shown.stdout
 
 
+def test_one_setting_is_printed_for_scripts_and_a_secret_one_never(place, monkeypatch):
+    monkeypatch.setenv("TIELINE_HANDS", "4")
+    monkeypatch.setenv("TIELINE_METRICS_TOKEN", "0f3b9a7c5d1e48a2b6c4")
+    assert run_cli("config", "get", "hands").stdout == "4\n"
+    assert run_cli("config", "get", "TIELINE_LEASE_S").stdout == "30\n"
+    assert run_cli("config", "get", "metrics-token").stdout == "(set)\n"
+    assert run_cli("config", "get", "alert-webhook-url").stdout == ""
+    told = run_cli("config", "get", "hands", "--json").json["setting"]
+    assert (told["name"], told["origin"]) == ("TIELINE_HANDS", "environment")
+    unknown = run_cli("config", "get", "hnads")
+    assert (unknown.code, "did you mean TIELINE_HANDS?" in unknown.stderr) == (3, True)
+
+
 def test_settings_are_checked_without_asking_database_or_redis(place, monkeypatch):
     monkeypatch.setenv("TIELINE_DATABASE_URL", "postgresql://127.0.0.1:1/tieline")
     monkeypatch.setenv("TIELINE_REDIS_URL", "redis://127.0.0.1:1")
