@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -23,6 +24,7 @@ PAIRS = tuple(word for name, text in FEW.items() for word in ("--set", f"{name}=
 @pytest.fixture
 def home(tmp_path, redis_url, monkeypatch):
     folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
     use_environment(monkeypatch, folder, f"sqlite:///{folder}/tieline.db", redis_url)
     opened = Installation()
     initialise(opened)
@@ -55,6 +57,24 @@ def test_it_goes_on_is_found_and_comes_back_where_it_was(home):
         customers(found["url"])
     again = started(*PAIRS)["sandbox"]
     assert (again["url"], again["pid"] != found["pid"]) == (found["url"], True)
+
+
+def test_where_its_place_is_taken_it_says_so_and_another_is_to_be_had(home):
+    found = service.start_sandbox(home, "stripe", options=FEW).sandbox
+    service.stop_sandbox(home)
+    with socket.create_server(("127.0.0.1", found.port)):
+        said = run_cli("demo", "start", *PAIRS)
+        assert (said.code, "cannot be bound" in said.stderr) == (9, True)
+        assert started("--port", "0", *PAIRS)["sandbox"]["port"] != found.port
+
+
+def test_a_folder_that_it_makes_is_its_owner_s_alone(tmp_path):
+    home = tmp_path / "new"
+    service.start_sandbox(home, "stripe", options=FEW)
+    try:
+        assert home.stat().st_mode & 0o077 == 0
+    finally:
+        service.stop_sandbox(home)
 
 
 def test_many_that_start_one_at_once_get_the_same(home):

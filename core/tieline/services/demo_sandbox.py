@@ -133,14 +133,18 @@ FAULTS: Mapping[str, str] = {name: fault.does for name, fault in _FAULTS.items()
 
 
 def start_sandbox(
-    home: Path, provider: str, *, port: int = 0, options: Mapping[str, str] | None = None
+    home: Path,
+    provider: str,
+    *,
+    port: int | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Started:
     """Start a provider's sandbox, which goes on when this process ends; find it if it is there.
 
     Args:
         home: The installation's folder; made if missing.
         provider: Whose.
-        port: Where; 0: where it was last time, else any.
+        port: Where; 0: any that is free; None: where it was last time, else any.
         options: Its own, by name, as `sandbox serve` has them. It has thousands
             of customers unless they say otherwise, where it takes so many.
 
@@ -156,7 +160,8 @@ def start_sandbox(
         found = find_sandbox(home)
         is_new = found is None
         if found is None:
-            found = _launch(folder, provider, port or _last_port(folder, provider), given)
+            where = _last_port(folder, provider) if port is None else port
+            found = _launch(folder, provider, where, given)
         elif found.provider != provider:
             raise _other(found)
     with _control(found) as control:
@@ -240,6 +245,11 @@ def break_sandbox(home: Path, fault: str, *, times: int | None = None) -> Broken
     with _control(_running(home)) as control:
         guide = read_guide(control.get("guide"))
         given = kind.make(guide)
+        if fault == "revoked" and guide.auth.get("kind") == "oauth2":
+            control.fail()  # the token endpoint has words of its own
+            for grant in control.get("oauth")["grants"]:
+                control.post("oauth", {"revoke": grant["id"]})
+            return Broken(fault=fault, times=0)
         if given is None:
             raise RefusedError(
                 f"the guide of this sandbox knows no refusal for {fault!r}",
@@ -247,10 +257,6 @@ def break_sandbox(home: Path, fault: str, *, times: int | None = None) -> Broken
                 code="fault-unknown",
             )
         control.fail({**given, "nth": 1, "times": many})
-        if fault == "revoked" and guide.auth.get("kind") == "oauth2":
-            control.fail()  # the token endpoint has words of its own
-            for grant in control.get("oauth")["grants"]:
-                control.post("oauth", {"revoke": grant["id"]})
     return Broken(fault=fault, times=many)
 
 
@@ -305,7 +311,8 @@ def _checked(provider: str, options: Mapping[str, str]) -> dict[str, str]:
 def _folder(home: Path) -> Path:
     folder = home / "sandbox"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise SettingsError(
             f"the folder {folder} cannot be made: {error.strerror}",
@@ -357,6 +364,7 @@ def _launch(folder: Path, provider: str, port: int, options: Mapping[str, str]) 
     lock = os.open(folder / "sandbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        said.unlink(missing_ok=True)  # else the address of the one before may be read
         done = subprocess.run(  # noqa: S603 - our own words
             ["/bin/sh", "-c", 'umask 077; out=$1 err=$2; shift 2; "$@" >"$out" 2>"$err" & echo $!',
              "sh", str(said), str(log), sys.executable, "-m", "tieline", *words],

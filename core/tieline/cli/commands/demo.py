@@ -77,9 +77,8 @@ def _show_all(ctx: click.Context, customers: int, *, as_json: bool) -> None:
 @click.argument("provider", default="")
 @click.option(
     "--port",
-    default=0,
     type=click.IntRange(0, 65535),
-    help="Port to bind; 0: the one it had last time, else a free one.",
+    help="Port to bind; 0: a free one. The one it had last time, unless said.",
 )
 @click.option(
     "--set",
@@ -89,7 +88,7 @@ def _show_all(ctx: click.Context, customers: int, *, as_json: bool) -> None:
     help="An option of `tieline sandbox serve PROVIDER`, such as customers=200.",
 )
 @json_option
-def start(provider: str, port: int, given: tuple[str, ...], as_json: bool) -> None:
+def start(provider: str, port: int | None, given: tuple[str, ...], as_json: bool) -> None:
     """Start a sandbox that goes on in the background, with 5,000 customers.
 
     It behaves as PROVIDER does: Stripe, unless another is named. `tieline
