@@ -204,6 +204,9 @@ def about_runs_and_records(stage: Stage) -> None:
         tell("records", "consumers", *words.split())
     tell("records", "consumers", "drop", "shop", "customers", "crm")
     assert len(tell("sync", "plan", "shop")["plans"]) == 4
+    assert len(tell("sync", "run", "shop", "--wait")["runs"]) == 4
+    assert len(tell("sync", "run", "shop", "customers", "products", "--full")["runs"]) == 2
+    assert len(tell("sync", "run", "shop", "customers", "products", "--wait")["runs"]) == 2
     tell("state", "show", "shop")
     tell("state", "reset", "shop", "customers", "--yes")
     tell("state", "undo", "shop", "customers")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tieline.auth import reauth_hint
 from tieline.contract import NeedsReauthError
 from tieline.engine import Asked, ask_run
 from tieline.engine.ask import ring_for
-from tieline.engine.plan import Range
+from tieline.engine.plan import Range, make_plan
 from tieline.errors import DependencyError, InvalidInputError, NotFoundError, RefusedError
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
@@ -28,6 +28,7 @@ __all__ = [
     "require_awake",
     "run_log",
     "start_sync",
+    "start_syncs",
     "wait_for_run",
 ]
 
@@ -83,6 +84,49 @@ def start_sync(
         allow_deletes=allow_deletes,
         window=window,
     )
+
+
+def start_syncs(
+    installation: Installation,
+    connection: str,
+    entities: Sequence[str],
+    *,
+    mode: str = "incremental",
+    actor: str,
+    allow_deletes: bool = False,
+    window: Range = (None, None),
+) -> list[Asked]:
+    """Ask for a run of each entity, or of all that the provider has; see :func:`start_sync`.
+
+    All that is known beforehand to be refused is, before any is asked for.
+
+    Args:
+        installation: Where.
+        connection: Name or id.
+        entities: Which, each once; none: all.
+        mode: As for :func:`start_sync`, and so for the others.
+        actor: Who asks.
+        allow_deletes: Whether full runs may delete any share of the records.
+        window: For mode ``window``.
+    """
+    check_window(window)
+    row = get_connection(installation, connection)
+    plugin = installation.registry.get(row.provider)
+    declared = [plugin.entity(name) for name in dict.fromkeys(entities or plugin.entities)]
+    for entity in declared:
+        make_plan(mode, entity, None, window=window, now=installation.clock.now())
+    return [
+        start_sync(
+            installation,
+            row.id,
+            entity.name,
+            mode=mode,
+            actor=actor,
+            allow_deletes=allow_deletes,
+            window=window,
+        )
+        for entity in declared
+    ]
 
 
 def check_window(window: Range) -> None:

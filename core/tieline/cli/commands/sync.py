@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from tieline.cli.face import (
     note,
     print_json,
 )
-from tieline.cli.failures import run_exit_code
+from tieline.cli.failures import exit_code_of_runs, run_exit_code
 from tieline.cli.habits import habit
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ sync.add_command(plan)
 
 @sync.command("run")
 @click.argument("connection")
-@click.argument("entity")
+@click.argument("entities", metavar="[ENTITY]...", nargs=-1)
 @click.option("--full", is_flag=True, help="Read everything, and delete what is gone.")
 @click.option("--allow-deletes", is_flag=True, help="Let a full run delete any share.")
 @click.option("--since", type=TIME, help="Read only what was made at this time or later.")
@@ -68,7 +68,7 @@ sync.add_command(plan)
 def run_(
     ctx: click.Context,
     connection: str,
-    entity: str,
+    entities: tuple[str, ...],
     full: bool,
     allow_deletes: bool,
     since: datetime | None,
@@ -78,14 +78,14 @@ def run_(
     patience: float,
     as_json: bool,
 ) -> None:
-    """Sync ENTITY of CONNECTION; a worker does it.
+    """Sync each ENTITY of CONNECTION, or all that there are; workers do it.
 
     Asking again while a run is active returns that run. `--since` and
     `--until` fill in one range of time and leave the rest alone: a date, or a
     date and time as 2026-03-01T12:00; UTC unless they name another zone. With
     `--wait` the exit code says how it ended: 0 done, 8 some records
     quarantined, 4 needs authorisation, 5 the provider refuses for now, 9 no
-    worker.
+    worker; of several runs the first that did not end well.
 
     Examples: `tieline sync run shop customers --wait`,
     `tieline sync run shop customers --full --follow`
@@ -96,32 +96,29 @@ def run_(
     if has_window and (full or allow_deletes):
         raise click.UsageError("--full reads everything: leave --since and --until away, or --full")
     with installation() as opened:
-        asked = services.syncs.start_sync(
+        asked = services.syncs.start_syncs(
             opened,
             connection,
-            entity,
+            entities,
             mode="window" if has_window else "full" if full or allow_deletes else "incremental",
             actor=actor(),
             allow_deletes=allow_deletes,
             window=(since, until),
         )
-        if not asked.is_new:
-            note(
-                f"  a run is active already ({asked.run.mode}), no new one was asked for:"
-                f" {asked.run.id}, {asked.run.state}"
-            )
+        _tell_known(asked)
         if not (wait or is_followed):
-            _print_asked(asked.run, as_json=as_json, is_new=asked.is_new)
+            _print_asked(asked, as_json=as_json, is_one=len(entities) == 1)
             return
-        if is_followed:
-            run = _tell_all(opened, asked, patience_s=patience, is_quiet=as_json)
-        else:
-            run = follow(opened, asked.run, patience_s=patience, is_quiet=as_json)
+        watch = _tell_all if is_followed else _follow_quietly
+        runs = []
+        for each in asked:
+            runs.append(watch(opened, each, patience_s=patience, is_quiet=as_json))
+            if not as_json:
+                tell_end(runs[-1])
     if as_json:
-        print_json({"run": run_facts(run)})
-    else:
-        tell_end(run)
-    ctx.exit(run_exit_code(run.state, run.error_code))
+        facts = [{"run": run_facts(run)} for run in runs]
+        print_json(facts[0] if len(entities) == 1 else {"runs": facts})
+    ctx.exit(exit_code_of_runs([run_exit_code(run.state, run.error_code) for run in runs]))
 
 
 @sync.command()
@@ -149,6 +146,12 @@ def follow(
     is_shown = sys.stderr.isatty() and not (is_quiet or habit("quiet"))
     with _bar(opened, run, total) if is_shown else nullcontext(_show_nothing) as show:
         return _wait(opened, run, show, patience_s=patience_s)
+
+
+def _follow_quietly(
+    opened: Installation, asked: Asked, *, patience_s: float, is_quiet: bool
+) -> RunRow:
+    return follow(opened, asked.run, patience_s=patience_s, is_quiet=is_quiet)
 
 
 def _tell_all(opened: Installation, asked: Asked, *, patience_s: float, is_quiet: bool) -> RunRow:
@@ -252,9 +255,20 @@ def tell_end(run: RunRow) -> None:
         note(f"error[{run.error_code}]: {run.error_message}{next_step}", is_error=True)
 
 
-def _print_asked(run: RunRow, *, as_json: bool, is_new: bool) -> None:
+def _tell_known(asked: Sequence[Asked]) -> None:
+    for each in asked:
+        if not each.is_new:
+            note(
+                f"  a run is active already ({each.run.mode}), no new one was asked for:"
+                f" {each.run.id}, {each.run.state}"
+            )
+
+
+def _print_asked(asked: Sequence[Asked], *, as_json: bool, is_one: bool) -> None:
     if as_json:
-        print_json({"run": run_facts(run), "is_new": is_new})
-    else:
-        note(f"  asked     {run.mode} run of {run.entity}   {run.id}")
-        note(f"  next      tieline runs show {run.id}")
+        facts = [{"run": run_facts(each.run), "is_new": each.is_new} for each in asked]
+        print_json(facts[0] if is_one else {"runs": facts})
+        return
+    for each in asked:
+        note(f"  asked     {each.run.mode} run of {each.run.entity}   {each.run.id}")
+        note(f"  next      tieline runs show {each.run.id}")
