@@ -205,6 +205,8 @@ def about_runs_and_records(stage: Stage) -> None:
     tell("records", "consumers", "drop", "shop", "customers", "crm")
     assert len(tell("sync", "plan", "shop")["plans"]) == 4
     assert len(tell("sync", "run", "shop", "--wait")["runs"]) == 4
+    tried = tell("sync", "run", "shop", "customers", "--dry-run", "--limit", "5")["tried"]
+    assert [each["outcome"] for each in tried["records"]] == ["unchanged"] * 5
     assert len(tell("sync", "run", "shop", "customers", "products", "--full")["runs"]) == 2
     assert len(tell("sync", "run", "shop", "customers", "products", "--wait")["runs"]) == 2
     tell("state", "show", "shop")

@@ -217,6 +217,19 @@ def test_all_entities_are_asked_for_at_once_or_none_if_one_makes_no_sense(place)
     assert asked_for() == ["charges", "customers", "products", "subscriptions"]
 
 
+def test_a_dry_run_is_of_one_entity_and_asks_for_no_run(place, shop_sandbox):
+    connect_api_key(
+        place, "stripe", name="dry", key=Secret(KEY), base_url=shop_sandbox, actor="test"
+    )
+    done = run_cli("sync", "run", "dry", "customers", "--dry-run", "--limit", "3")
+    assert done.code == 0, done.stderr
+    assert [line.split("\t")[1] for line in done.stdout.splitlines()[1:]] == ["created"] * 3
+    assert "nothing was stored" in done.stderr
+    assert asked_for() == []
+    for words in (["--dry-run"], ["customers", "--dry-run", "--full"], ["customers", "--limit=3"]):
+        assert run_cli("sync", "run", "dry", *words).code == 2, words
+
+
 @pytest.mark.parametrize(
     ("codes", "code"), [([0, 0], 0), ([0, 8, 0], 8), ([8, 5, 4], 5), ([0, 1, 8], 1), ([], 0)]
 )

@@ -13,6 +13,7 @@ import click
 from tieline import services
 from tieline.cli.commands.runs import run_facts, state_words
 from tieline.cli.commands.sync_plan import plan
+from tieline.cli.commands.sync_try import try_out
 from tieline.cli.face import (
     TIME,
     actor,
@@ -56,6 +57,12 @@ sync.add_command(plan)
     is_flag=True,
     help="Wait until it is over, and say what it does and waits for.",
 )
+@click.option("--dry-run", is_flag=True, help="Read some, say what would be done, store nothing.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    help="The most records of a dry run; 20 unless said.",
+)
 @click.option(
     "--patience",
     default=15.0,
@@ -75,6 +82,8 @@ def run_(
     until: datetime | None,
     wait: bool,
     is_followed: bool,
+    dry_run: bool,
+    limit: int | None,
     patience: float,
     as_json: bool,
 ) -> None:
@@ -85,7 +94,8 @@ def run_(
     date and time as 2026-03-01T12:00; UTC unless they name another zone. With
     `--wait` the exit code says how it ended: 0 done, 8 some records
     quarantined, 4 needs authorisation, 5 the provider refuses for now, 9 no
-    worker; of several runs the first that did not end well.
+    worker; of several runs the first that did not end well. `--dry-run` asks the
+    provider for the first records of one ENTITY by itself, without a worker.
 
     Examples: `tieline sync run shop customers --wait`,
     `tieline sync run shop customers --full --follow`
@@ -95,6 +105,13 @@ def run_(
     has_window = since is not None or until is not None
     if has_window and (full or allow_deletes):
         raise click.UsageError("--full reads everything: leave --since and --until away, or --full")
+    if dry_run:
+        if len(entities) != 1 or full or allow_deletes or wait or is_followed:
+            raise click.UsageError("--dry-run: one ENTITY, with --limit, --since and --until")
+        try_out(connection, entities[0], limit or 20, (since, until), as_json=as_json)
+        return
+    if limit is not None:
+        raise click.UsageError("--limit goes with --dry-run: a run that is cut off is no sync")
     with installation() as opened:
         asked = services.syncs.start_syncs(
             opened,
