@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kit import make_bench
+from tieline.contract import NeedsReauthError
 from tieline.errors import ChangedError, InvalidInputError, NotFoundError, RefusedError
-from tieline.services import states
+from tieline.services import states, syncs
 from tieline.services.audit import Wanted, list_audit
 from tieline.store import connections
 
@@ -114,6 +115,19 @@ def test_nothing_is_moved_under_a_run(bench):
     bench.ask("rows", "full")
     with pytest.raises(RefusedError, match="would move the cursor on"):
         undo(bench)
+
+
+def test_a_run_that_waits_for_a_person_moves_the_cursor_later_so_it_counts(bench):
+    bench.sync("rows", "full")
+    known = shown(bench).synced_until
+    bench.ledger.refuses["feed"] = NeedsReauthError("the key was taken back")
+    parked = bench.sync("rows", "incremental")
+    assert (parked.state, shown(bench).active.id) == ("needs_reauth", parked.id)
+    with pytest.raises(RefusedError) as refused:
+        reset(bench)
+    assert (refused.value.slug, shown(bench).synced_until) == ("run-active", known)
+    syncs.cancel_run(bench.installation, parked.id, actor="test")
+    assert reset(bench).was == known
 
 
 def test_whoever_moves_it_in_the_same_moment_is_noticed(bench, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tieline.contract import Entity
@@ -15,6 +15,7 @@ from tieline.store import log, records, runs
 from tieline.store.connections import ConnectionRow, EntityState
 from tieline.store.database import Connection as Transaction
 from tieline.store.rows import RunRow
+from tieline.store.runs import RunsWanted
 
 __all__ = ["Moved", "State", "list_states", "reset_state", "undo_reset"]
 
@@ -36,7 +37,7 @@ class State:
         last_success_at: When a run of it last succeeded.
         position: Last position of its change feed; nothing here moves it.
         records: How many live ones are stored.
-        active: The run that is under way.
+        active: The run that is under way, or waits for a person to connect the account.
         undoes: What :func:`undo_reset` would put ``synced_until`` back to; None: nothing.
     """
 
@@ -190,9 +191,19 @@ def _state(
         last_success_at=known.last_success_at if known else None,
         position=known.position if known else 0,
         records=records.count_live(transaction, row.id, entity.name),
-        active=runs.active_run(transaction, row.id, entity.name),
+        active=_unfinished(transaction, row, entity.name),
         undoes=_undoes(transaction, row, entity.name, cursor),
     )
+
+
+def _unfinished(transaction: Transaction, row: ConnectionRow, entity: str) -> RunRow | None:
+    """Return the run that will yet move the cursor: one that is active, or parked."""
+    inbound = RunsWanted(connection_ids=(row.id,), entities=(entity,), directions=("inbound",))
+    newest = runs.list_runs(transaction, inbound, limit=1)
+    parked = runs.list_runs(transaction, replace(inbound, states=("needs_reauth",)), limit=1)
+    if parked and parked[0].created_at >= newest[0].created_at:
+        return parked[0]  # the next consent has it go on, as nothing came after it
+    return runs.active_run(transaction, row.id, entity)
 
 
 def _cursor(transaction: Transaction, row: ConnectionRow, entity: str) -> datetime | None:
@@ -234,7 +245,7 @@ def _move(
             f"the cursor of {entity} was moved in this moment",
             hint=f"tieline state show {row.name} {entity}",
         )
-    active = runs.active_run(transaction, row.id, entity)
+    active = _unfinished(transaction, row, entity)
     if active is not None:
         raise RefusedError(
             f"the run {active.id} of {entity} is {active.state}, and would move the cursor on",
