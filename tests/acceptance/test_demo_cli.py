@@ -95,6 +95,16 @@ def test_one_that_was_killed_is_not_taken_for_alive(home):
     assert (said.code, "error[sandbox-missing]" in said.stderr) == (6, True)
 
 
+def test_one_of_which_nobody_knows_where_it_is_makes_way(home):
+    found = service.start_sandbox(home, "stripe", options=FEW).sandbox
+    (home / "sandbox" / "standing.json").unlink()  # as if its starter had been killed
+    assert service.find_sandbox(home) is None
+    again = service.start_sandbox(home, "stripe", options=FEW)
+    assert again.is_new
+    assert again.sandbox.pid != found.pid
+    assert service.stop_sandbox(home)
+
+
 def test_connecting_takes_no_key_and_syncs(home):
     started(*PAIRS)
     done = run_cli("connect", "stripe", "--sandbox", "--name", "shop", "--json")

@@ -160,6 +160,8 @@ def start_sandbox(
         found = find_sandbox(home)
         is_new = found is None
         if found is None:
+            stop_sandbox(home)  # one whose starter died before it wrote where it is
+        if found is None:
             where = _last_port(folder, provider) if port is None else port
             found = _launch(folder, provider, where, given)
         elif found.provider != provider:
@@ -186,19 +188,22 @@ def stop_sandbox(home: Path) -> bool:
     Raises:
         DependencyError: It does not leave.
     """
-    found = find_sandbox(home)
-    if found is None:
-        return False
     folder = home / "sandbox"
+    if not _is_held(folder):
+        return False
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.kill(found.pid, number)  # it is this one: the lock is its own
+        with suppress(OSError, ValueError):
+            os.kill(_pid(folder), number)  # it is this one: it has the lock
         until = time.monotonic() + _LEAVE_WITHIN_S
         while time.monotonic() < until:
             if not _is_held(folder):
                 return True
             time.sleep(_POLL_S)
-    raise DependencyError(f"the sandbox at {found.url} does not leave", hint=f"kill -9 {found.pid}")
+    raise DependencyError(
+        f"the sandbox of {folder} does not leave",
+        hint=f"see who has {folder / 'sandbox.lock'} open",
+        code="sandbox-down",
+    )
 
 
 def connect_to_sandbox(
@@ -347,6 +352,10 @@ def _is_held(folder: Path) -> bool:
     return False
 
 
+def _pid(folder: Path) -> int:
+    return int((folder / "pid").read_text())
+
+
 def _last_port(folder: Path, provider: str) -> int:
     """Return where it was last time: connections to it look for it there."""
     try:
@@ -363,16 +372,17 @@ def _launch(folder: Path, provider: str, port: int, options: Mapping[str, str]) 
         words += _words_of(name, text)
     lock = os.open(folder / "sandbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        said.unlink(missing_ok=True)  # else the address of the one before may be read
-        done = subprocess.run(  # noqa: S603 - our own words
-            ["/bin/sh", "-c", 'umask 077; out=$1 err=$2; shift 2; "$@" >"$out" 2>"$err" & echo $!',
-             "sh", str(said), str(log), sys.executable, "-m", "tieline", *words],
+        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody holds it but, for an instant, who looks
+        for each in (said, folder / "pid", folder / "standing.json"):
+            each.unlink(missing_ok=True)  # of the one before: nobody shall read it now
+        subprocess.run(  # noqa: S603 - our own words
+            ["/bin/sh", "-c", 'umask 077; "$@" >said 2>sandbox.log & echo $! >pid',
+             "sh", sys.executable, "-m", "tieline", *words],
             check=True,
             cwd=folder,
             env={name: text for name, text in os.environ.items() if not name.startswith(PREFIX)},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=(lock,),
         )  # fmt: skip
@@ -383,7 +393,7 @@ def _launch(folder: Path, provider: str, port: int, options: Mapping[str, str]) 
         provider=provider,
         url=url,
         port=int(url.rpartition(":")[2]),
-        pid=int(done.stdout),
+        pid=_pid(folder),
         log=str(log),
     )
     part = folder / "standing.part"
