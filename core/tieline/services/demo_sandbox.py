@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -249,12 +249,10 @@ def break_sandbox(home: Path, fault: str, *, times: int | None = None) -> Broken
     many = kind.times if times is None else times
     with _control(_running(home)) as control:
         guide = read_guide(control.get("guide"))
-        given = kind.make(guide)
         if fault == "revoked" and guide.auth.get("kind") == "oauth2":
-            control.fail()  # the token endpoint has words of its own
-            for grant in control.get("oauth")["grants"]:
-                control.post("oauth", {"revoke": grant["id"]})
+            _revoke_all(control)
             return Broken(fault=fault, times=0)
+        given = kind.make(guide)
         if given is None:
             raise RefusedError(
                 f"the guide of this sandbox knows no refusal for {fault!r}",
@@ -263,6 +261,13 @@ def break_sandbox(home: Path, fault: str, *, times: int | None = None) -> Broken
             )
         control.fail({**given, "nth": 1, "times": many})
     return Broken(fault=fault, times=many)
+
+
+def _revoke_all(control: Control) -> None:
+    """Take back every token: the token endpoint has refusals of its own."""
+    control.fail()
+    for grant in control.get("oauth")["grants"]:
+        control.post("oauth", {"revoke": grant["id"]})
 
 
 def mend_sandbox(home: Path) -> None:
@@ -365,29 +370,12 @@ def _last_port(folder: Path, provider: str) -> int:
 
 
 def _launch(folder: Path, provider: str, port: int, options: Mapping[str, str]) -> Standing:
-    """Start one that is nobody's child: the shell between the two ends at once."""
+    """Start one; note where it is and which process."""
     said, log = folder / "said", folder / "sandbox.log"
     words = ["sandbox", "serve", provider, "--port", str(port)]
     for name, text in options.items():
         words += _words_of(name, text)
-    lock = os.open(folder / "sandbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody holds it but, for an instant, who looks
-        for each in (said, folder / "pid", folder / "standing.json"):
-            each.unlink(missing_ok=True)  # of the one before: nobody shall read it now
-        subprocess.run(  # noqa: S603 - our own words
-            ["/bin/sh", "-c", 'umask 077; "$@" >said 2>sandbox.log & echo $! >pid',
-             "sh", sys.executable, "-m", "tieline", *words],
-            check=True,
-            cwd=folder,
-            env={name: text for name, text in os.environ.items() if not name.startswith(PREFIX)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=(lock,),
-        )  # fmt: skip
-    finally:
-        os.close(lock)
+    _spawn(folder, words)
     url = _wait_for_address(folder, said, log)
     standing = Standing(
         provider=provider,
@@ -401,6 +389,28 @@ def _launch(folder: Path, provider: str, port: int, options: Mapping[str, str]) 
     part.replace(folder / "standing.json")
     (folder / f"{provider}.port").write_text(str(standing.port))
     return standing
+
+
+def _spawn(folder: Path, words: Sequence[str]) -> None:
+    """Start a sandbox that is nobody's child, and has the lock for as long as it lives."""
+    lock = os.open(folder / "sandbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody holds it but, for an instant, who looks
+        for each in ("said", "pid", "standing.json"):
+            (folder / each).unlink(missing_ok=True)  # of the one before: nobody shall read it now
+        subprocess.run(  # noqa: S603 - our own words
+            ["/bin/sh", "-c", 'umask 077; "$@" >said 2>sandbox.log & echo $! >pid',
+             "sh", sys.executable, "-m", "tieline", *words],
+            check=True,
+            cwd=folder,
+            env={name: text for name, text in os.environ.items() if not name.startswith(PREFIX)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )  # fmt: skip
+    finally:
+        os.close(lock)
 
 
 def _words_of(name: str, text: str) -> list[str]:

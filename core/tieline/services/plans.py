@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tieline.contract import RateLimitPolicy, TielineError
-from tieline.engine.plan import Range, make_plan
+from tieline.engine.plan import Range, RunPlan, make_plan
 from tieline.errors import DependencyError
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.services.limits import account_of, show_limits
 from tieline.services.syncs import check_window, require_awake
 from tieline.store import connections, records, runs
-from tieline.store.connections import ConnectionRow
+from tieline.store.connections import ConnectionRow, EntityState
 from tieline.store.database import Connection as Transaction
 from tieline.store.rows import RunRow
 from tieline.store.runs import RunsWanted
@@ -109,35 +109,43 @@ def plan_syncs(
     row = get_connection(installation, connection)
     plugin = installation.registry.get(row.provider)
     declared = [plugin.entity(name) for name in entities or plugin.entities]
-    policy = account_of(installation, row).policy
-    limits = _limits(installation, row, policy)
-    trouble = _trouble(row)
+    limits = _limits(installation, row, account_of(installation, row).policy)
     now = installation.clock.now()
-    plans = []
     with installation.database.read() as transaction:
+        known = {each.entity: each for each in connections.read_entity_states(transaction, row.id)}
+        plans = []
         for entity in declared:
-            state = connections.read_entity_state(transaction, row.id, entity.name)
+            state = known.get(entity.name)
             plan = make_plan(mode, entity, state, window=window, now=now)
-            basis = _alike(transaction, row, entity.name, plan.mode)
-            requests = None if basis is None else basis.counts.requests
-            plans.append(
-                SyncPlan(
-                    entity=entity.name,
-                    mode=plan.mode,
-                    reason=plan.reason,
-                    source=plan.part.source,
-                    window=plan.part.window,
-                    is_split=plan.may_split,
-                    synced_until=state.synced_until if state else None,
-                    records=records.count_live(transaction, row.id, entity.name),
-                    requests=requests,
-                    basis=basis,
-                    least_s=None if requests is None else _least_s(requests, limits),
-                    active=runs.active_run(transaction, row.id, entity.name, direction="inbound"),
-                    trouble=trouble,
-                )
-            )
+            plans.append(_planned(transaction, row, entity.name, plan, state, limits))
     return plans, limits
+
+
+def _planned(
+    transaction: Transaction,
+    row: ConnectionRow,
+    entity: str,
+    plan: RunPlan,
+    state: EntityState | None,
+    limits: PlannedLimits,
+) -> SyncPlan:
+    basis = _alike(transaction, row, entity, plan.mode)
+    requests = None if basis is None else basis.counts.requests
+    return SyncPlan(
+        entity=entity,
+        mode=plan.mode,
+        reason=plan.reason,
+        source=plan.part.source,
+        window=plan.part.window,
+        is_split=plan.may_split,
+        synced_until=state.synced_until if state else None,
+        records=records.count_live(transaction, row.id, entity),
+        requests=requests,
+        basis=basis,
+        least_s=None if requests is None else _least_s(requests, limits),
+        active=runs.active_run(transaction, row.id, entity),
+        trouble=_trouble(row),
+    )
 
 
 def _trouble(row: ConnectionRow) -> TielineError | None:

@@ -273,21 +273,35 @@ def connect_sandbox(
             return _connect_granted(installation, plugin, control, guide, name, actor)
     finally:
         control.close()
+    return _connect_by_secret(
+        installation, plugin, url, guide, name=name, actor=actor, is_replacing=is_replacing
+    )
+
+
+def _connect_by_secret(
+    installation: Installation,
+    plugin: Plugin,
+    url: str,
+    guide: Guide,
+    *,
+    name: str,
+    actor: str,
+    is_replacing: bool,
+) -> ConnectionRow:
+    """Connect by the key, or user name and password, that the guide names."""
     fields: Mapping[str, str] = guide.auth.get("fields", {})
     common: dict[str, Any] = {"name": name, "base_url": url, "actor": actor}
     # A new key changes no settings.
     common |= {"is_replacing": True} if is_replacing else {"settings": guide.settings}
-    way = ways[kind]
+    way = next(auth for auth in plugin.auth if auth.kind == guide.auth["kind"])
     try:
         if isinstance(way, ApiKey):
             key = Secret(fields[way.field])
-        else:
-            common |= {"username": fields["username"], "password": Secret(fields["password"])}
+            return connect_api_key(installation, plugin.name, key=key, **common)
+        username, password = fields["username"], Secret(fields["password"])
     except KeyError as error:
         raise SandboxError(f"the guide's auth.fields lack {error}") from None
-    if isinstance(way, ApiKey):
-        return connect_api_key(installation, plugin.name, key=key, **common)
-    return connect_basic(installation, plugin.name, **common)
+    return connect_basic(installation, plugin.name, username=username, password=password, **common)
 
 
 def _connect_granted(
