@@ -126,12 +126,10 @@ def run_(
         if not (wait or is_followed):
             _print_asked(asked, as_json=as_json, is_one=len(entities) == 1)
             return
-        watch = _tell_all if is_followed else _follow_quietly
-        runs = []
-        for each in asked:
-            runs.append(watch(opened, each, patience_s=patience, is_quiet=as_json))
-            if not as_json:
-                tell_end(runs[-1])
+        runs = [
+            _watch(opened, each, is_told=is_followed, patience_s=patience, is_quiet=as_json)
+            for each in asked
+        ]
     if as_json:
         facts = [{"run": run_facts(run)} for run in runs]
         print_json(facts[0] if len(entities) == 1 else {"runs": facts})
@@ -165,10 +163,17 @@ def follow(
         return _wait(opened, run, show, patience_s=patience_s)
 
 
-def _follow_quietly(
-    opened: Installation, asked: Asked, *, patience_s: float, is_quiet: bool
+def _watch(
+    opened: Installation, asked: Asked, *, is_told: bool, patience_s: float, is_quiet: bool
 ) -> RunRow:
-    return follow(opened, asked.run, patience_s=patience_s, is_quiet=is_quiet)
+    """Wait for a run, and say how it ended."""
+    if is_told:
+        run = _tell_all(opened, asked, patience_s=patience_s, is_quiet=is_quiet)
+    else:
+        run = follow(opened, asked.run, patience_s=patience_s, is_quiet=is_quiet)
+    if not is_quiet:
+        tell_end(run)
+    return run
 
 
 def _tell_all(opened: Installation, asked: Asked, *, patience_s: float, is_quiet: bool) -> RunRow:
