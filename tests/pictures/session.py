@@ -43,6 +43,7 @@ tieline sync run shop customers --full --wait
 tieline limits reset shop
 tieline verify shop customers --wait >read.tsv
 # kill $up $sandbox; wait $up $sandbox || true
+# tieline down
 """
 _RUNS = ("run_k3v7m2q5x4w6p2hd", "run_c5t2n7j4r6b3z2ya", "run_w4g6f2s7d5e3u2oi")
 _ONE_FORM = (
