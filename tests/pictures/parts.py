@@ -104,11 +104,13 @@ def _outside(sheet: Sheet, found: list[str]) -> None:
     sheet.arrow((701, 126), (701, 172), kind="back")
     sheet.box(616, 172, 170, 62, "SaaS provider", ["its API, its webhooks"])
     sheet.arrow((RIGHT, transport), (580, transport), (580, 203), (616, 203))
-    sheet.box(616, 306, 170, 66, "Redis, or Valkey", ["wakes up, counts limits;", "may vanish"])
+    sheet.box(
+        616, queue - 53, 170, 66, "Redis, or Valkey", ["wakes up, counts limits;", "may vanish"]
+    )
     sheet.arrow((RIGHT, queue), (616, queue))
-    sheet.box(616, 396, 170, 66, "PostgreSQL, SQLite", ["all that has to last"], kind="good")
-    sheet.arrow((RIGHT, store + 7), (580, store + 7), (580, 429), (616, 429))
-    sheet.arrow((RIGHT, store - 7), (598, store - 7), (598, 360), (616, 360))
+    sheet.box(616, store + 2, 170, 66, "PostgreSQL, SQLite", ["all that has to last"], kind="good")
+    sheet.arrow((RIGHT, store + 7), (580, store + 7), (580, store + 35), (616, store + 35))
+    sheet.arrow((RIGHT, store - 7), (598, store - 7), (598, queue), (616, queue))
 
 
 def _plugins(sheet: Sheet, found: list[str]) -> None:

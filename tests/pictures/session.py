@@ -51,6 +51,7 @@ _ONE_FORM = (
     (r"con_\w+", "con_t5j2n7c4r6b3z2ya"),
     (r"\d+ \w+ ago", "4 s ago"),
     (r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", "2026-01-01 12:10:00 UTC"),
+    (r"schema \d+", "schema 0009"),
     (r"(running +)\d+ +", r"\g<1>700   "),
     (r"(?m) +$", ""),
 )
