@@ -449,14 +449,15 @@ def read_records(
         limit: The most to return.
         with_deleted: Whether tombstones are wanted too.
     """
+    # No join: PostgreSQL would read all that comes after, and sort it.
+    feed_id = (
+        select(entity_states.c.feed_id)
+        .where(entity_states.c.connection_id == connection_id, entity_states.c.entity == entity)
+        .scalar_subquery()
+    )
     statement = (
         select(*_STORED)
-        .join(entity_states, entity_states.c.feed_id == records.c.feed_id)
-        .where(
-            entity_states.c.connection_id == connection_id,
-            entity_states.c.entity == entity,
-            records.c.position > after,
-        )
+        .where(records.c.feed_id == feed_id, records.c.position > after)
         .order_by(records.c.position)
         .limit(limit)
     )
