@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
@@ -65,24 +66,32 @@ def pytest_configure_node(node) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run what asks a database on one of both, the soak lane on both: else it would last too long.
 
-    Which of them is drawn by the test's name. Whoever names tests gets what was named.
+    Which of them is drawn by the test's name; a test for one of them alone is always run.
+    Whoever names tests gets what was named.
     """
     if SOAK or config.option.keyword or any("::" in each for each in config.args):
         return
-    left = [item for item in items if _is_left_out(item)]
+    drawn = defaultdict(dict)
+    for item in items:
+        kind = getattr(item, "callspec", None) and item.callspec.params.get("database_url")
+        if kind in KINDS and any(item.path.is_relative_to(each) for each in LASTING):
+            drawn[_without_kind(item.nodeid)][kind] = item
+    left = {
+        item
+        for name, both in drawn.items()
+        for kind, item in both.items()
+        if len(both) > 1 and kind != KINDS[crc32(name.encode()) % len(KINDS)]
+    }
     if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in set(left)]
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
 
 
-def _is_left_out(item: pytest.Item) -> bool:
-    kind = getattr(item, "callspec", None) and item.callspec.params.get("database_url")
-    if kind not in KINDS or not any(item.path.is_relative_to(each) for each in LASTING):
-        return False
-    name = item.nodeid.partition("@")[0]
+def _without_kind(name: str) -> str:
+    name = name.partition("@")[0]
     for each in KINDS:
         name = name.replace(each, "")
-    return kind != KINDS[crc32(name.encode()) % len(KINDS)]
+    return name
 
 
 @pytest.hookimpl(trylast=True)
