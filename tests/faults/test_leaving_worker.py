@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import psycopg
 import pytest
 
 from site_of import wait_until
+from tieline.store.tables import runs
 
 # SIGTERM comes just while the pool takes a connection back, within the function that is named.
 WITHIN_A_RESET = """
@@ -28,7 +30,7 @@ def send(*_):
         sent.append(True)
         os.kill(os.getpid(), signal.SIGTERM)
 event.listen(opened.database.engine, "reset", send)
-work(opened, queues=["sync"])
+work(opened, queues=["sync"], is_burst="burst" in sys.argv)
 """
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
@@ -36,9 +38,9 @@ WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
 
-def leave_within(site, name: str) -> None:
+def leave_within(site, *told: str) -> None:
     """Have a worker told to leave within one of its functions; nothing may be told as an error."""
-    words = [sys.executable, "-c", WITHIN_A_RESET, name]
+    words = [sys.executable, "-c", WITHIN_A_RESET, *told]
     with (site.cwd / "process-reset.log").open("wb") as log:
         process = subprocess.Popen(words, env=site.environ, cwd=site.cwd, stderr=log)
     try:
@@ -52,6 +54,17 @@ def leave_within(site, name: str) -> None:
 
 def test_a_signal_within_a_reset_of_the_pool_is_no_error(site):
     leave_within(site, "dequeue_job_and_maintain_ttl")
+
+
+@pytest.mark.parametrize("name", ["_work", "_wait_for_more"])
+def test_a_signal_before_and_after_it_listens_is_heard_too(site, shop_sandbox, name):
+    site.connect(shop_sandbox)
+    site.ask(mode="full")
+    with site.installation.database.write() as transaction:  # it is not due while we look
+        now = site.installation.clock.now()
+        transaction.execute(runs.update().values(state="retrying", due_at=now + timedelta(days=1)))
+    site.installation.redis.flushall()
+    leave_within(site, name, "burst")
 
 
 def test_a_job_that_was_just_taken_is_put_back(site, shop_sandbox):

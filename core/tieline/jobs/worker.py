@@ -87,6 +87,8 @@ def work(
     pulse = Pulse(installation.settings.home, "worker")
     try:
         _work(installation, queues, _Parts(messenger, drainer, pulse, on_sweep), is_burst=is_burst)
+    except RqStopRequested:
+        pass  # it came between one RQ worker and the next
     finally:
         pulse.stop()
 
@@ -110,6 +112,7 @@ def _work(
         began = time.monotonic()
         has_worked = False
         try:
+            worker.hear_signals()
             worker.sweep()
             has_worked = worker.work(burst=is_burst, logging_level=None)
             backoff_s = _FIRST_BACKOFF_S
@@ -117,7 +120,7 @@ def _work(
             _log.warning("a dependency is away", reason=str(error), again_in_s=backoff_s)
         if worker.was_stopped:
             return
-        if is_burst and (worker.is_held or not _wait_for_more(installation)):
+        if is_burst and (worker.is_held or not _wait_for_more(installation, worker)):
             return
         time.sleep(_BURST_POLL_S if is_burst else backoff_s)
         backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
@@ -130,13 +133,13 @@ def _work(
             return  # what is left is somebody else's, or on another queue
 
 
-def _wait_for_more(installation: Installation) -> bool:
+def _wait_for_more(installation: Installation, worker: _Worker) -> bool:
     """Wait for a dead worker's lease to lapse; False if there is nothing to wait for."""
     for _ in range(2):
-        with installation.database.read() as connection:
+        with worker.undisturbed(), installation.database.read() as connection:
             found = (runs.next_due_at(connection), drains.next_due_at(connection))
         due_at = min(filter(None, found), default=None)
-        if due_at is None:
+        if due_at is None or worker.was_stopped:
             return False
         wait = (due_at - installation.clock.now()).total_seconds()
         if wait <= 0:
@@ -186,9 +189,13 @@ class _Worker(RqWorker):
     def dequeue_timeout(self) -> int:
         return max(1, math.ceil(self._sweep_s))
 
+    def hear_signals(self) -> None:
+        """Take signals from now on; RQ would not before it listens."""
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+
     def sweep(self) -> None:
         """Say that this worker lives, ring for what nobody does, and have alerts told."""
-        with self._undisturbed():
+        with self.undisturbed():
             self._pulse.beat()
             if self._on_sweep is not None:
                 self._on_sweep()
@@ -225,7 +232,7 @@ class _Worker(RqWorker):
 
     def execute_job(self, job: Any, queue: Any) -> None:
         """Do a job only if it is one of ours: whoever writes to Redis runs no code here."""
-        with self._undisturbed():
+        with self.undisturbed():
             try:
                 self._look_at_pauses()
             except DependencyError:
@@ -312,7 +319,7 @@ class _Worker(RqWorker):
             signal.setitimer(signal.ITIMER_REAL, _ANSWERED_WITHIN_S)
 
     @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
+    def undisturbed(self) -> Iterator[None]:
         """Have a first signal noted, and nothing raised, as long as this lasts."""
         was_at_work, self._is_at_work = self._is_at_work, True
         try:
