@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 from hypothesis import settings
 from sqlalchemy.engine import make_url
 
 import zygote
-from chances import SOAK
 from servers import (
     Postgres,
     Run,
@@ -41,9 +38,6 @@ FOLDERS = {
     "XDG_RUNTIME_DIR": "run",
     "XDG_STATE_HOME": "state",
 }
-LASTING = [
-    Path(__file__).parent / each for each in ("acceptance", "faults", "integration", "property")
-]
 KINDS = ("sqlite", "postgresql")
 RUN = pytest.StashKey[Run]()
 OWN_RUN = pytest.StashKey[Run]()
@@ -60,38 +54,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node) -> None:
     node.workerinput["tieline_run"] = str(node.config.stash[RUN].folder)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run what asks a database on one of both, the soak lane on both: else it would last too long.
-
-    Which of them is drawn by the test's name; a test for one of them alone is always run.
-    Whoever names tests gets what was named.
-    """
-    if SOAK or config.option.keyword or any("::" in each for each in config.args):
-        return
-    drawn = defaultdict(dict)
-    for item in items:
-        kind = getattr(item, "callspec", None) and item.callspec.params.get("database_url")
-        if kind in KINDS and any(item.path.is_relative_to(each) for each in LASTING):
-            drawn[_without_kind(item.nodeid)][kind] = item
-    left = {
-        item
-        for name, both in drawn.items()
-        for kind, item in both.items()
-        if len(both) > 1 and kind != KINDS[crc32(name.encode()) % len(KINDS)]
-    }
-    if left:
-        config.hook.pytest_deselected(items=list(left))
-        items[:] = [item for item in items if item not in left]
-
-
-def _without_kind(name: str) -> str:
-    name = name.partition("@")[0]
-    for each in KINDS:
-        name = name.replace(each, "")
-    return name
 
 
 @pytest.hookimpl(trylast=True)

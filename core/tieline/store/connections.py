@@ -11,7 +11,13 @@ from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
-from tieline.store.tables import connections, credentials, entity_states, webhook_secrets
+from tieline.store.tables import (
+    connections,
+    credentials,
+    entity_states,
+    records,
+    webhook_secrets,
+)
 
 __all__ = [
     "ConnectionRow",
@@ -289,7 +295,11 @@ def delete_connection(connection: Connection, connection_id: str) -> None:
     # As whoever writes a page does: the entity's counter first, then what hangs on the connection.
     counters = select(entity_states.c.feed_id).where(entity_states.c.connection_id == connection_id)
     connection.execute(counters.order_by(entity_states.c.feed_id).with_for_update()).all()
-    connection.execute(delete(connections).where(connections.c.id == connection_id))
+    # From here on nobody makes a counter, so the records of all of them go.
+    this = connections.c.id == connection_id
+    connection.execute(select(connections.c.id).where(this).with_for_update()).all()
+    connection.execute(delete(records).where(records.c.feed_id.in_(counters)))
+    connection.execute(delete(connections).where(this))
 
 
 def note_success(

@@ -248,7 +248,7 @@ def is_held(connection: Connection, partition_id: str, *, fence: int) -> bool:
 
 
 def complete(connection: Connection, partition_id: str, *, fence: int) -> bool:
-    """Mark a partition as read to where it was split; False if the lease was lost."""
+    """Mark a partition as done; False if the lease was lost."""
     result = connection.execute(
         update(partitions).where(*_held(partition_id, fence)).values(state="done")
     )
