@@ -178,6 +178,8 @@ def _of_runs(_: str, now: datetime) -> dict[str, Work]:
         "is any running": lambda c: runs.is_any_running(c, SOME, "items"),
         "runs that are due": lambda c: runs.due_runs(c, now, ring_again=LEASE, lease=LEASE),
         "when is the next run": runs.next_due_at,
+        "runs that are read": lambda c: runs.runs_in_hand(c, now, rung_before=now),
+        "does somebody else read": lambda c: partitions.is_held_beside(c, RUN, owner="w", now=now),
     }
 
 

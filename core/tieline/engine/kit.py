@@ -30,6 +30,7 @@ class Engine:
         ring: ``(run_id, ring)``: asks for a hand; raises DependencyError.
         ring_drain: ``(connection_id)``: asks for its events to be handled; raises
             DependencyError.
+        count_waiting: ``() -> jobs``: how many wait for a worker; raises DependencyError.
     """
 
     database: Database
@@ -39,6 +40,7 @@ class Engine:
     settings: Settings
     ring: Callable[[str, int], None]
     ring_drain: Callable[[str], None] = lambda _connection_id: None
+    count_waiting: Callable[[], int] = lambda: 0
 
     def lease_until(self) -> datetime:
         """Return the end of a lease that is taken now."""

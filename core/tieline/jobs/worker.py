@@ -21,7 +21,7 @@ from rq.exceptions import StopRequested as RqStopRequested
 
 from tieline import __version__
 from tieline.contract import TielineError
-from tieline.engine import mourn, sweep, this_worker
+from tieline.engine import Idle, mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
 from tieline.jobs.drainers import ForkedDrainer
@@ -174,6 +174,7 @@ class _Worker(RqWorker):
         self._is_burst = is_burst
         self._paused: frozenset[str] = frozenset()
         self._is_at_work = False
+        self._idle = Idle(installation.engine)
         self.was_stopped = False
         super().__init__(
             list(queues),
@@ -276,6 +277,7 @@ class _Worker(RqWorker):
 
     def run_maintenance_tasks(self) -> None:
         self._sweep_calmly()
+        self._offer_help()
         self.clean_registries()  # type: ignore[no-untyped-call]
         self._rest_while_held()
         if self._stop_requested:  # while it listens, RQ looks at nothing but what a signal raises
@@ -286,6 +288,16 @@ class _Worker(RqWorker):
             self.sweep()
         except DependencyError as error:
             _log.warning("sweep failed", reason=error.message)
+
+    def _offer_help(self) -> None:
+        """Ring for a run that others read: RQ asks for maintenance when there is no job."""
+        if QUEUE in self._paused:
+            return
+        try:
+            with self.undisturbed():
+                self._idle.offer_help()
+        except DependencyError as error:
+            _log.warning("no help was offered", reason=error.message)
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
         if self._stop_requested and self.horse_pid:  # the signal may have come before it was there

@@ -35,6 +35,7 @@ __all__ = [
     "drop_all",
     "earliest_as_of",
     "is_held",
+    "is_held_beside",
     "last_list_read",
     "last_list_run",
     "read_partition",
@@ -245,6 +246,17 @@ def is_held(connection: Connection, partition_id: str, *, fence: int) -> bool:
         .values(state="running")
     )
     return result.rowcount == 1
+
+
+def is_held_beside(connection: Connection, run_id: str, *, owner: str, now: datetime) -> bool:
+    """Say whether somebody else than ``owner`` holds a part of a run."""
+    others = exists().where(
+        partitions.c.run_id == run_id,
+        partitions.c.state == "running",
+        partitions.c.lease_until >= now,
+        partitions.c.lease_owner != owner,
+    )
+    return bool(connection.execute(select(others)).scalar())
 
 
 def complete(connection: Connection, partition_id: str, *, fence: int) -> bool:
