@@ -24,6 +24,7 @@ from tieline.checks.kinds import (
 from tieline.checks.subject import Subject
 from tieline.errors import InvalidInputError, nearest
 from tieline.failpoints import set_failpoints
+from tieline.services.sandbox_guide import SandboxError
 
 __all__ = ["Report", "check_plugin", "chosen", "make_check"]
 
@@ -156,6 +157,8 @@ def _made(case: Case, check: Check) -> Finding:
         return Finding(
             check=check, state="failed", what=wrong.what, where=wrong.where, do=wrong.do or check.do
         )
+    except SandboxError as wrong:
+        return Finding(check=check, state="failed", what=wrong.message, do=check.do)
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
@@ -207,6 +210,6 @@ def _missing(case: Case, check: Check) -> str:
     if check.needs == "sandbox" and check.name != _SANDBOX:
         try:
             _ = case.guide
-        except WrongError:
+        except (WrongError, SandboxError):
             return _SANDBOX
     return ""

@@ -35,7 +35,7 @@ from tieline.store.partitions import Advance, Moved
 from tieline.store.rows import Counts
 from tieline.telemetry import span
 
-__all__ = ["PartitionWork"]
+__all__ = ["PartitionWork", "checked_page"]
 
 _MAX_RESTARTS = 5
 _MAX_CURSOR = 4096
@@ -177,7 +177,7 @@ class PartitionWork(HeldWork):
         def read(cursor: str | None) -> Page | FeedPage:
             with blamed(self.opened.plugin, self.entity):
                 page = step(self.opened.client, params, cursor)
-            checked: Page | FeedPage = _checked(
+            checked: Page | FeedPage = checked_page(
                 page, kind, self.opened.plugin.found.distribution, self.entity.name
             )
             return checked
@@ -430,7 +430,13 @@ def _findings(plan: Plan) -> list[findings.Finding]:
     return found
 
 
-def _checked(page: Any, kind: type[Page | FeedPage], distribution: str, entity: str) -> Any:
+def checked_page(page: Any, kind: type[Page | FeedPage], distribution: str, entity: str) -> Any:
+    """Return what a page step returned, if it is a page.
+
+    Raises:
+        DeclarationError: It is something else.
+        ProviderError: Its cursor is too long to be kept.
+    """
     items = getattr(page, "changes" if kind is FeedPage else "records", None)
     if not isinstance(page, kind) or not isinstance(items, list):
         raise DeclarationError(

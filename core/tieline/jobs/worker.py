@@ -54,6 +54,7 @@ def work(
     *,
     queues: Sequence[str],
     is_burst: bool = False,
+    most_jobs: int | None = None,
     on_sweep: Callable[[], object] | None = None,
 ) -> None:
     """Do jobs until SIGTERM or SIGINT; with ``is_burst`` until nothing is left to do.
@@ -66,6 +67,7 @@ def work(
         queues: Names of the queues to listen to.
         is_burst: Leave once no run and no event is due and none can become so
             by a lease that lapses, or once every queue is paused.
+        most_jobs: Leave after so many jobs, whatever is left; None: never.
         on_sweep: Called every few seconds by whoever runs other processes beside
             this one, to look after them. Such a worker never leaves for its
             own memory, as nobody would start it again.
@@ -86,7 +88,8 @@ def work(
     messenger, drainer = ForkedMessenger(installation), ForkedDrainer(installation)
     pulse = Pulse(installation.settings.home, "worker")
     try:
-        _work(installation, queues, _Parts(messenger, drainer, pulse, on_sweep), is_burst=is_burst)
+        parts = _Parts(messenger, drainer, pulse, on_sweep)
+        _work(installation, queues, parts, is_burst=is_burst, most_jobs=most_jobs)
     except RqStopRequested:
         pass  # it came between one RQ worker and the next
     finally:
@@ -103,7 +106,12 @@ class _Parts(NamedTuple):
 
 
 def _work(
-    installation: Installation, queues: Sequence[str], parts: _Parts, *, is_burst: bool
+    installation: Installation,
+    queues: Sequence[str],
+    parts: _Parts,
+    *,
+    is_burst: bool,
+    most_jobs: int | None,
 ) -> None:
     backoff_s = _FIRST_BACKOFF_S
     patience_s = installation.settings.lease_s + _RING_AGAIN_S
@@ -114,12 +122,16 @@ def _work(
         try:
             worker.hear_signals()
             worker.sweep()
-            has_worked = worker.work(burst=is_burst, logging_level=None)
+            has_worked = worker.work(burst=is_burst, logging_level=None, max_jobs=most_jobs)
             backoff_s = _FIRST_BACKOFF_S
         except (RedisError, OSError, DependencyError) as error:
             _log.warning("a dependency is away", reason=str(error), again_in_s=backoff_s)
         if worker.was_stopped:
             return
+        if most_jobs is not None:  # one that lost Redis meanwhile has done some of them
+            most_jobs -= worker.jobs_done
+            if most_jobs <= 0:
+                return
         if is_burst and (worker.is_held or not _wait_for_more(installation, worker)):
             return
         time.sleep(_BURST_POLL_S if is_burst else backoff_s)
@@ -176,6 +188,7 @@ class _Worker(RqWorker):
         self._is_at_work = False
         self._idle = Idle(installation.engine)
         self.was_stopped = False
+        self.jobs_done = 0
         super().__init__(
             list(queues),
             connection=installation.redis,
@@ -251,6 +264,7 @@ class _Worker(RqWorker):
             if self._stop_requested:
                 self._put_back(job, queue)
                 return
+            self.jobs_done += 1
             super().execute_job(job, queue)
 
     def _put_back(self, job: Any, queue: Any) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "list_connections",
     "lock_settings",
     "mark_disconnected",
+    "move_cursor",
     "note_success",
     "read_entity_state",
     "read_entity_states",
@@ -322,6 +323,28 @@ def note_success(
     connection.execute(
         statement.on_conflict_do_update(index_elements=["connection_id", "entity"], set_=values)
     )
+
+
+def move_cursor(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    *,
+    was: datetime | None,
+    to: datetime | None,
+) -> bool:
+    """Put the time up to which an entity is known elsewhere; False if it is not what it was."""
+    cursor = entity_states.c.synced_until
+    moved = connection.execute(
+        update(entity_states)
+        .where(
+            entity_states.c.connection_id == connection_id,
+            entity_states.c.entity == entity,
+            cursor.is_(None) if was is None else cursor == was,
+        )
+        .values(synced_until=to)
+    )
+    return bool(moved.rowcount)
 
 
 def read_entity_state(
