@@ -66,7 +66,7 @@ def worker(ours: Ours, share: float) -> Iterator[None]:
             [sys.executable, "-m", "tieline", "worker"],
             env=os.environ | ours.environ,
             stderr=subprocess.DEVNULL,
-            preexec_fn=join,
+            preexec_fn=join,  # noqa: PLW1509 - nothing else is under way here
         )
         try:
             yield
