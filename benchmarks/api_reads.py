@@ -75,18 +75,18 @@ def measure(client: httpx.Client, paths: list[str]) -> dict[str, float]:
 @contextmanager
 def served(home: Path, address: str, records: int) -> Iterator[httpx.Client]:
     """Serve an installation that has so many records."""
-    server = EmbeddedServer(home)
-    bench = make_bench(address, home, redis_url=server.ensure(), api_calls_per_minute="1000000")
-    try:
+    with ExitStack() as stack:
+        server = EmbeddedServer(home)
+        stack.callback(server.stop)
+        bench = make_bench(address, home, redis_url=server.ensure(), api_calls_per_minute="1000000")
+        stack.callback(bench.installation.close)
         fill(bench, records)
         token = create_token(bench.installation, "bench", scope="read", actor="bench").token
-        with Listener(create_app(bench.installation), host="127.0.0.1", port=0) as listener:
-            headers = {"Authorization": f"Bearer {token.reveal()}"}
-            with httpx.Client(base_url=f"{listener.address}/v1", headers=headers) as client:
-                yield client
-    finally:
-        bench.installation.close()
-        server.stop()
+        app = create_app(bench.installation)
+        listener = stack.enter_context(Listener(app, host="127.0.0.1", port=0))
+        headers = {"Authorization": f"Bearer {token.reveal()}"}
+        with httpx.Client(base_url=f"{listener.address}/v1", headers=headers) as client:
+            yield client
 
 
 def questions(records: int, calls: int) -> dict[str, list[str]]:
