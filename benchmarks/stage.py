@@ -24,9 +24,20 @@ from tieline.services.connect import connect_api_key
 from tieline.services.installation import Installation
 from tieline.services.setup import initialise
 from tieline.settings import load_settings
+from tieline.store.database import Database
 from tieline.store.rows import RunRow
 
-__all__ = ["DATABASES", "KEY", "Figure", "Ours", "databases", "measure", "servers", "stage"]
+__all__ = [
+    "DATABASES",
+    "KEY",
+    "Figure",
+    "Ours",
+    "databases",
+    "measure",
+    "servers",
+    "settle",
+    "stage",
+]
 
 KEY = "sk_test_benchmark000000"
 DATABASES = ("sqlite", "postgresql")
@@ -118,6 +129,21 @@ def databases(
             return folder, turn.enter_context(server.new_database())
 
         yield make
+
+
+def settle(database: Database, table: str) -> None:
+    """Let the database tidy up after a table's filling, not while it is timed."""
+    kept = database.engine.raw_connection()
+    driver = kept.driver_connection
+    assert driver is not None
+    if database.dialect == "sqlite":
+        statements = ["ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"]
+    else:
+        driver.autocommit = True
+        statements = [f"VACUUM ANALYZE {table}", "CHECKPOINT"]
+    for statement in statements:
+        driver.execute(statement)
+    kept.invalidate()
 
 
 @contextmanager

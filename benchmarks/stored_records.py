@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import httpx
-from stage import DATABASES, KEY, Figure, Ours, databases, measure, servers, stage
+from stage import DATABASES, KEY, Figure, Ours, databases, measure, servers, settle, stage
 
 from tieline.contract import Page
 from tieline.records import PageWriter, rank_of
@@ -72,7 +72,7 @@ class Store:
         with self._database.desk() as desk:
             while self._count < stored:
                 self._write(desk, self._new(_PAGE * 10))
-            self._settle()
+            settle(self._database, "records")
             pages = list(self._mixed())
             return measure(lambda: sum(self._write(desk, page) for page in pages))
 
@@ -100,21 +100,6 @@ class Store:
             lambda connection: writer.write(connection, plan, run_id=None, now=_NOW)
         )
         return written.counts.seen
-
-    def _settle(self) -> None:
-        """Let the database tidy up after the filling, not while it is timed."""
-        kept = self._database.engine.raw_connection()
-        driver = kept.driver_connection
-        if not self._is_sqlite:
-            driver.autocommit = True
-        sqlite = ("ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)")
-        for statement in sqlite if self._is_sqlite else ("VACUUM ANALYZE records", "CHECKPOINT"):
-            driver.execute(statement)
-        kept.invalidate()
-
-    @property
-    def _is_sqlite(self) -> bool:
-        return self._database.dialect == "sqlite"
 
 
 def main() -> None:

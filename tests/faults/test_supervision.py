@@ -28,23 +28,6 @@ else:
     work(Installation(), queues=["sync"], on_sweep=lambda: None)
 """
 
-# SIGTERM comes just while the pool takes a connection back, which swallows what that raises.
-SWALLOWED = """
-import os, signal, traceback
-from sqlalchemy import event
-from tieline.jobs.worker import work
-from tieline.services.installation import Installation
-opened = Installation()
-sent = []
-def send(*_):
-    names = {frame.f_code.co_name for frame, _ in traceback.walk_stack(None)}
-    if "dequeue_job_and_maintain_ttl" in names and not sent:
-        sent.append(True)
-        os.kill(os.getpid(), signal.SIGTERM)
-event.listen(opened.database.engine, "reset", send)
-work(opened, queues=["sync"])
-"""
-
 
 @pytest.fixture
 def start(site):
@@ -69,19 +52,6 @@ def start(site):
         if process.poll() is None:
             kill_group(process)
         process.wait(10)
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_worker_leaves_though_the_signal_came_where_it_is_swallowed(site):
-    words = [sys.executable, "-c", SWALLOWED]
-    with (site.cwd / "process-swallowed.log").open("wb") as log:
-        process = subprocess.Popen(words, env=site.environ, cwd=site.cwd, stderr=log)
-    try:
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait(10)
-    assert "Exception during reset" in site.logs()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

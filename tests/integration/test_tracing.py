@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 
+import httpx
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -17,6 +19,7 @@ import canary
 from api_kit import callers_of
 from grants_kit import connect_grant, installed
 from inbox_kit import Told, deliver, drain_now
+from ingest_kit import SECRETS, make_harbour
 from kit import make_bench
 from market import APPLICATION, open_market
 from push_kit import KEY, create, make_stall, update
@@ -26,6 +29,8 @@ from tieline.engine.upkeep import look_after_grants
 from tieline.queue import Doorbell
 from tieline.services import tokens
 from tieline.telemetry import flush_traces, span, start_tracing, stop_tracing, traceparent
+from tieline.web import create_app
+from tieline.web.webhooks import WebhookPages
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -235,6 +240,56 @@ def test_a_request_goes_on_with_the_callers_trace_and_hands_it_to_the_job(
     help_run(bench.engine, run["id"], threading.Event(), asked_in=job.meta["traceparent"])
     assert ("run", "request") in traces.parents()
     bench.installation.close()
+
+
+@pytest.fixture
+def harbour(sqlite_url, redis_url, tmp_path):
+    made = make_harbour(sqlite_url, tmp_path, redis_url=redis_url)
+    yield made
+    made.close()
+
+
+def post(harbour, signed, **headers: str) -> int:
+    app = WebhookPages(harbour.installation).before(create_app(harbour.installation))
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app)) as client:
+            url, sent = f"http://tieline.test{signed.path}", {**signed.headers, **headers}
+            return (await client.post(url, content=signed.body, headers=sent)).status_code
+
+    return asyncio.run(ask())
+
+
+def test_a_delivery_hands_its_trace_to_the_job_and_goes_on_with_nobodys(harbour, traces):
+    sender = harbour.senders["stripe"]
+    assert post(harbour, sender.signed("evt_CANARY-key"), traceparent=CALLER) == 200
+    harbour.inbox.after.close()
+    delivery = traces.one("delivery")
+    assert delivery.parent is None
+    assert dict(delivery.attributes) == {
+        "tieline.endpoint": sender.endpoint_id,
+        "tieline.provider": "stripe",
+        "tieline.events": 1,
+        "tieline.outcome": "stored",
+        "http.response.status_code": 200,
+    }
+    assert ("ring", "delivery") in traces.parents()
+    [job] = harbour.installation.doorbell._queue.jobs
+    assert job.meta["traceparent"].split("-")[2] == f"{traces.one('ring').context.span_id:016x}"
+    traces.assert_clean(secret=SECRETS["stripe"], key="evt_CANARY-key")
+
+
+def test_a_delivery_that_is_forged_makes_no_span_and_one_that_is_lost_has_failed(
+    harbour, traces, monkeypatch
+):
+    sender = harbour.senders["stripe"]
+    assert post(harbour, sender.signed(secret="whsec_CANARYforged0123456789")) == 401
+    assert traces.all() == ()
+    harbour.inbox.committer.close()  # as if too many waited
+    assert post(harbour, sender.signed()) == 503
+    lost = traces.one("delivery")
+    assert lost.status.status_code.name == "ERROR"
+    assert lost.attributes["tieline.outcome"] == "full"
 
 
 def test_whoever_has_no_good_token_makes_no_span(sqlite_url, redis_url, tmp_path, traces):

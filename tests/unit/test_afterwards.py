@@ -30,10 +30,10 @@ def test_the_first_ring_comes_at_once_and_one_serves_all_commits_of_a_while():
     )
     after.start()
     try:
-        after.stored({"con_1"}, {}, {})
+        after.stored({"con_1": ""}, {}, {})
         wait_until(lambda: rung)
         for _ in range(300):
-            after.stored({"con_1"}, {}, {})
+            after.stored({"con_1": ""}, {}, {})
             time.sleep(0.0005)
         last = time.monotonic()
         wait_until(lambda: rung[-1] >= last or not after._to_ring)

@@ -13,7 +13,7 @@ from tieline.errors import DependencyError
 from tieline.inbox.counts import Counts
 from tieline.store import endpoints
 from tieline.store.database import Database
-from tieline.telemetry import get_logger
+from tieline.telemetry import get_logger, span
 
 __all__ = ["Afterwards", "RingDrain"]
 
@@ -43,7 +43,7 @@ class Afterwards:
         self._counts = counts
         self._ring = ring
         self._clock = clock
-        self._to_ring: set[str] = set()
+        self._to_ring: dict[str, str] = {}
         self._heard: set[str] = set()
         self._noted: dict[str, float] = {}
         self._ring_after = 0.0
@@ -53,14 +53,15 @@ class Afterwards:
 
     def stored(
         self,
-        connection_ids: set[str],
+        to_ring: Mapping[str, str],
         repeated: Mapping[str | None, int],
         strangers: Mapping[str, int],
     ) -> None:
         """Take what a commit was about.
 
         Args:
-            connection_ids: They have events to handle.
+            to_ring: Connections that have events to handle, each with the trace of
+                one that brought some, as its ``traceparent``; empty: of none.
             repeated: Endpoint to how many events were there before; None to
                 those of a commit of several endpoints.
             strangers: Endpoint to how many events were of accounts that are not ours.
@@ -70,11 +71,11 @@ class Afterwards:
                 self._counts.add(endpoint_id, "repeated", count)
         for endpoint_id, count in strangers.items():
             self._counts.add(endpoint_id, "account-unknown", count)
-        if connection_ids:
+        if to_ring:
             with self._changed:
                 if not self._to_ring:
                     self._changed.notify()
-                self._to_ring |= connection_ids
+                self._to_ring = {**to_ring, **self._to_ring}
 
     def accepted(self, endpoint_id: str) -> None:
         """Count a delivery that was answered with success."""
@@ -129,15 +130,16 @@ class Afterwards:
     def _ring_all(self) -> None:
         """Ring for all; while Redis is away once in a while, and a sweep rings as well."""
         with self._changed:
-            wanted, self._to_ring = self._to_ring, set()
-        for connection_id in sorted(wanted):
+            wanted, self._to_ring = self._to_ring, {}
+        for connection_id, asked_in in sorted(wanted.items()):
             try:
-                self._ring(connection_id)
+                with span("ring", parent=asked_in, connection=connection_id):
+                    self._ring(connection_id)
             except DependencyError as error:
                 _log.warning("ring failed", connection=connection_id, reason=error.message)
                 self._ring_after = self._clock.monotonic() + _AWAY_S
                 with self._changed:
-                    self._to_ring |= wanted
+                    self._to_ring = {**self._to_ring, **wanted}
                 return
             except Exception as error:  # noqa: BLE001 - this thread must go on
                 _log.error("ring failed", connection=connection_id, error=type(error).__name__)

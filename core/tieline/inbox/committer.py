@@ -143,13 +143,14 @@ def _commit(desk: Desk, batch: Sequence[Delivery], after: Afterwards) -> list[Ou
 
 def _store(
     transaction: Transaction, batch: Sequence[Delivery]
-) -> tuple[list[Outcome], set[str], dict[str | None, int], dict[str, int]]:
+) -> tuple[list[Outcome], dict[str, str], dict[str | None, int], dict[str, int]]:
     """Store what is still to be accepted.
 
     Returns:
         An outcome for each delivery, the connections that have something to
-        handle, and by endpoint (None: one of several) how many events were
-        there before, and how many are of an account that is not ours.
+        handle with the trace of the first of it, and by endpoint (None: one of
+        several) how many events were there before, and how many are of an
+        account that is not ours.
     """
     ids = sorted({each.endpoint.id for each in batch})
     generations = deliveries.live_generations(transaction, ids)
@@ -157,11 +158,14 @@ def _store(
     owners = _owners_of(transaction, good)
     rows: list[NewEvent] = []
     strangers: dict[str, int] = {}
+    to_ring: dict[str, str] = {}
     for delivery in good:
         by_account = owners[delivery.endpoint.provider, delivery.endpoint.environment]
         own = delivery.endpoint.connection_id
         made, unknown = rows_of(delivery, by_account if own is None else {None: (own,)})
         rows += made
+        for row in made:
+            to_ring.setdefault(row.connection_id, delivery.asked_in)
         if unknown:
             strangers[delivery.endpoint.id] = strangers.get(delivery.endpoint.id, 0) + unknown
     new = deliveries.insert_events(transaction, rows) if rows else 0
@@ -172,7 +176,7 @@ def _store(
     repeated = {known.pop() if len(known) == 1 else None: len(rows) - new}
     taken = {id(each) for each in good}
     outcomes: list[Outcome] = ["stored" if id(each) in taken else "stale" for each in batch]
-    return outcomes, {row.connection_id for row in rows} if new else set(), repeated, strangers
+    return outcomes, to_ring if new else {}, repeated, strangers
 
 
 def _owners_of(

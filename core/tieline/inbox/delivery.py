@@ -74,6 +74,7 @@ class Delivery:
         headers: Those that the plugin wants to be kept.
         received_at: Aware UTC.
         verified_with: What the secret is called that let it in; None: nobody noted it.
+        asked_in: The trace that it is taken in, as its ``traceparent``; empty: none.
     """
 
     endpoint: EndpointRow
@@ -82,6 +83,7 @@ class Delivery:
     headers: Mapping[str, str]
     received_at: datetime
     verified_with: str | None = None
+    asked_in: str = ""
 
     @property
     def accounts(self) -> set[str]:

@@ -10,9 +10,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from redis.exceptions import RedisError
 from rq import Worker as RqWorker
@@ -41,6 +42,7 @@ _FIRST_BACKOFF_S = 0.5
 _BURST_POLL_S = 0.2
 _RING_AGAIN_S = 30.0
 _HELD_POLL_S = 1.0
+_ANSWERED_WITHIN_S = 4.0
 _IDS = {
     HELP_RUN: re.compile(r"run_[a-z2-7]{16}"),
     DRAIN: re.compile(r"con_[a-z2-7]{16}"),
@@ -88,6 +90,8 @@ def work(
     try:
         parts = _Parts(messenger, drainer, pulse, on_sweep)
         _work(installation, queues, parts, is_burst=is_burst, most_jobs=most_jobs)
+    except RqStopRequested:
+        pass  # it came between one RQ worker and the next
     finally:
         pulse.stop()
 
@@ -116,6 +120,7 @@ def _work(
         began = time.monotonic()
         has_worked = False
         try:
+            worker.hear_signals()
             worker.sweep()
             has_worked = worker.work(burst=is_burst, logging_level=None, max_jobs=most_jobs)
             backoff_s = _FIRST_BACKOFF_S
@@ -127,7 +132,7 @@ def _work(
             most_jobs -= worker.jobs_done
             if most_jobs <= 0:
                 return
-        if is_burst and (worker.is_held or not _wait_for_more(installation)):
+        if is_burst and (worker.is_held or not _wait_for_more(installation, worker)):
             return
         time.sleep(_BURST_POLL_S if is_burst else backoff_s)
         backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
@@ -140,13 +145,13 @@ def _work(
             return  # what is left is somebody else's, or on another queue
 
 
-def _wait_for_more(installation: Installation) -> bool:
+def _wait_for_more(installation: Installation, worker: _Worker) -> bool:
     """Wait for a dead worker's lease to lapse; False if there is nothing to wait for."""
     for _ in range(2):
-        with installation.database.read() as connection:
+        with worker.undisturbed(), installation.database.read() as connection:
             found = (runs.next_due_at(connection), drains.next_due_at(connection))
         due_at = min(filter(None, found), default=None)
-        if due_at is None:
+        if due_at is None or worker.was_stopped:
             return False
         wait = (due_at - installation.clock.now()).total_seconds()
         if wait <= 0:
@@ -180,6 +185,7 @@ class _Worker(RqWorker):
         self._pulse = parts.pulse
         self._is_burst = is_burst
         self._paused: frozenset[str] = frozenset()
+        self._is_at_work = False
         self._idle = Idle(installation.engine)
         self.was_stopped = False
         self.jobs_done = 0
@@ -197,17 +203,22 @@ class _Worker(RqWorker):
     def dequeue_timeout(self) -> int:
         return max(1, math.ceil(self._sweep_s))
 
+    def hear_signals(self) -> None:
+        """Take signals from now on; RQ would not before it listens."""
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+
     def sweep(self) -> None:
         """Say that this worker lives, ring for what nobody does, and have alerts told."""
-        self._pulse.beat()
-        if self._on_sweep is not None:
-            self._on_sweep()
-        self._mind_memory()
-        self._announce()
-        self._look_at_pauses()
-        if QUEUE not in self._paused:
-            sweep(self._installation.engine)
-        self._messenger.send()
+        with self.undisturbed():
+            self._pulse.beat()
+            if self._on_sweep is not None:
+                self._on_sweep()
+            self._mind_memory()
+            self._announce()
+            self._look_at_pauses()
+            if QUEUE not in self._paused:
+                sweep(self._installation.engine)
+            self._messenger.send()
 
     @property
     def is_held(self) -> bool:
@@ -235,22 +246,26 @@ class _Worker(RqWorker):
 
     def execute_job(self, job: Any, queue: Any) -> None:
         """Do a job only if it is one of ours: whoever writes to Redis runs no code here."""
-        try:
-            self._look_at_pauses()
-        except DependencyError:
-            pass  # then the job can do nothing either
-        if queue.name in self._paused:  # it was paused while this one waited for a job
-            self._put_back(job, queue)
-            return
-        if len(self.queues) > 1:  # RQ clears this up for those alone that have but one queue
-            self._installation.redis.lrem(queue.intermediate_queue_key, 1, job.id)
-        if _is_ours(job):
+        with self.undisturbed():
+            try:
+                self._look_at_pauses()
+            except DependencyError:
+                pass  # then the job can do nothing either
+            if queue.name in self._paused:  # it was paused while this one waited for a job
+                self._put_back(job, queue)
+                return
+            if len(self.queues) > 1:  # RQ clears this up for those alone that have but one queue
+                self._installation.redis.lrem(queue.intermediate_queue_key, 1, job.id)
+            if not _is_ours(job):
+                _log.error("a job that is none of ours was refused", job=str(job.id)[:80])
+                job.delete()
+                return
             self._warm_up(job.args[0])
+            if self._stop_requested:
+                self._put_back(job, queue)
+                return
             self.jobs_done += 1
             super().execute_job(job, queue)
-            return
-        _log.error("a job that is none of ours was refused", job=str(job.id)[:80])
-        job.delete()
 
     def _put_back(self, job: Any, queue: Any) -> None:
         with self._installation.redis.pipeline() as pipe:
@@ -279,9 +294,7 @@ class _Worker(RqWorker):
         self._offer_help()
         self.clean_registries()  # type: ignore[no-untyped-call]
         self._rest_while_held()
-        # A pool that takes a connection back swallows what a signal raises in it, and RQ,
-        # while it listens, looks at nothing but that.
-        if self._stop_requested:
+        if self._stop_requested:  # while it listens, RQ looks at nothing but what a signal raises
             raise RqStopRequested
 
     def _sweep_calmly(self) -> None:
@@ -295,11 +308,14 @@ class _Worker(RqWorker):
         if QUEUE in self._paused:
             return
         try:
-            self._idle.offer_help()
+            with self.undisturbed():
+                self._idle.offer_help()
         except DependencyError as error:
             _log.warning("no help was offered", reason=error.message)
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
+        if self._stop_requested and self.horse_pid:  # the signal may have come before it was there
+            _signal(self.horse_pid, signal.SIGUSR1)
         try:
             super().maintain_heartbeats(job, execution)
             self.sweep()
@@ -310,10 +326,34 @@ class _Worker(RqWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         self.was_stopped = True
-        # RQ raises in whatever an idle worker does; should that be caught, its loop sees this.
         self._stop_requested = True
         if self.horse_pid:
             _signal(self.horse_pid, signal.SIGUSR1)
+
+    def _shutdown(self) -> None:
+        """Leave at once where this worker listens; RQ's raises in a query of ours, too.
+
+        The connection would be left in the middle of it, and the pool, which
+        cannot reset such a one, would tell of that as an error. What the
+        database does not answer in time is given up by an exception that
+        psycopg knows: it cancels the query.
+        """
+        if not self._is_at_work:
+            raise RqStopRequested
+        if not self.horse_pid:  # RQ needs the alarm to look after a work-horse
+            signal.signal(signal.SIGALRM, _give_up)
+            signal.setitimer(signal.ITIMER_REAL, _ANSWERED_WITHIN_S)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Have a first signal noted, and nothing raised, as long as this lasts."""
+        was_at_work, self._is_at_work = self._is_at_work, True
+        try:
+            yield
+        finally:
+            self._is_at_work = was_at_work
+            if not was_at_work and self._stop_requested:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
     def handle_work_horse_killed(self, job: Any, retpid: int, ret_val: int, _rusage: Any) -> None:
         """Let others take over at once: the kernel's word is better than a lease."""
@@ -383,6 +423,10 @@ class _Worker(RqWorker):
             version=__version__,
         )
         self._presence.announce(sign, ttl_s=3 * max(1.0, self._sweep_s) + 1)
+
+
+def _give_up(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _is_ours(job: Any) -> bool:

@@ -17,15 +17,16 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     or_,
     select,
     update,
 )
 
-from tieline.store.choosing import among
+from tieline.store.choosing import among, is_one_of
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
-from tieline.store.tables import ACTIVE_STATES, connections, operations, runs
+from tieline.store.tables import ACTIVE_STATES, STOPPED_STATES, connections, operations, runs
 from tieline.store.types import UtcTime
 
 __all__ = [
@@ -69,6 +70,8 @@ _IS_BLOCKED = exists().where(
     _earlier.c.number < operations.c.number,
     _earlier.c.finished_at.is_(None),
 )
+# Where states say it already, it names the index.
+_IS_UNFINISHED = operations.c.finished_at.is_(None)
 _CAN_BE_SENT = operations.c.state.in_(("queued", "unknown"))
 
 
@@ -202,6 +205,8 @@ def list_operations(
         statement = statement.where(operations.c.entity == entity)
     if states:
         statement = statement.where(operations.c.state.in_(states))
+        if set(states).isdisjoint(FINISHED_STATES):
+            statement = statement.where(_IS_UNFINISHED)
     if ids:
         statement = statement.where(operations.c.id.in_(ids))
     return [OperationRow.of(dict(row)) for row in connection.execute(statement).mappings()]
@@ -251,7 +256,7 @@ def claim_operations(
     found = connection.execute(
         select(operations)
         .where(_of(connection_id, entity), _CAN_BE_SENT, operations.c.due_at <= now, ~_IS_BLOCKED)
-        .where(operations.c.finished_at.is_(None))  # says nothing new, but names the index
+        .where(_IS_UNFINISHED)
         .order_by(operations.c.turn, operations.c.number)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -302,7 +307,7 @@ def take_over(
     """
     result = connection.execute(
         update(operations)
-        .where(_of(connection_id, entity), operations.c.state == "sending")
+        .where(_of(connection_id, entity), operations.c.state == "sending", _IS_UNFINISHED)
         .values(
             state="unknown",
             due_at=_by_kind(due_at),
@@ -323,6 +328,7 @@ def renew_claims(connection: Connection, run_id: str, *, owner: str, lease_until
             operations.c.run_id == run_id,
             operations.c.state == "sending",
             operations.c.lease_owner == owner,
+            _IS_UNFINISHED,
         )
         .values(lease_until=lease_until)
     )
@@ -489,11 +495,11 @@ def pushes_due(
     of_it = and_(
         runs.c.connection_id == operations.c.connection_id,
         runs.c.entity == operations.c.entity,
-        runs.c.direction == "outbound",
+        runs.c.direction == literal_column("'outbound'"),
     )
-    is_active = exists().where(of_it, runs.c.state.in_(ACTIVE_STATES))
+    is_active = exists().where(of_it, is_one_of(runs.c.state, ACTIVE_STATES))
     has_ended_badly = exists().where(
-        of_it, runs.c.state.in_(("failed", "cancelled")), runs.c.finished_at > ended_since
+        of_it, is_one_of(runs.c.state, STOPPED_STATES), runs.c.finished_at > ended_since
     )
     is_abandoned = and_(operations.c.state == "sending", operations.c.lease_until < now)
     statement = (

@@ -13,6 +13,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -46,6 +47,8 @@ __all__ = [
 ]
 
 
+# A literal: SQLite finds no partial index by a bound value.
+_IS_HELD = partitions.c.state == literal_column("'running'")
 _RUN_IS_RUNNING = exists().where(runs.c.id == partitions.c.run_id, runs.c.state == "running")
 _IS_CANCELLED = (
     select(runs.c.cancel_requested_at.is_not(None))
@@ -414,7 +417,7 @@ def release_all_of(connection: Connection, owner: str, *, has_died: bool = True)
     """
     statement = (
         update(partitions)
-        .where(partitions.c.lease_owner == owner, partitions.c.state == "running")
+        .where(partitions.c.lease_owner == owner, _IS_HELD)
         .values(
             state="ready",
             lease_owner=None,

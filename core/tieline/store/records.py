@@ -450,12 +450,7 @@ def read_records(
     """
     statement = (
         select(*_STORED)
-        .join(entity_states, entity_states.c.feed_id == records.c.feed_id)
-        .where(
-            entity_states.c.connection_id == connection_id,
-            entity_states.c.entity == entity,
-            records.c.position > after,
-        )
+        .where(all_of(connection_id, entity), records.c.position > after)
         .order_by(records.c.position)
         .limit(limit)
     )
@@ -474,7 +469,10 @@ def read_record(
 
 
 def all_of(connection_id: str, entity: str) -> ColumnElement[bool]:
-    """Mean all records of an entity; goes by the feed's index."""
+    """Mean all records of an entity; goes by the feed's index.
+
+    No join: PostgreSQL would read all behind a position, and sort it.
+    """
     feed = select(entity_states.c.feed_id).where(
         entity_states.c.connection_id == connection_id, entity_states.c.entity == entity
     )

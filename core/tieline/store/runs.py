@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tieline.store.choosing import Mark, among, older
+from tieline.store.choosing import Mark, among, is_one_of, older
 from tieline.store.database import Connection
 from tieline.store.ids import new_id
 from tieline.store.rows import COUNTS, Counts, RunRow
@@ -52,7 +52,7 @@ __all__ = [
     "totals",
 ]
 
-_IS_ACTIVE = runs.c.state.in_(ACTIVE_STATES)
+_IS_ACTIVE = is_one_of(runs.c.state, ACTIVE_STATES)
 _IS_IDLE = runs.c.state.in_(("queued", "waiting", "retrying"))
 _RESTS = exists().where(
     connections.c.id == runs.c.connection_id, connections.c.paused_at.is_not(None)
@@ -100,6 +100,8 @@ class RunsWanted:
         )
         found = [column.in_(values) for column, values in columns if values]
         found += among(runs.c.connection_id, self.visible)
+        if self.states and set(self.states) <= set(ACTIVE_STATES):
+            found.append(_IS_ACTIVE)  # says nothing new, but names the index
         if self.since is not None:
             found.append(runs.c.created_at >= self.since)
         if self.until is not None:
@@ -386,6 +388,7 @@ def due_runs(
                 and_(runs.c.state == "running", or_(lapsed, and_(~_is_held(now), is_alone))),
             )
         )
+        .where(_IS_ACTIVE)  # says nothing new, but names the index
         .order_by(runs.c.due_at)
         .limit(limit)
     )
@@ -412,6 +415,7 @@ def runs_in_hand(
             runs.c.cancel_requested_at.is_(None),
             runs.c.rung_at < rung_before,
             _is_held(now),
+            _IS_ACTIVE,  # says nothing new, but names the index
         )
         .order_by(runs.c.started_at)
         .limit(limit)

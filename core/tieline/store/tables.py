@@ -32,6 +32,7 @@ from tieline.store.webhook_tables import (
 __all__ = [
     "ACTIVE_STATES",
     "SCHEMA_REVISION",
+    "STOPPED_STATES",
     "alerts",
     "api_answers",
     "api_tokens",
@@ -62,11 +63,14 @@ __all__ = [
     "webhook_secrets",
 ]
 
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0010"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")
 """States of a run that is not over."""
+
+STOPPED_STATES = ("failed", "cancelled")
+"""States of a run that did not do what it was asked for."""
 
 
 def _counts() -> list[Column[int]]:
@@ -195,6 +199,17 @@ Index(
 )
 Index("ix_runs_due", runs.c.due_at, sqlite_where=_is_active, postgresql_where=_is_active)
 Index(None, runs.c.connection_id, runs.c.created_at)
+Index(None, runs.c.created_at)
+Index("ix_runs_active", runs.c.created_at, sqlite_where=_is_active, postgresql_where=_is_active)
+_has_stopped = text("direction = 'outbound' AND state IN ('failed', 'cancelled')")
+Index(
+    "ix_runs_stopped_pushes",
+    runs.c.connection_id,
+    runs.c.entity,
+    runs.c.finished_at,
+    sqlite_where=_has_stopped,
+    postgresql_where=_has_stopped,
+)
 
 partitions = Table(
     "partitions",
@@ -222,6 +237,13 @@ partitions = Table(
     PrimaryKeyConstraint("id"),
     UniqueConstraint("run_id", "number"),
     ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
+)
+_is_held = text("state = 'running'")
+Index(
+    "ix_partitions_held",
+    partitions.c.lease_owner,
+    sqlite_where=_is_held,
+    postgresql_where=_is_held,
 )
 
 records = Table(
@@ -280,6 +302,14 @@ quarantine = Table(
     PrimaryKeyConstraint("id"),
     UniqueConstraint("connection_id", "entity", "fingerprint"),
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+)
+Index(None, quarantine.c.connection_id, quarantine.c.seen_at)
+_is_nameless = text("record_id IS NULL")
+Index(
+    "ix_quarantine_nameless",
+    quarantine.c.run_id,
+    sqlite_where=_is_nameless,
+    postgresql_where=_is_nameless,
 )
 
 sync_log = Table(
@@ -401,6 +431,16 @@ dead_letters = Table(
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
 )
 Index(None, dead_letters.c.created_at)
+Index(None, dead_letters.c.connection_id, dead_letters.c.created_at)
+_waits = text("settled_at IS NULL")
+Index(
+    "ix_dead_letters_waiting",
+    dead_letters.c.connection_id,
+    dead_letters.c.entity,
+    dead_letters.c.id,
+    sqlite_where=_waits,
+    postgresql_where=_waits,
+)
 
 operations = Table(
     "operations",
@@ -434,6 +474,7 @@ operations = Table(
     UniqueConstraint("id"),
     ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
 )
+Index(None, operations.c.connection_id, operations.c.number)
 _is_unfinished = text("finished_at IS NULL")
 Index(
     "ix_operations_unfinished",
@@ -503,3 +544,4 @@ Index(
 _is_due = text("due_at IS NOT NULL")
 Index("ix_alerts_due", alerts.c.due_at, sqlite_where=_is_due, postgresql_where=_is_due)
 Index(None, alerts.c.connection_id)
+Index(None, alerts.c.since)

@@ -99,7 +99,7 @@ def stuck_leases(connection: Connection, before: datetime) -> list[Stuck]:
         .join(connections, connections.c.id == runs.c.connection_id)
         .where(
             runs.c.state == "running",
-            partitions.c.state == "running",
+            partitions.c.state == literal_column("'running'"),  # SQLite finds its index so
             partitions.c.lease_until < before,
             connections.c.state == "ok",
             connections.c.paused_at.is_(None),

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
 
@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tieline.errors import DependencyError, VaultError
 from tieline.inbox import Arrival, Delivery, Inbox, Outcome, Taken, Told
 from tieline.services.installation import Installation
-from tieline.telemetry import get_logger
+from tieline.telemetry import get_logger, span, traceparent
 from tieline.web.bodies import Body, BodyRefused, Room
 from tieline.web.pages import HEADERS
 
@@ -38,6 +38,8 @@ _PATH = re.compile(
 _METHODS = ["GET", "HEAD", "POST"]
 _LEAST_OF_APPLICATIONS = 2_097_152
 _RETRY_AFTER_S = "5"
+# What the inbox answers then; what is stale it tries again.
+_STATUSES: Mapping[Outcome, int] = {"stored": 200, "down": 503, "full": 503}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,6 +203,22 @@ class WebhookPages:
             return taken
 
     async def _committed(self, delivery: Delivery) -> Outcome:
+        """Have a delivery committed; in a trace of its own, as no stranger may begin one."""
+        endpoint = delivery.endpoint
+        with span(
+            "delivery",
+            kind="server",
+            endpoint=endpoint.id,
+            provider=endpoint.provider,
+            events=len(delivery.events),
+        ) as seen:
+            if asked_in := traceparent():
+                delivery = replace(delivery, asked_in=asked_in)
+            outcome = await self._outcome_of(delivery)
+            seen.note(outcome=outcome, status=_STATUSES.get(outcome))
+            return outcome
+
+    async def _outcome_of(self, delivery: Delivery) -> Outcome:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
         if not self._inbox.committer.put(delivery, future, self._teller(loop)):
