@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 PLUGIN = "tieline_acme/__init__.py"
 SCHEMA = "tieline_acme/schema.py"
+SANDBOX = "tieline_acme_sandbox/__init__.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +252,13 @@ SEEDS = {
         new='signed=("timestamp", "body")',
         check="true-deliveries-are-taken",
         mend="compare Hmac",
+    ),
+    "a signature held to nothing": Seed(
+        old='            "delivery": self.signed(b\'{"id": "evt_1", "type": "thing.changed"}\'),\n',
+        new="",
+        file=SANDBOX,
+        check="true-deliveries-are-taken",
+        mend="let the sandbox sign one",
     ),
     "an event id made up": Seed(
         old='            id=said["id"],\n',

@@ -72,19 +72,31 @@ def _true(case: Case) -> None:
     )
     if said is not None:
         raise WrongError(f"it is refused: {said}", where=where)
-    if told := case.guide.delivery:
-        if missing := {"secret", "address", "at", "headers", "body"} - told.keys():
-            raise WrongError(f"the delivery of the sandbox's guide has no {min(missing)}")
-        said = verify(
-            _webhooks(case).scheme,
-            Keys(secrets=[Secret(told["secret"])]),
-            headers={name.lower(): text for name, text in told["headers"].items()},
-            body=told["body"].encode(),
-            address=told["address"],
-            now=told["at"],
+    _hold_to_the_sandbox(case, where)
+
+
+def _hold_to_the_sandbox(case: Case, where: str) -> None:
+    """Hold the declaration to a delivery by somebody who never saw it."""
+    told = case.guide.delivery
+    if not told:
+        raise WrongError(
+            "the sandbox signs no delivery by itself, so that a wrong scheme would go unseen",
+            where=where,
+            do='let the sandbox sign one as the provider\'s page says, and its guide show it as'
+            ' "delivery": secret, address, at, headers, body',
         )
-        if said is not None:
-            raise WrongError(f"the sandbox's own delivery is refused: {said}", where=where)
+    if missing := {"secret", "address", "at", "headers", "body"} - told.keys():
+        raise WrongError(f"the delivery of the sandbox's guide has no {min(missing)}")
+    said = verify(
+        _webhooks(case).scheme,
+        Keys(secrets=[Secret(told["secret"])]),
+        headers={name.lower(): text for name, text in told["headers"].items()},
+        body=told["body"].encode(),
+        address=told["address"],
+        now=told["at"],
+    )
+    if said is not None:
+        raise WrongError(f"the sandbox's own delivery is refused: {said}", where=where)
 
 
 @check(
