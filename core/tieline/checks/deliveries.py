@@ -82,7 +82,7 @@ def _hold_to_the_sandbox(case: Case, where: str) -> None:
         raise WrongError(
             "the sandbox signs no delivery by itself, so that a wrong scheme would go unseen",
             where=where,
-            do='let the sandbox sign one as the provider\'s page says, and its guide show it as'
+            do="let the sandbox sign one as the provider's page says, and its guide show it as"
             ' "delivery": secret, address, at, headers, body',
         )
     if missing := {"secret", "address", "at", "headers", "body"} - told.keys():

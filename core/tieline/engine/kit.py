@@ -30,6 +30,8 @@ class Engine:
         ring: ``(run_id, ring)``: asks for a hand; raises DependencyError.
         ring_drain: ``(connection_id)``: asks for its events to be handled; raises
             DependencyError.
+        give_up: Called where a hand hangs; ends the process, if nothing else is
+            done in it.
     """
 
     database: Database
@@ -39,6 +41,7 @@ class Engine:
     settings: Settings
     ring: Callable[[str, int], None]
     ring_drain: Callable[[str], None] = lambda _connection_id: None
+    give_up: Callable[[], None] = lambda: None
 
     def lease_until(self) -> datetime:
         """Return the end of a lease that is taken now."""

@@ -62,7 +62,10 @@ class PushWork:
 
     def __post_init__(self) -> None:
         self._keeper = LeaseKeeper(
-            self._renew, every_s=self.engine.settings.lease_s / 3, most_s=_LONGEST_REQUEST_S
+            self._renew,
+            every_s=self.engine.settings.lease_s / 3,
+            most_s=_LONGEST_REQUEST_S,
+            give_up=self.engine.give_up,
         )
         self._steps = Steps(
             engine=self.engine,

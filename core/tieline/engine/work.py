@@ -45,7 +45,6 @@ _MAX_CURSOR = 4096
 _MOST_AT_ONCE = 2_000
 _LOOK_S = 0.5
 _LEAVE_S = 5.0
-_LONGEST_PAGE_S = 900.0
 _ALWAYS_ALLOWED = 20
 
 
@@ -100,7 +99,10 @@ class PartitionWork:
     def __post_init__(self) -> None:
         self.reading = Reading(self.entity.windows, self.partition)
         self._keeper = LeaseKeeper(
-            self._renew, every_s=self.engine.settings.lease_s / 3, most_s=_LONGEST_PAGE_S
+            self._renew,
+            every_s=self.engine.settings.lease_s / 3,
+            most_s=self.engine.settings.page_deadline_s,
+            give_up=self.engine.give_up,
         )
 
     def finish(self) -> None:
