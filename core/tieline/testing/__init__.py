@@ -8,7 +8,8 @@
 
 The checks hold a declared signature to what the plugin's own sandbox signs;
 :func:`why_refused` holds it to the provider's own example. :func:`client_of` and
-:func:`pages_of` call single steps against the sandbox, without a server.
+:func:`pages_of` call single steps against the sandbox, without a server; against answers that were
+recorded of the provider with :func:`read_recording`.
 
 It needs pytest, which no other part of Tieline does.
 """
@@ -26,9 +27,19 @@ import pytest
 from tieline.checks import CHECKS, Case, Level, chosen, find_subject, make_check
 from tieline.contract import Scheme, Secret
 from tieline.inbox.verify import Keys, verify
+from tieline.recording import Recording, read_recording
 from tieline.testing.direct import Asked, SandboxTransport, client_of, pages_of
 
-__all__ = ["Asked", "SandboxTransport", "client_of", "contract_tests", "pages_of", "why_refused"]
+__all__ = [
+    "Asked",
+    "Recording",
+    "SandboxTransport",
+    "client_of",
+    "contract_tests",
+    "pages_of",
+    "read_recording",
+    "why_refused",
+]
 
 
 def contract_tests(

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import click
 
+from tieline.cli.commands.plugin_record import record
 from tieline.cli.face import flush, json_option, note, print_json, write_line
 from tieline.errors import InvalidInputError
 from tieline.scaffold import KINDS, Wanted, make_plugin
@@ -119,6 +120,9 @@ def check(
     else:
         _sum_up(report, is_whole=is_whole)
     return int(report.is_overstated if is_whole else report.is_wanting)
+
+
+plugin.add_command(record)
 
 
 @plugin.group()
