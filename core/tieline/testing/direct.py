@@ -130,7 +130,7 @@ def client_of(
 
     Args:
         plugin: The module with the hooks.
-        app: What the sandbox's ``create_app`` returned; None with a transport.
+        app: What the sandbox's ``create_app`` returned; None: nobody answers.
         fields: Of the credential: ``{"api_key": …}``, ``{"access_token": …}``.
         settings: What the connection sets, as people give it.
         transport: To look at what was asked, or a recording; made if None.
@@ -139,9 +139,6 @@ def client_of(
         What ``tieline_client`` returned, to be handed to steps.
     """
     provider: Provider = plugin.tieline_provider()
-    if transport is None:
-        assert app is not None, "without a transport there is a sandbox"
-        transport = SandboxTransport(app=app, provider=provider)
     schema = provider.settings
     environment, base_url = next(iter(provider.environments.items()))
     given = {
@@ -154,10 +151,14 @@ def client_of(
             settings=schema.load(dict(settings or {})) if schema else {},
         ),
         "credential": Credential(fields),
-        "transport": transport,
+        "transport": transport or SandboxTransport(app=app or _nobody, provider=provider),
     }
     wanted = inspect.signature(plugin.tieline_client).parameters  # a hook may leave some out
     return plugin.tieline_client(**{name: given[name] for name in wanted})
+
+
+async def _nobody(_scope: Any, _receive: Any, _send: Any) -> None:
+    """Answer nothing."""
 
 
 def pages_of(
