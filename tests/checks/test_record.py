@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from pages import blocks_of
+from site_of import KEY, make_site
 from tieline.checks import CHECKS, Case, find_subject, make_check
 from tieline.cli.main import cli
 from tieline.registry import find_plugins
@@ -202,3 +203,23 @@ def test_what_is_recorded_of_each_sandbox_is_read_again_by_its_plugin(name, tmp_
     with Case(replace(find_subject(name), folder=tmp_path)) as case:
         said = make_check(case, CHECKS[CHECK])
     assert (said.state, said.what) == ("passed", "")
+
+
+def test_an_account_that_is_connected_here_is_recorded_by_its_name(
+    sqlite_url, redis_url, tmp_path, shop_sandbox
+):
+    site = make_site(tmp_path / "site", sqlite_url, redis_url)
+    try:
+        site.connect(shop_sandbox)
+        given = ("plugin", "record", "stripe", "--live", "--entity", "customers", "--pages", "1")
+        done = site.run(*given, "--connection", "shop", "--to", str(tmp_path / "made"))
+        other = site.run("plugin", "record", "square", "--live", "--connection", "shop",
+                         "--to", str(tmp_path))  # fmt: skip
+    finally:
+        site.close()
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "made/customers.json").read_text()
+    assert KEY not in text
+    assert json.loads(text)["source"] == "live"
+    assert other.returncode == 2
+    assert "shop is an account at stripe, not square" in other.stderr
