@@ -55,6 +55,32 @@ SEEDS = {
         "pages-completely",
         "end only where",
     ),
+    "the first page for ever": _broken_page(
+        "page = THINGS(client, params, None)\n"
+        "    return type(page)(records=page.records, next=str(int(cursor or 0) + 1),"
+        " as_of=page.as_of)",
+        "pages-completely",
+        "the first page comes for ever",
+    ),
+    "a time without its zone": Seed(
+        old='at=utc(record["updated_at"])',
+        new='at=utc(record["updated_at"][:19])',
+        check="changes-are-seen",
+        mend="mend that line",
+    ),
+    "a promise that no record keeps": Seed(
+        old="    name = fields.String(allow_none=True)",
+        new="    name = fields.Integer(allow_none=True)",
+        file=SCHEMA,
+        check="pages-completely",
+        mend="promise what the provider's reference does",
+    ),
+    "an event about no record": Seed(
+        old='key=said["data"]["id"],',
+        new='key="",',
+        check="deliveries-are-read",
+        mend="str(…)",
+    ),
     "only the first page": _broken_page(
         "page = THINGS(client, params, cursor)\n"
         "    return type(page)(records=page.records, next=None, as_of=page.as_of)",

@@ -235,6 +235,16 @@ def _require_good(case: Case, name: str, kind: str, event: Event, where: str) ->
         raise WrongError(f"{name} is about {event.entity!r}, which is not declared", where=where)
     if entity is not None and event.type not in entity.events:
         raise WrongError(f"{name}: {event.type!r} means nothing to {entity.name}", where=where)
+    if (
+        entity is not None
+        and event.key is not None
+        and not (event.key and isinstance(event.key, str))
+    ):
+        raise WrongError(
+            f"{name} is about {entity.name} {event.key!r}, which is no key",
+            where=where,
+            do="write an id that is a number as str(…): text_of makes an empty text of it",
+        )
     if entity is None and event.type != kind:  # one that is meant may be told by another's body
         raise WrongError(f"{name} is of the type {event.type!r}, not {kind!r}", where=where)
     if event.occurred_at is not None and event.occurred_at.utcoffset() is None:

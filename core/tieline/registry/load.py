@@ -142,14 +142,7 @@ def load_plugin(found: Found, *, within_s: float = LOAD_S) -> Plugin:
             hint=f"uninstall one of them, or set TIELINE_PROVIDER_PINS={found.name}=DISTRIBUTION",
             code="plugin-name-taken",
         )
-    try:
-        return guarded(found, partial(_load, found), within_s=within_s)
-    except PluginError as error:
-        error.hint = error.hint or (
-            f"what to mend: tieline plugin check {found.name}; or leave it out:"
-            f" TIELINE_PROVIDERS_DISABLED={found.name}"
-        )
-        raise
+    return guarded(found, partial(_load, found), within_s=within_s)
 
 
 def _load(found: Found) -> Plugin:

@@ -94,7 +94,7 @@ class Registry:
 
     def list(self) -> list[Listed]:
         """Import every plugin and say how each one is."""
-        return [self._look(found) for found in self._found]
+        return [_with_remedy(self._look(found)) for found in self._found]
 
     def observe(self, hook: str, *, within_s: float, **given: Any) -> Sequence[str]:
         """Call an observer hook on every plugin that works, each in its own guard.
@@ -123,6 +123,17 @@ class Registry:
             return Listed(found=found, plugin=load_plugin(found, within_s=self._load_s))
         except PluginError as error:
             return Listed(found=found, error=error)
+
+
+def _with_remedy(listed: Listed) -> Listed:
+    """Say of whatever is broken what can be done, be it yours or somebody else's."""
+    if listed.error is not None and not listed.error.hint:
+        name = listed.found.name
+        listed.error.hint = (
+            f"what to mend: tieline plugin check {name}; or leave it out:"
+            f" TIELINE_PROVIDERS_DISABLED={name}"
+        )
+    return listed
 
 
 def _plugin(listed: Listed) -> Plugin:

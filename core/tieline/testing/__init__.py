@@ -26,6 +26,7 @@ import pytest
 
 from tieline.checks import CHECKS, Case, Level, chosen, find_subject, make_check
 from tieline.contract import Scheme, Secret
+from tieline.errors import NotFoundError
 from tieline.inbox.verify import Keys, verify
 from tieline.recording import Recording, read_recording
 from tieline.testing.direct import Asked, SandboxTransport, client_of, pages_of
@@ -58,8 +59,7 @@ def contract_tests(
         says what is wrong, where and what to do; one that has nothing to look
         at, or has a written exemption, is skipped.
 
-    Raises:
-        NotFoundError: While tests run: no plugin of that name is installed.
+        If no plugin of that name is installed, they fail and say so.
     """
     names = [each.name for each in chosen(level)]
 
@@ -107,7 +107,14 @@ def why_refused(
 @cache
 def _case(named: str, database_url: str) -> Case:
     """Open a plugin once per process, and close it at the process's end."""
-    case = Case(find_subject(named), database_url=database_url)
+    try:
+        subject = find_subject(named)
+    except NotFoundError as error:
+        pytest.fail(
+            f"{error.message}\n  do install it where the tests run: pip install --editable .",
+            pytrace=False,
+        )
+    case = Case(subject, database_url=database_url)
     case.__enter__()
     atexit.register(case.__exit__)
     return case
