@@ -12,6 +12,8 @@ import pytest
 
 import servers
 from site_of import KEY, make_site
+from tieline.contract import Secret
+from tieline.services.connect import connect_api_key
 
 
 def install(folder: Path, distribution: str, name: str, code: str) -> None:
@@ -209,7 +211,7 @@ BAD_STEPS = {
         "worker-lost",
         "workers in a row died",
     ),
-    "threaded": ("__import__('threading').Thread(target=open, args=(0,)).start()", "succeeded"),
+    "threaded": ("__import__('threading').Timer(3600, print).start()", "succeeded"),
     "moving": ("__import__('os').chdir('/')", "succeeded"),
 }
 
@@ -227,7 +229,7 @@ BAD = textwrap.dedent(
 
 @pytest.mark.slow
 def test_a_step_that_goes_out_of_its_bounds_ends_its_own_run_and_no_other(
-    sqlite_url, redis_url, tmp_path, notes
+    sqlite_url, redis_url, tmp_path, notes, monkeypatch
 ):
     folder = tmp_path / "plugins"
     folder.mkdir()
@@ -237,13 +239,14 @@ def test_a_step_that_goes_out_of_its_bounds_ends_its_own_run_and_no_other(
         code = code.replace("page=page)]", "page=bad(page))]")
         install(folder, f"bad-{name}", name, code)
     install(folder, "tieline-toy", "toy", TOY)
+    monkeypatch.syspath_prepend(str(folder))  # a command for each takes its time
     site = make_site(tmp_path / "site", sqlite_url, redis_url, page_deadline_s="2", lease_s="1")
     site.environ["PYTHONPATH"] = str(folder)
     try:
         for name in [*BAD_STEPS, "toy"]:
-            connect = ("connect", name, "--name", name, "--key-stdin", "--base-url", notes)
-            site.ok(*connect, stdin="k-1")
-            site.ok("sync", "run", name, "notes")
+            given = {"name": name, "key": Secret("k-1"), "base_url": notes, "actor": "test"}
+            connect_api_key(site.installation, name, **given)
+            site.ask(name, "notes")
         site.ok("worker", "--burst", timeout=120)
         runs = {one["connection"]: one for one in site.json("runs")["runs"]}
     finally:
