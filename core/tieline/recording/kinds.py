@@ -111,7 +111,7 @@ class Judge:
         return name not in self.keep and bool(_HOLDS_PEOPLE.search(name))
 
     def _is_personal(self, name: str) -> bool:
-        return bool(_IS_PERSONAL.search(name)) and not name.lower().endswith("type")
+        return bool(_IS_PERSONAL.search(name)) and not name.lower().endswith(("type", "status"))
 
     def _is_harmless(self, name: str, value: str) -> bool:
         if _TIME.fullmatch(value) or _NUMBER.fullmatch(value) or value in {"true", "false"}:
