@@ -131,6 +131,15 @@ def test_how_the_answers_differ_from_the_schema_is_told_without_a_value(plugin):
     assert "Ada" not in said
 
 
+def test_a_dry_run_says_the_same_and_stores_nothing(plugin):
+    folder, url, key = plugin
+    said = run(str(folder), "--live", "--base-url", url, "--key-stdin", "--dry-run", given=key)
+    assert said.exception is None
+    assert "things: 5 answers" in said.output
+    assert said.stdout == ""
+    assert not (folder / "tests/recorded").exists()
+
+
 def test_plugin_and_sandbox_are_held_to_what_was_recorded(plugin):
     folder, url, key = plugin
     assert found(folder).state == "not applicable"

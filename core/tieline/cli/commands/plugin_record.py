@@ -18,6 +18,8 @@ from tieline.errors import InvalidInputError
 if TYPE_CHECKING:
     from tieline.checks import Case, Subject
     from tieline.checks.record import Account, Recorder
+    from tieline.contract import Entity
+    from tieline.recording import Taken
 
 __all__ = ["record"]
 
@@ -60,6 +62,7 @@ _MOST_KB = 10_000
     type=click.Path(path_type=Path, file_okay=False),
     help="Where; tests/recorded in the plugin's folder.",
 )
+@click.option("--dry-run", "is_dry", is_flag=True, help="Store nothing; say how answers differ.")
 def record(
     named: str,
     is_live: bool,
@@ -74,6 +77,7 @@ def record(
     max_kb: int,
     keep: tuple[str, ...],
     folder: Path | None,
+    is_dry: bool,
 ) -> None:
     """Record what a provider answers to the plugin's own steps, without its people.
 
@@ -87,18 +91,15 @@ def record(
     Example: `tieline plugin record . --live --key-stdin --pages 3 < key`
     """
     from tieline.checks import Case, find_subject
-    from tieline.checks.record import at_provider, at_sandbox, drift_of, store
+    from tieline.checks.record import at_provider, at_sandbox, store
     from tieline.recording import Bounds
     from tieline.telemetry import configure_logging
 
     configure_logging("error", "auto")
     by_key = key_stdin or key_file is not None or bool(environment or base_url or given)
-    if (connection or by_key) and not is_live:
-        raise click.UsageError("the sandbox needs no account: with --live the provider is asked")
-    if connection and by_key:
-        raise click.UsageError("--connection has its own key, address and settings")
+    _require_sense(is_live=is_live, by_key=by_key, by_connection=bool(connection))
     subject = find_subject(named)
-    where = folder or _folder_of(subject)
+    where = folder or (Path() if is_dry else _folder_of(subject))
     with Case(subject) as case:
         if connection:
             source = _at_connection(connection, subject)
@@ -112,12 +113,28 @@ def record(
             chosen = [plugin.entity(name) for name in entities or plugin.entities]
             for entity in chosen:
                 taken = recorder.take(entity, Bounds(pages=pages, size_bytes=max_kb * 1000), keep)
-                write_line(str(store(taken, where)).encode())
-                count = len(taken.document["exchanges"])
-                note(f"  {entity.name}: {count} answers, {taken.replaced} values replaced")
-                for line in drift_of(entity, taken):
-                    note(f"  {entity.name}: {line}")
-    note("  next      read the files before you publish them: what is personal is a guess")
+                if not is_dry:
+                    write_line(str(store(taken, where)).encode())
+                _tell(entity, taken)
+    if not is_dry:
+        note("  next      read the files before you publish them: what is personal is a guess")
+
+
+def _require_sense(*, is_live: bool, by_key: bool, by_connection: bool) -> None:
+    if (by_connection or by_key) and not is_live:
+        raise click.UsageError("the sandbox needs no account: with --live the provider is asked")
+    if by_connection and by_key:
+        raise click.UsageError("--connection has its own key, address and settings")
+
+
+def _tell(entity: Entity, taken: Taken) -> None:
+    """Say how much was taken, and how it differs from the schema."""
+    from tieline.checks.record import drift_of
+
+    count = len(taken.document["exchanges"])
+    note(f"  {entity.name}: {count} answers, {taken.replaced} values replaced")
+    for line in drift_of(entity, taken):
+        note(f"  {entity.name}: {line}")
 
 
 def _folder_of(subject: Subject) -> Path:
