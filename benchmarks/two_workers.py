@@ -1,10 +1,12 @@
 """How much faster two worker processes read than one, where the work is computing.
 
-    ./tie bench two_workers [--customers 60000] [--db postgresql] [--json]
+    ./tie bench two_workers [--customers 60000] [--db postgresql] [--share 0.3] [--json]
 
 No latency, no limit. The sandbox (and PostgreSQL) computes too, in processes
 of its own: below four cores the second worker has no core of its own, and the
-figure says more about the machine than about Tieline.
+figure says more about the machine than about Tieline. There ``--share`` gives
+each worker a part of a core, by a control group of Linux, so that there is as
+much left for the second as for the first: a machine of slower, free cores.
 """
 
 from __future__ import annotations
@@ -12,35 +14,41 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from stage import DATABASES, Ours, databases, servers, stage
 
 from tieline.services import syncs
 
+PERIOD_US = 20_000
 
-def race(database: str, customers: int) -> dict[str, object]:
+
+def race(database: str, customers: int, share: float) -> dict[str, object]:
     with servers.sandbox(customers=customers, edge_cases=False) as url, databases(database) as new:
-        seconds = {count: timed(new, url, count) for count in (1, 2)}
+        seconds = {count: timed(new, url, count, share) for count in (1, 2)}
     return {
         "database": database,
         "cores": os.cpu_count(),
+        "share": share,
         "one_s": round(seconds[1], 2),
         "two_s": round(seconds[2], 2),
         "gain": round(seconds[1] / seconds[2], 2),
     }
 
 
-def timed(new, url: str, workers: int) -> float:
+def timed(new, url: str, workers: int, share: float) -> float:
     """Time a run from its first to its last page, by its own clock."""
     with ExitStack() as turn:
         folder, address = new(turn)
         ours = turn.enter_context(stage(folder / "home", address, url))
         for _ in range(workers):
-            turn.enter_context(worker(ours))
+            turn.enter_context(worker(ours, share))
         while len(ours.installation.presence.alive()) < workers:
             time.sleep(0.1)
         run_id = ours.ask("full")
@@ -50,31 +58,57 @@ def timed(new, url: str, workers: int) -> float:
         return (run.finished_at - run.started_at).total_seconds()
 
 
-class worker:  # noqa: N801 - used as a with-statement
-    """A worker process for as long as the block lasts."""
-
-    def __init__(self, ours: Ours) -> None:
-        self._process = subprocess.Popen(
+@contextmanager
+def worker(ours: Ours, share: float) -> Iterator[None]:
+    """Have a worker process, with what it forks, for as long as the block lasts."""
+    with part_of_a_core(share) as join:
+        process = subprocess.Popen(
             [sys.executable, "-m", "tieline", "worker"],
             env=os.environ | ours.environ,
             stderr=subprocess.DEVNULL,
+            preexec_fn=join,  # noqa: PLW1509 - nothing else is under way here
         )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
 
-    def __enter__(self) -> None:
-        return None
 
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(15)
+@contextmanager
+def part_of_a_core(share: float) -> Iterator[Callable[[], None] | None]:
+    """Yield what puts the process that calls it into a group with so much of a core."""
+    if share >= 1:
+        yield None
+        return
+    old = Path("/sys/fs/cgroup/cpu")
+    group = (old if old.exists() else old.parent) / f"tieline-bench-{secrets.token_hex(4)}"
+    quota = round(share * PERIOD_US)
+    try:
+        group.mkdir()
+        if old.exists():
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+            (group / "cpu.cfs_quota_us").write_text(str(quota))
+        else:
+            (group / "cpu.max").write_text(f"{quota} {PERIOD_US}")
+    except OSError as error:
+        raise SystemExit(
+            f"no control group of the processor here, so no --share: {error}"
+        ) from None
+    try:
+        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+    finally:
+        group.rmdir()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--customers", type=int, default=60_000)
     parser.add_argument("--db", action="append", choices=DATABASES)
+    parser.add_argument("--share", type=float, default=1.0, help="of a core, for each worker")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    results = [race(database, given.customers) for database in given.db or DATABASES]
+    results = [race(database, given.customers, given.share) for database in given.db or DATABASES]
     if given.json:
         print(json.dumps(results, indent=2))
         return

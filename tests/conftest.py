@@ -6,14 +6,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 from hypothesis import settings
 from sqlalchemy.engine import make_url
 
 import zygote
-from chances import SOAK
 from servers import (
     Postgres,
     Run,
@@ -40,9 +38,6 @@ FOLDERS = {
     "XDG_RUNTIME_DIR": "run",
     "XDG_STATE_HOME": "state",
 }
-LASTING = [
-    Path(__file__).parent / each for each in ("acceptance", "faults", "integration", "property")
-]
 KINDS = ("sqlite", "postgresql")
 RUN = pytest.StashKey[Run]()
 OWN_RUN = pytest.StashKey[Run]()
@@ -59,30 +54,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node) -> None:
     node.workerinput["tieline_run"] = str(node.config.stash[RUN].folder)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run what asks a database on one of both, the soak lane on both: else it would last too long.
-
-    Which of them is drawn by the test's name. Whoever names tests gets what was named.
-    """
-    if SOAK or config.option.keyword or any("::" in each for each in config.args):
-        return
-    left = [item for item in items if _is_left_out(item)]
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in set(left)]
-
-
-def _is_left_out(item: pytest.Item) -> bool:
-    kind = getattr(item, "callspec", None) and item.callspec.params.get("database_url")
-    if kind not in KINDS or not any(item.path.is_relative_to(each) for each in LASTING):
-        return False
-    name = item.nodeid.partition("@")[0]
-    for each in KINDS:
-        name = name.replace(each, "")
-    return kind != KINDS[crc32(name.encode()) % len(KINDS)]
 
 
 @pytest.hookimpl(trylast=True)

@@ -272,6 +272,13 @@ def _(stage: Stage):
     record = stage.site.json("records", "list", "shop", "customers")["records"][0]
     run = stage.site.json("verify", "shop", "customers", "--wait")["run"]
     stage.session.texts |= {"run_8f2k": run["id"], "cus_4k1x": record["id"]}
+    stage.session.typed |= {"tieline state reset": "shop"}
+
+    def look(steps: list[Step]) -> None:
+        assert "known until 2026-03-01" in said(steps, "tieline state reset")
+        assert "was 2026-03-01" in said(steps, "tieline state undo")
+
+    return look
 
 
 @page("first-deployment")

@@ -40,6 +40,10 @@ ELSEWHERE = {
         'run_cli("connections", "set", "shop", "region=us", "per-second=7", "--json")',
     ),
     "demo": ("acceptance/test_first_use.py", '"demo", "--json"'),
+    "demo break": ("acceptance/test_demo_cli.py", 'run_cli("demo", "break", "down", "--json")'),
+    "demo mend": ("acceptance/test_demo_cli.py", 'run_cli("demo", "mend", "--json")'),
+    "demo start": ("acceptance/test_demo_cli.py", '"demo", "start", *words, "--json"'),
+    "demo stop": ("acceptance/test_demo_cli.py", 'run_cli("demo", "stop", "--json")'),
     "keys forget": ("acceptance/test_keys_cli.py", 'site.json("keys", "forget"'),
     "webhooks listen": ("acceptance/test_webhooks_listen.py", '"webhooks", "listen", "--json"'),
 }
@@ -149,7 +153,8 @@ def test_every_command_prints_what_its_schema_says(stage, postgres_url):
 
 def about_the_machine() -> None:
     for words in (
-        "init", "version", "help", "help needs-reauth", "config path", "config show --all",
+        "init", "version", "help", "help needs-reauth", "config path", "config get hands",
+        "config show --all",
         "config validate", "db current", "db check", "db upgrade", "doctor", "status",
         "providers", "providers list", "providers show stripe", "limits show", "audit",
         "plugin check stripe --only it-loads", "queue", "queue show", "queue pause",
@@ -198,6 +203,15 @@ def about_runs_and_records(stage: Stage) -> None:
     for words in ("list shop customers", "reset shop customers crm --to end"):
         tell("records", "consumers", *words.split())
     tell("records", "consumers", "drop", "shop", "customers", "crm")
+    assert len(tell("sync", "plan", "shop")["plans"]) == 4
+    assert len(tell("sync", "run", "shop", "--wait")["runs"]) == 4
+    tried = tell("sync", "run", "shop", "customers", "--dry-run", "--limit", "5")["tried"]
+    assert [each["outcome"] for each in tried["records"]] == ["unchanged"] * 5
+    assert len(tell("sync", "run", "shop", "customers", "products", "--full")["runs"]) == 2
+    assert len(tell("sync", "run", "shop", "customers", "products", "--wait")["runs"]) == 2
+    tell("state", "show", "shop")
+    tell("state", "reset", "shop", "customers", "--yes")
+    tell("state", "undo", "shop", "customers")
     verified = tell("verify", "shop", "customers", "--wait")["run"]
     tell("verify", "shop", "customers", "--repair")
     tell("verify", "--run", verified["id"])

@@ -149,3 +149,26 @@ def test_a_worker_s_sign_of_life_is_there_while_it_lives_and_ages_when_it_hangs(
     scheduler.terminate()
     assert scheduler.wait(20) == 0
     assert list((site.cwd / "alive").glob("scheduler-*")) == []
+
+
+def test_a_worker_leaves_after_its_jobs_and_the_next_goes_on(site):
+    with servers.sandbox(customers=30, products=3, subscriptions=3, charges=3) as url:
+        site.connect(url)
+        asked = [site.ask(entity=each) for each in ("customers", "products")]
+        site.ok("worker", "--max-jobs", "1")
+        assert [site.state_of(each).is_over for each in asked].count(True) == 1
+        site.ok("worker", "--burst", "--concurrency", "1")
+        assert all(site.state_of(each).is_over for each in asked)
+
+
+def test_an_option_goes_before_the_environment_and_is_checked_as_it_is(site, monkeypatch):
+    from tieline.jobs import worker
+
+    taken = []
+    monkeypatch.setattr(worker, "work", lambda opened, **_: taken.append(opened.settings.hands))
+    monkeypatch.setenv("TIELINE_HANDS", "7")
+    for words, hands in ((), 7), (("--concurrency", "3"), 3):
+        assert run_cli("worker", *words).code == 0
+        assert taken.pop() == hands
+    assert run_cli("worker", "--concurrency", "65").code == 2
+    assert os.environ["TIELINE_HANDS"] == "7"

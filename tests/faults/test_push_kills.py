@@ -1,6 +1,6 @@
 """Kill whoever sends, between the provider's answer and our commit: one object each.
 
-The soak lane kills 500 times, the suite 10 times.
+The soak lane kills 500 times, the suite 25 times.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 ONLY_COMMANDS = {
     "bundle": "writes a file about the machine that it runs on",
     "completion": "is for a shell",
+    "config get": "of the machine that it runs on",
     "config path": "of the machine that it runs on",
     "config show": "of the machine that it runs on",
     "config validate": "looks at the machine that it runs on",
@@ -26,6 +27,10 @@ ONLY_COMMANDS = {
     "db move": "for whoever migrates: no process may be serving meanwhile",
     "db upgrade": "for whoever migrates: the API does not answer before that",
     "demo": "shows Tieline on one machine",
+    "demo break": "tells a sandbox of this machine",
+    "demo mend": "tells a sandbox of this machine",
+    "demo start": "starts a sandbox on this machine",
+    "demo stop": "stops a sandbox of this machine",
     "doctor": "looks at the machine that it runs on; /readyz tells what a program needs",
     "down": "stops a server of this machine",
     "health": "looks at processes of the machine that it runs on",

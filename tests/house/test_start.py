@@ -16,7 +16,7 @@ from servers import plain_environ
 from tieline.cli import choices
 from tieline.engine.basis import POLICIES
 from tieline.queue import QUEUE
-from tieline.services import exports, pulse, runs, tokens
+from tieline.services import demo_sandbox, exports, pulse, runs, tokens
 from tieline.store.operations import STATES
 
 SDKS = {"stripe", "square", "mailchimp_marketing", "quickbooks"}
@@ -120,6 +120,7 @@ def test_a_command_imports_only_what_it_needs(arguments, forbidden, home):
 
 
 def test_the_words_that_options_take_are_those_that_are_known():
+    assert tuple(demo_sandbox.FAULTS) == choices.FAULTS
     assert choices.FORMATS == exports.FORMATS == get_args(exports.Format)
     assert choices.OPERATION_STATES == STATES
     assert choices.POLICIES == POLICIES

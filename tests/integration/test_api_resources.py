@@ -434,3 +434,35 @@ def test_the_audit_log_tells_who_did_what(world):
     assert limited.get("/audit-log?event=token.created")["data"] == []
     since = "2020-01-01T00:00:00%2B01:00"
     assert world.admin.get(f"/audit-log?since={since}&until=2020-01-02T00:00:00Z")["data"] == []
+
+
+def test_a_plan_says_what_asking_would_do(world):
+    first = world.admin.get("/connections/stall/plan?entity=plain")
+    assert [(each["mode"], each["requests"]) for each in first["plans"]] == [("full", None)]
+    world.admin.post("/connections/stall/runs", {"entity": "plain"}, 201)
+    work(world)
+    [plan] = world.admin.get("/connections/stall/plan?entity=plain&mode=full")["plans"]
+    assert plan["requests"] >= 1
+    caller = world.callers.new("read", "other")
+    caller.refused("GET", "/connections/stall/plan", 404)
+
+
+def test_a_cursor_is_shown_set_back_and_brought_back(world):
+    path = "/connections/stall/entities/keyed/state"
+    assert world.admin.refused("POST", f"{path}/reset", 409, json={})["code"].startswith("state-")
+    limited = world.callers.new("admin", "other")
+    limited.refused("POST", f"{path}/reset", 404, json={})
+    world.callers.new("read", "stall").refused("POST", f"{path}/undo", 403)
+    world.admin.post("/connections/stall/runs", {"entity": "keyed"}, 201)
+    work(world)
+
+    def shown() -> dict:
+        found = world.admin.get("/connections/stall/states")["data"]
+        return next(each for each in found if each["entity"] == "keyed")
+
+    known = shown()["synced_until"]
+    moved = world.admin.post(f"{path}/reset", {})
+    assert moved == {"connection": "stall", "entity": "keyed", "was": known, "to": None}
+    assert (shown()["synced_until"], shown()["undoes"]) == (None, known)
+    assert world.admin.post(f"{path}/undo")["to"] == known
+    assert shown()["synced_until"] == known

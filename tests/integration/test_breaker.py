@@ -6,6 +6,7 @@ Redis has the time, and nobody can move it: a test moves what is written of it i
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -217,3 +218,29 @@ ASKED = Asked(host=HOST)
 def reply(status: int, **headers: str) -> Reply:
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Reply(status=status, headers=named, content=b"", seconds=0.1)
+
+
+def test_what_has_no_limit_asks_now_and_then_and_hears_of_trouble_within_a_moment(new_site):
+    """Nothing is counted there: a breaker is all that Redis could tell, and others' pauses."""
+    with provider() as remote:
+        remote.set(latency_s=0.01)
+        site = new_site(remote.url)
+        asked = []
+        reserve = site.gates[0]._reserve
+        site.gates[0]._reserve = lambda **given: asked.append(given) or reserve(**given)
+        began = time.monotonic()
+        assert {site.call() for _ in range(20)} == {"200"}
+        assert 1 <= len(asked) <= 1 + (time.monotonic() - began) / 0.1
+        remote.set(is_down=True)
+        while site.call(1) != "breaker-open":
+            pass
+        time.sleep(0.1)
+        assert site.call() == "breaker-open"
+
+
+def test_a_failure_of_its_own_is_told_and_asked_about_at_once(new_site):
+    with provider() as remote:
+        site = new_site(remote.url)
+        assert site.call() == "200"
+        remote.set(is_down=True)
+        assert [site.call() for _ in range(6)] == ["503"] * 5 + ["breaker-open"]

@@ -19,6 +19,7 @@ from sqlalchemy import insert, update
 import canary
 from cli_kit import run_cli, use_environment
 from tieline import __version__
+from tieline.cli.failures import exit_code_of_runs
 from tieline.contract import Secret
 from tieline.queue import WorkerSign
 from tieline.services import webhooks
@@ -196,6 +197,57 @@ def test_settings_are_shown_with_their_origin_and_without_their_secrets(place, m
     assert every["TIELINE_LEASE_S"]["origin"] == "default"
     for text in (secret, "hunter2", "0f3b9a7c5d1e48a2b6c4"):
         assert text not in done.stdout + shown.stdout
+
+
+def asked_for() -> list[str]:
+    return sorted(run["entity"] for run in run_cli("runs", "--json").json["runs"])
+
+
+def test_all_entities_are_asked_for_at_once_or_none_if_one_makes_no_sense(place):
+    assert run_cli("sync", "run", "shop", "customers", "nothing").code == 3
+    market = {"name": "market", "base_url": "http://127.0.0.1:9", "is_checked": False}
+    connect_api_key(place, "square", key=Secret(KEY), actor="test", **market)
+    said = run_cli("sync", "run", "market", "customers", "catalog", "--since", "2026-01-01")
+    assert (said.code, "error[no-windows]" in said.stderr) == (6, True)
+    assert asked_for() == []
+    said = run_cli("sync", "run", "shop", "products", "products")
+    assert said.stderr.count("asked ") == 1
+    said = run_cli("sync", "run", "shop")
+    assert (said.code, said.stderr.count("a run is active already")) == (0, 1)
+    assert asked_for() == ["charges", "customers", "products", "subscriptions"]
+
+
+def test_a_dry_run_is_of_one_entity_and_asks_for_no_run(place, shop_sandbox):
+    connect_api_key(
+        place, "stripe", name="dry", key=Secret(KEY), base_url=shop_sandbox, actor="test"
+    )
+    done = run_cli("sync", "run", "dry", "customers", "--dry-run", "--limit", "3")
+    assert done.code == 0, done.stderr
+    assert [line.split("\t")[1] for line in done.stdout.splitlines()[1:]] == ["created"] * 3
+    assert "nothing was stored" in done.stderr
+    assert asked_for() == []
+    for words in (["--dry-run"], ["customers", "--dry-run", "--full"], ["customers", "--limit=3"]):
+        assert run_cli("sync", "run", "dry", *words).code == 2, words
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"), [([0, 0], 0), ([0, 8, 0], 8), ([8, 5, 4], 5), ([0, 1, 8], 1), ([], 0)]
+)
+def test_several_runs_end_as_the_first_that_did_not_end_well(codes, code):
+    assert exit_code_of_runs(codes) == code
+
+
+def test_one_setting_is_printed_for_scripts_and_a_secret_one_never(place, monkeypatch):
+    monkeypatch.setenv("TIELINE_HANDS", "4")
+    monkeypatch.setenv("TIELINE_METRICS_TOKEN", "0f3b9a7c5d1e48a2b6c4")
+    assert run_cli("config", "get", "hands").stdout == "4\n"
+    assert run_cli("config", "get", "TIELINE_LEASE_S").stdout == "30\n"
+    assert run_cli("config", "get", "metrics-token").stdout == "(set)\n"
+    assert run_cli("config", "get", "alert-webhook-url").stdout == ""
+    told = run_cli("config", "get", "hands", "--json").json["setting"]
+    assert (told["name"], told["origin"]) == ("TIELINE_HANDS", "environment")
+    unknown = run_cli("config", "get", "hnads")
+    assert (unknown.code, "did you mean TIELINE_HANDS?" in unknown.stderr) == (3, True)
 
 
 def test_settings_are_checked_without_asking_database_or_redis(place, monkeypatch):

@@ -12,6 +12,7 @@ from tieline.cli.commands.runs import run_facts, state_words
 from tieline.contract import ProviderUnavailableError, RateLimitedError
 from tieline.errors import InvalidInputError
 from tieline.services import syncs
+from tieline.services.following import Follower
 from tieline.services.progress import look_at
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
@@ -116,6 +117,36 @@ def test_each_state_has_its_own_words(bench):
         "bad": "succeeded, 1 quarantined",
         "cancelled": "cancelled",
     }
+
+
+def told(follower: Follower, run) -> list[tuple[str, int, str]]:
+    return [(each.kind, each.pages, each.why) for each in follower.look(run)]
+
+
+def test_whoever_follows_a_run_is_told_each_thing_once(bench):
+    fill(bench.ledger, 60)
+    asked = bench.ask("rows", "full")
+    follower = Follower(bench.installation, is_new=asked.is_new)
+    assert told(follower, asked.run) == []
+    bench.help(asked.run.id, stop_after(bench, 2))
+    assert told(follower, bench.run(asked.run.id)) == [("fetched", 3, "")]
+    assert told(follower, bench.run(asked.run.id)) == []
+
+    again = bench.ask("rows", "full")
+    later = Follower(bench.installation, is_new=again.is_new)
+    [resuming] = later.look(again.run)
+    assert (resuming.kind, resuming.pages) == ("resuming", 3)
+    assert resuming.at is not None
+
+    bench.ledger.before_page = lambda _: None
+    bench.ledger.refuses["list"] = RateLimitedError("slow down", retry_after=7)
+    rests = bench.help(asked.run.id)
+    [waiting] = later.look(rests)
+    assert (waiting.kind, waiting.at, waiting.why) == ("waiting", rests.due_at, "slow down")
+    assert later.look(rests) == []
+    bench.ledger.refuses.clear()
+    bench.clock.move(8)
+    assert told(later, bench.help(asked.run.id)) == [("fetched", 6, "")]
 
 
 def test_facts_of_a_run_name_window_and_progress(bench):

@@ -12,6 +12,7 @@ from kit import make_bench, names
 from tieline.contract import Page, parse_json
 from tieline.errors import Overtaken
 from tieline.records import PageWriter, rank_of, restore
+from tieline.store import connections
 from tieline.store import records as store
 
 
@@ -247,3 +248,32 @@ def test_of_a_page_only_the_rows_that_nobody_overtook_are_written(bench):
             row[0]: row[1] for row in store.read_known(connection, *of, ["k0", "k1", "k2", "k3"])
         }
     assert found == {"k0": "two", "k1": "one", "k2": "one", "k3": "two"}
+
+
+def test_a_connection_leaves_no_record_whoever_writes_while_it_is_removed(bench):
+    """No foreign key holds that: the row that counts an entity's changes does."""
+    has_written, may_commit = threading.Event(), threading.Event()
+
+    def write(connection) -> None:
+        row = store.NewRecord("a", b"{}", "h", 1, "list", False, False, 1)  # noqa: FBT003
+        of = (bench.connection_id, "an entity without a counter")
+        store.upsert(connection, *of, [row], run_id=None, now=bench.clock.now())
+        has_written.set()
+        assert may_commit.wait(30)
+
+    writer = threading.Thread(target=bench.database.transact, args=(write,))
+    writer.start()
+    assert has_written.wait(30)
+    remover = threading.Thread(
+        target=bench.database.transact,
+        args=(lambda connection: connections.delete_connection(connection, bench.connection_id),),
+    )
+    remover.start()
+    remover.join(0.2)
+    assert remover.is_alive()
+    may_commit.set()
+    writer.join()
+    remover.join()
+    with bench.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM records").scalar() == 0
+        assert connection.exec_driver_sql("SELECT count(*) FROM connections").scalar() == 0

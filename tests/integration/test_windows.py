@@ -18,7 +18,7 @@ from tieline.engine import help_run
 from tieline.engine.pace import Reading, best_cut
 from tieline.errors import RefusedError
 from tieline.services.verify import read_outcome
-from tieline.store import connections
+from tieline.store import connections, partitions
 from tieline.store.rows import Counts, PartitionRow
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -61,8 +61,7 @@ def test_idle_hands_cut_a_long_window_up_and_nothing_is_missed(bench):
     parts = parts_of(bench, run.id)
     assert len(parts) >= 4
     assert sum(1 for part in parts if part[3]) >= 3
-    assert (run.counts.created, run.counts.updated) == (300, 0)
-    assert run.counts.seen == run.counts.created + run.counts.unchanged
+    assert run.counts == Counts(seen=300, created=300, requests=run.counts.requests)
     assert run.counts.requests <= bench.ledger.count("list") <= run.counts.requests + 1
 
 
@@ -75,7 +74,47 @@ def test_the_windows_of_a_verification_lie_side_by_side(bench):
     assert (windows[0].since, windows[-1].until) == (None, None)
     for before, after in pairwise(windows):
         assert before.until == after.since
-    assert sum(window.records for window in windows) == run.counts.seen
+    assert sum(window.records for window in windows) == run.counts.seen == 300
+
+
+@pytest.mark.parametrize("mode", ["full", "verify"])
+def test_a_page_that_is_under_way_when_its_window_is_cut_is_counted_once(
+    database_url, tmp_path, mode
+):
+    bench = make_bench(database_url, tmp_path, provider="ledger", hands="1")
+    for day in range(20):
+        bench.ledger.put(f"r{day:02d}", created=int((START + timedelta(days=day)).timestamp()))
+    bench.ledger.page_size = 5
+    if mode == "verify":
+        bench.sync("rows", "full")
+    pages = iter(range(1, 100))
+
+    def cut_once(_ledger) -> None:
+        if next(pages) == 3:  # the second page is stored or will be, and this one has days 5 to 9
+            give_up_at = time.monotonic() + 30
+            while not is_cut(bench, START + timedelta(days=7)):
+                assert time.monotonic() < give_up_at
+                time.sleep(0.01)
+
+    bench.ledger.before_page = cut_once
+    run = bench.sync("rows", mode)
+    assert run.counts.seen == 20
+    parts = parts_of(bench, run.id)
+    assert sorted(part[3] for part in parts) == [7, 13]
+    assert {part[1] for part in parts} == {"done"}
+    assert payloads(bench) == bench.ledger.rows
+    bench.installation.close()
+
+
+def is_cut(bench, at: datetime) -> bool:
+    """Cut the one window that is being read, once its reader has told how far it is."""
+
+    def cut(connection) -> bool:
+        (run_id,) = connection.exec_driver_sql("SELECT id FROM runs WHERE state = 'running'").one()
+        parts = partitions.splittable(connection, run_id)
+        return bool(parts) and partitions.split(connection, parts[0], at=at, newest_first=True)
+
+    return bench.database.transact(cut)
 
 
 def test_two_processes_help_the_same_run(bench):

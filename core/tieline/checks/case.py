@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any, Self
 
 from tieline.auth import OpenConnection
-from tieline.checks.guide import Control, Guide, read_guide
 from tieline.checks.kinds import DoesNotApplyError, WrongError
 from tieline.checks.probe import Probed, probe
 from tieline.checks.site import Grounds, Site, open_site
@@ -19,6 +18,7 @@ from tieline.contract import Entity, Page, PageParams, ProviderError, Window
 from tieline.errors import PluginError
 from tieline.registry import Plugin, Registry
 from tieline.services.installation import Installation
+from tieline.services.sandbox_guide import Control, Guide, read_guide
 
 __all__ = ["Case", "Difference", "compare"]
 

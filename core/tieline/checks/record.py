@@ -11,7 +11,6 @@ from typing import Literal
 
 from tieline.auth import OpenConnection, auth_of
 from tieline.checks.case import Case
-from tieline.checks.guide import Guide
 from tieline.clock import SystemClock
 from tieline.contract import ApiKey, Basic, Entity, InvalidRecordError, OAuth2, Secret
 from tieline.errors import InvalidInputError, RefusedError
@@ -20,6 +19,7 @@ from tieline.records.check import RecordCheck
 from tieline.registry import Plugin
 from tieline.services.connect import connect_api_key, connect_basic
 from tieline.services.installation import Installation
+from tieline.services.sandbox_guide import Guide
 
 __all__ = ["Account", "Recorder", "at_provider", "at_sandbox", "at_stored", "drift_of", "store"]
 

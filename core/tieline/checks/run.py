@@ -25,6 +25,7 @@ from tieline.checks.site import EndlessError
 from tieline.checks.subject import Subject
 from tieline.errors import InvalidInputError, nearest
 from tieline.failpoints import set_failpoints
+from tieline.services.sandbox_guide import SandboxError
 
 __all__ = ["Report", "check_plugin", "chosen", "make_check"]
 
@@ -162,6 +163,8 @@ def _made(case: Case, check: Check) -> Finding:
         return Finding(
             check=check, state="failed", what=wrong.what, where=wrong.where, do=wrong.do or check.do
         )
+    except SandboxError as wrong:
+        return Finding(check=check, state="failed", what=wrong.message, do=check.do)
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
@@ -213,7 +216,7 @@ def _missing(case: Case, check: Check) -> str:
     if check.needs == "sandbox" and check.name != _SANDBOX:
         try:
             _ = case.guide
-        except WrongError:
+        except (WrongError, SandboxError):
             return _SANDBOX
     if check.needs == "sandbox" and case.is_shut and check.name != _CONNECTS:
         return _CONNECTS

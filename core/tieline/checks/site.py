@@ -13,20 +13,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-import httpx
-
 from tieline.auth import OpenConnection, auth_of, connection_of
-from tieline.checks.guide import Control, EntityGuide, Guide
 from tieline.checks.kinds import WrongError
 from tieline.clock import Clock, ManualClock, SystemClock
-from tieline.contract import ApiKey, Entity, OAuth2, Secret
+from tieline.contract import Entity, OAuth2
 from tieline.engine import ask_run, help_run
 from tieline.records import restore
 from tieline.registry import Plugin, Registry
-from tieline.services.connect import connect_api_key, connect_basic
 from tieline.services.installation import Installation
-from tieline.services.oauth import connect_granted, intend
 from tieline.services.sandbox import serving
+from tieline.services.sandbox_guide import (
+    Control,
+    EntityGuide,
+    Guide,
+    SandboxError,
+    connect_sandbox,
+)
 from tieline.settings import load_settings
 from tieline.store import quarantined, records, runs, schema
 from tieline.store.connections import ConnectionRow
@@ -201,55 +203,14 @@ class Site:
 
         Raises:
             ProviderError: As the plugin says it.
-            WrongError: The guide names no way that the plugin has.
+            SandboxError: The guide names no way that the plugin has.
         """
-        name = f"check-{time.monotonic_ns()}"
-        given = self.guide.auth
-        kind = given.get("kind", "")
-        ways = {auth.kind: auth for auth in self.plugin.auth}
-        if kind not in ways:
-            raise WrongError(f"the guide connects by {kind!r}; the plugin takes {', '.join(ways)}")
-        if kind == "oauth2":
-            return self._connect_granted(name)
-        fields: Mapping[str, str] = given.get("fields", {})
-        common: dict[str, Any] = {
-            "name": name,
-            "base_url": self.url,
-            "settings": self.guide.settings,
-            "actor": "check",
-        }
-        try:
-            if kind == "basic":
-                return connect_basic(
-                    self.made,
-                    self.plugin.name,
-                    username=fields["username"],
-                    password=Secret(fields["password"]),
-                    **common,
-                )
-            way = ways[kind]
-            assert isinstance(way, ApiKey)
-            key = Secret(fields[way.field])
-        except KeyError as error:
-            raise WrongError(f"the guide's auth.fields lack {error}") from None
-        return connect_api_key(self.made, self.plugin.name, key=key, **common)
-
-    def _connect_granted(self, name: str) -> ConnectionRow:
-        intent = intend(
+        return connect_sandbox(
             self.made,
-            self.plugin.name,
-            name=name,
-            base_url=self.url,
-            settings=self.guide.settings,
+            self.plugin,
+            self.url,
+            name=f"check-{time.monotonic_ns()}",
             actor="check",
-        )
-        answer = self.control.post("oauth", {"grant": {"account": 0}})
-        declared = auth_of(self.plugin, "oauth2")
-        assert isinstance(declared, OAuth2)
-        owners = self.control.get("")["accounts"] if declared.keep_redirect else []
-        owner = str(owners[0]["id"]) if owners else ""
-        return connect_granted(
-            self.made, intent, answer, dict.fromkeys(declared.keep_redirect, owner)
         )
 
     def again(self) -> Site:
@@ -431,7 +392,7 @@ def open_site(plugin: Plugin, guide: Guide, grounds: Grounds, made: Installation
 
     Raises:
         TielineError: The account cannot be connected.
-        WrongError: The sandbox does not answer as it should.
+        SandboxError: The sandbox does not answer as it should.
     """
     control = Control(grounds.url)
     try:
@@ -445,7 +406,7 @@ def open_site(plugin: Plugin, guide: Guide, grounds: Grounds, made: Installation
         site.row = site.connect()
         yield site
     finally:
-        with suppress(WrongError, httpx.HTTPError):
+        with suppress(SandboxError):
             control.fail()
         control.close()
 

@@ -6,8 +6,18 @@ not. A test compares these with what is defined there.
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "OPERATION_STATES", "POLICIES", "QUEUE", "ROLES", "RUN_FIELDS", "SCOPES"]
+__all__ = [
+    "FAULTS",
+    "FORMATS",
+    "OPERATION_STATES",
+    "POLICIES",
+    "QUEUE",
+    "ROLES",
+    "RUN_FIELDS",
+    "SCOPES",
+]
 
+FAULTS = ("throttle", "slow", "down", "cut", "garbage", "denied", "revoked")
 FORMATS = ("jsonl", "csv", "parquet")
 OPERATION_STATES = ("queued", "sending", "unknown", "held", "dead", "done", "dropped")
 POLICIES = ("hold", "provider_wins", "local_wins", "newest_wins")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,18 +58,22 @@ def yes_option(command: F) -> F:
 
 
 @contextmanager
-def installation(*, is_service: bool = False) -> Iterator[Installation]:
+def installation(
+    *, is_service: bool = False, given: Mapping[str, object] | None = None
+) -> Iterator[Installation]:
     """Open the installation that the environment describes.
 
     Args:
         is_service: The command goes on and logs as the settings say; others
             log warnings alone, unless everything is asked for.
+        given: Settings that options give, by variable; None is left as it is.
     """
     from tieline.services.installation import Installation
     from tieline.settings import load_settings
     from tieline.telemetry import configure_logging, span, start_tracing, stop_tracing
 
-    settings = load_settings()
+    options = {name: str(value) for name, value in (given or {}).items() if value is not None}
+    settings = load_settings({**os.environ, **options})
     is_loud = is_service or settings.log_level == "debug"
     level = settings.log_level if is_loud else "warning"
     if wanted := loudness():

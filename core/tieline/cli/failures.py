@@ -9,6 +9,7 @@ import re
 import secrets
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -33,7 +34,7 @@ from tieline.errors import (
 )
 from tieline.telemetry.redact import redact
 
-__all__ = ["EXIT_CODES", "RUN_EXIT_CODES", "exit_code_of", "run_exit_code"]
+__all__ = ["EXIT_CODES", "RUN_EXIT_CODES", "exit_code_of", "exit_code_of_runs", "run_exit_code"]
 
 # The first class that fits decides.
 EXIT_CODES: tuple[tuple[type[TielineError], int], ...] = (
@@ -81,6 +82,11 @@ def run_exit_code(state: str, error_code: str | None) -> int:
     if state in RUN_EXIT_CODES:
         return RUN_EXIT_CODES[state]
     return _FAILED_RUN.get(error_code or "", 1)
+
+
+def exit_code_of_runs(codes: Sequence[int]) -> int:
+    """Say how a command ends that waited for several: as the first that did not end well."""
+    return next((code for code in codes if code not in {0, 8}), max(codes, default=0))
 
 
 def exit_code_of(error: BaseException, *, wants_json: bool) -> int:

@@ -27,8 +27,8 @@ from tieline.contract import (
 )
 from tieline.engine.blame import blamed
 from tieline.engine.fetch import retrying
+from tieline.engine.held import Cancelled
 from tieline.engine.kit import Engine
-from tieline.engine.work import Cancelled
 from tieline.errors import StopRequested
 from tieline.records import canonical, is_same_content
 from tieline.store import findings, partitions, quarantined, runs, sightings

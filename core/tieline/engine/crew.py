@@ -7,16 +7,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tieline.auth import OpenConnection
 from tieline.contract import Entity
 from tieline.engine.fetch import WORTH_WAITING
 from tieline.engine.keeper import Either
 from tieline.engine.kit import Engine, this_worker
-from tieline.engine.pace import best_cut
+from tieline.engine.pace import best_cut, page_time_s
 from tieline.engine.push import PushWork
 from tieline.engine.work import PartitionWork
-from tieline.errors import LeaseLost, StopRequested, WorkerLostError
+from tieline.errors import DependencyError, LeaseLost, StopRequested, WorkerLostError
 from tieline.failpoints import failpoint
 from tieline.store import log, partitions, runs
 from tieline.store.database import Connection
@@ -27,6 +28,7 @@ __all__ = ["Crew"]
 
 _log = get_logger(__name__)
 _LOOK_S = 0.25
+_LOOK_AROUND_S = 1.0
 _MOST_RESCUES = 3
 _BUSY = 0.75
 _MEASURE_S = 0.05
@@ -40,6 +42,9 @@ class Crew:
     process has computing time left, and a good part of a page's time is spent
     waiting for the provider: a hand that would wait for the processor, or for
     the database, helps nobody.
+
+    A crew that finds others at work on its run is there to help. It leaves
+    when jobs wait for a worker: a run that nobody has begun goes first.
 
     Attributes:
         engine: The parts.
@@ -58,6 +63,8 @@ class Crew:
     _news: threading.Condition = field(default_factory=threading.Condition)
     _halt: threading.Event = field(default_factory=threading.Event)
     _failure: BaseException | None = None
+    _is_helping: bool = False
+    _looked_at: float = 0.0
     _page_s: float = 0.0
     _wait_s: float = 0.0
     _meter: _Meter = field(init=False)
@@ -73,25 +80,31 @@ class Crew:
             BaseException: What the first hand that failed raised; the others
                 have finished their page and given their lease back.
         """
-        if self.engine.settings.hands > 1 and self.run.may_split:
+        with self.engine.database.read() as connection:
+            now = self.engine.clock.now()
+            self._is_helping = partitions.is_held_beside(
+                connection, self.run.id, owner=this_worker(), now=now
+            )
+        may_cut = self.engine.settings.hands > 1 or self._is_helping
+        if may_cut and self.run.may_split:
             self._work_side_by_side()
         else:
             self._work_alone()
 
     def _work_alone(self) -> None:
-        while not self.stop.is_set():
+        while not (self.stop.is_set() or self._halt.is_set()):
             partition = self._claim()
             if partition is None:
                 return
             try:
-                self._hand(partition, self.stop, is_alone=True).finish()
+                self._hand(partition, Either(self.stop, self._halt), is_alone=True).finish()
             except LeaseLost:
                 _log.warning("lease lost: another worker has the partition, or the run is over")
         raise StopRequested
 
     def _work_side_by_side(self) -> None:
         try:
-            while not self.stop.is_set() and self._failure is None:
+            while not self.stop.is_set() and not self._halt.is_set():
                 # Looked at first: a hand that ends meanwhile may leave something to claim.
                 is_idle = not self._hands
                 if self._has_use_for_more() and (partition := self._claim_or_cut()) is not None:
@@ -180,6 +193,16 @@ class Crew:
             self._page_s += (seconds - self._page_s) * weight
             self._wait_s += (waited_s - self._wait_s) * weight
             self._news.notify()
+        if self._is_helping and time.monotonic() - self._looked_at >= _LOOK_AROUND_S:
+            self._looked_at = time.monotonic()
+            if self._is_wanted_elsewhere():
+                self._halt.set()
+
+    def _is_wanted_elsewhere(self) -> bool:
+        try:
+            return self.engine.count_waiting() > 0
+        except DependencyError:
+            return False
 
     def _claim_or_cut(self) -> PartitionRow | None:
         return self._claim() or (self._claim() if self._cut() else None)
@@ -234,11 +257,12 @@ class Crew:
         parts = partitions.splittable(connection, self.run.id)
         if windows is None or not parts or not runs.lock_splitting(connection, self.run.id):
             return False
+        now = self.engine.clock.now()
         cut = best_cut(
             windows,
             partitions.splittable(connection, self.run.id),
-            now=self.engine.clock.now(),
-            page_s=self._page_s,
+            now=now,
+            page_s=self._page_s or self._page_time_of_others(connection, now),
         )
         if cut is None:
             return False
@@ -247,6 +271,10 @@ class Crew:
         return partitions.split(
             connection, part, at=at, newest_first=windows.order == "newest first"
         )
+
+    def _page_time_of_others(self, connection: Connection, now: datetime) -> float:
+        parts = partitions.list_partitions(connection, self.run.id)
+        return page_time_s(parts, since=self.run.started_at or now, now=now)
 
 
 class _Meter:

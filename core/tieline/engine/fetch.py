@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import queue
 import random
 import threading
@@ -37,7 +38,7 @@ WORTH_WAITING = 0.35
 _TRIES = 5
 _LONGEST_WAIT_S = 30.0
 _FIRST_WAIT_S = 0.5
-_LEAVE_TRIES = 40
+_LEAVE_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,9 +95,11 @@ class Fetcher:
         self._stop = threading.Event()
         self._is_leaving = False
         self._ahead = ahead
-        self._pages: queue.Queue[FetchedPage | BaseException | None] = queue.Queue(max(1, ahead))
-        # One page may be fetched and wait for room: it counts among those ahead.
-        self._turns = threading.Semaphore(max(1, ahead))
+        self._pages: queue.SimpleQueue[FetchedPage | BaseException | None] = queue.SimpleQueue()
+        # One turn for each page that may be fetched ahead, so the pages need no bound of their own.
+        self._turns: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(max(1, ahead)):
+            self._turns.put(None)
         self._walk = self._walking()
         self._thread: threading.Thread | None = None
 
@@ -110,12 +113,10 @@ class Fetcher:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        for _ in range(_LEAVE_TRIES):
-            self._drain()
-            if self._thread is None or not self._thread.is_alive():
-                return
-            self._thread.join(0.05)
-        # A call is in flight: its answer finds nobody who wants it.
+        self._turns.put(None)
+        if self._thread is not None:
+            # A call may be in flight for longer: its answer finds nobody who wants it.
+            self._thread.join(_LEAVE_S)
 
     def pages(self, *, patience_s: float) -> Iterator[FetchedPage | None]:
         """Yield the pages in order, and None whenever one takes long.
@@ -149,31 +150,30 @@ class Fetcher:
                 return
             if isinstance(item, BaseException):
                 raise item
-            self._turns.release()  # the next is fetched while this one is written
+            self._turns.put(None)  # the next is fetched while this one is written
             yield item
 
     def leave(self) -> None:
         """Fetch nothing more; what is fetched or under way can still be had."""
         self._is_leaving = True
-        self._turns.release()
+        self._turns.put(None)
 
     def _run(self) -> None:
         try:
             for page in self._walk:
-                if not self._put(page):
-                    return
-            self._put(None)
+                self._pages.put(page)
+            self._pages.put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the writer's thread
-            self._put(error)
+            self._pages.put(error)
 
     def _walking(self) -> Iterator[FetchedPage]:
         cursor = self._cursor
         seen = {hash(cursor)}
         for _ in range(MAX_PAGES):
-            if not self._wait_for_turn():
+            if not self._has_turn():
                 return
             calls = self._transport.calls_here
-            began, busy = time.monotonic(), time.thread_time()
+            began, busy = time.monotonic(), _busy_s()
             failpoint("sync.fetch.before")
             with span("page.fetch"):
                 page = retrying(
@@ -185,7 +185,7 @@ class Fetcher:
                 read_at=self._read.read_at,
                 sent_at=self._read.sent_at,
                 requests=max(1, self._transport.calls_here - calls),
-                waited_s=time.monotonic() - began - (time.thread_time() - busy),
+                waited_s=time.monotonic() - began - (_busy_s() - busy),
             )
             cursor = page.next
             if cursor is None:
@@ -198,27 +198,11 @@ class Fetcher:
             seen.add(hash(cursor))
         raise ProviderError(f"the provider gave more than {MAX_PAGES:,} pages", code="cursor-loop")
 
-    def _wait_for_turn(self) -> bool:
-        while self._thread is not None and not self._turns.acquire(timeout=0.1):
-            if self._stop.is_set():
-                return False
-        return not self._is_leaving
-
-    def _put(self, item: FetchedPage | BaseException | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._pages.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def _drain(self) -> None:
-        while True:
-            try:
-                self._pages.get_nowait()
-            except queue.Empty:
-                return
+    def _has_turn(self) -> bool:
+        """Wait until a page may be fetched; False if none is wanted any more."""
+        if self._thread is not None and not self._stop.is_set():
+            self._turns.get()
+        return not (self._is_leaving or self._stop.is_set())
 
 
 class Timed(Generic[T]):
@@ -241,6 +225,23 @@ class Timed(Generic[T]):
         if sent is not None and self._transport.calls_here == calls + 1:
             self.sent_at = self._clock.now() - timedelta(seconds=time.monotonic() - sent)
         return answer
+
+
+def _busy_s() -> float:
+    """Seconds for which this thread computed, or could have but for want of a processor.
+
+    Where the machine is busy, or gives this process a part of a core, waiting
+    for that would look like waiting for the provider, and more hands would
+    come to wait too. Linux alone tells it.
+    """
+    try:
+        told = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        try:
+            return sum(map(int, os.read(told, 100).split()[:2])) / 1e9
+        finally:
+            os.close(told)
+    except (OSError, ValueError):
+        return time.thread_time()
 
 
 def retrying(

@@ -21,9 +21,9 @@ from tieline.engine.ask import read_whole, ring_for
 from tieline.engine.confirm import Confirmation
 from tieline.engine.crew import Crew
 from tieline.engine.finish import end, end_in, finish_if_done
+from tieline.engine.held import Cancelled, CannotRead
 from tieline.engine.kit import Engine, this_worker
 from tieline.engine.outbox import ask_due_pushes
-from tieline.engine.work import Cancelled, CannotRead
 from tieline.errors import (
     DependencyError,
     KeyUnavailableError,

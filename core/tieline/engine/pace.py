@@ -10,7 +10,7 @@ from operator import ge, le
 from tieline.contract import Record, Windows
 from tieline.store.rows import PartitionRow
 
-__all__ = ["Reading", "best_cut", "rest_in_pages"]
+__all__ = ["Reading", "best_cut", "page_time_s", "rest_in_pages"]
 
 _LEAST_PAGES = 2.5
 _LEAST_S = 0.3
@@ -109,6 +109,19 @@ def best_cut(
         return None
     pages, part, at = max(found, key=lambda cut: cut[0])
     return (part, at) if pages >= max(_LEAST_PAGES, _LEAST_S / max(page_s, 0.001)) else None
+
+
+def page_time_s(parts: Sequence[PartitionRow], *, since: datetime, now: datetime) -> float:
+    """Estimate how long a page of a run takes the hand that reads it, in seconds; 0: no telling.
+
+    Args:
+        parts: All of the run's partitions.
+        since: When it began, aware UTC.
+        now: Aware UTC.
+    """
+    hands = sum(part.state == "running" for part in parts)
+    pages = sum(part.pages for part in parts)
+    return (now - since).total_seconds() * max(hands, 1) / pages if pages else 0.0
 
 
 def rest_in_pages(windows: Windows, part: PartitionRow, now: datetime) -> float | None:

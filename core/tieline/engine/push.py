@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tieline.auth import OpenConnection
-from tieline.contract import Entity, ProviderUnavailableError, RetryLaterError
+from tieline.contract import ProviderUnavailableError, RetryLaterError
 from tieline.engine.endings import StoredBefore, counts_of, draft_of, store_end
-from tieline.engine.keeper import Either, LeaseKeeper
-from tieline.engine.kit import Engine, this_worker
+from tieline.engine.held import Cancelled, HeldWork
+from tieline.engine.keeper import Either
+from tieline.engine.kit import this_worker
 from tieline.engine.send import Ended, Sender, settled_from
 from tieline.engine.steps import FailedError, Steps
-from tieline.engine.work import Cancelled
 from tieline.errors import LeaseLost, Overtaken, StopRequested
 from tieline.failpoints import failpoint
 from tieline.records import Draft, PageWriter, Plan, rank_of
@@ -23,12 +21,10 @@ from tieline.store import operations, partitions
 from tieline.store.database import Connection, Desk
 from tieline.store.operations import OperationRow
 from tieline.store.partitions import Advance, Moved
-from tieline.store.rows import PartitionRow, RunRow
 from tieline.telemetry import span
 
 __all__ = ["PushWork", "new_key"]
 
-_LONGEST_REQUEST_S = 900.0
 _MOST_OVERTAKEN = 10
 _FRESH_SHARE = 0.5
 
@@ -39,34 +35,13 @@ def new_key() -> str:
 
 
 @dataclass(kw_only=True, slots=True)
-class PushWork:
-    """One claimed partition of an outbound run: whoever holds it alone sends.
+class PushWork(HeldWork):
+    """A claimed partition of an outbound run: whoever holds it alone sends."""
 
-    Attributes:
-        engine: The parts.
-        opened: The connection's client.
-        run: The run.
-        entity: What is written.
-        partition: As it was claimed.
-        stop: Set when this process has to leave.
-    """
-
-    engine: Engine
-    opened: OpenConnection
-    run: RunRow
-    entity: Entity
-    partition: PartitionRow
-    stop: threading.Event
-    _keeper: LeaseKeeper = field(init=False)
     _steps: Steps = field(init=False)
 
     def __post_init__(self) -> None:
-        self._keeper = LeaseKeeper(
-            self._renew,
-            every_s=self.engine.settings.lease_s / 3,
-            most_s=_LONGEST_REQUEST_S,
-            give_up=self.engine.give_up,
-        )
+        HeldWork.__post_init__(self)  # a dataclass with slots is a class anew: no super()
         self._steps = Steps(
             engine=self.engine,
             opened=self.opened,
@@ -75,30 +50,8 @@ class PushWork:
             check=self._check,
         )
 
-    def finish(self) -> None:
-        """Send until nothing is left that may be sent.
-
-        Raises:
-            StopRequested: ``stop`` was set; the lease is given back.
-            Cancelled: The run is to stop; the lease is given back.
-            LeaseLost: Somebody else holds the partition; nothing was changed.
-            ProviderError: Of the class that says what happens next; the lease
-                is given back.
-        """
-        try:
-            with self._keeper, self.engine.database.desk() as desk:
-                self._send_all(desk)
-        except LeaseLost:
-            raise
-        except (StopRequested, Cancelled):
-            self._release()
-            raise
-        except Exception as error:
-            if not self._release():
-                raise LeaseLost from error
-            raise
-
-    def _send_all(self, desk: Desk) -> None:
+    def _work(self, desk: Desk) -> None:
+        """Send until nothing is left that may be sent."""
         sender = Sender(steps=self._steps, rekey=self._rekey)
         writer = PageWriter(desk, self.run.connection_id, self.entity)
         desk.transact(self._take_over)
@@ -301,34 +254,10 @@ class PushWork:
         A process that slept, whole, finds its lease old, and asks before it
         sends: what it had claimed may have been found undone and sent by others.
         """
-        if self._keeper.reason is not None:
-            raise self._keeper.reason
+        self._check_lease()
         if self._keeper.age_s > self.engine.settings.lease_s * _FRESH_SHARE:
             self._renew()
             self._keeper.moved(has_renewed=True)
 
-    def _renew(self) -> None:
-        with self.engine.database.write() as connection:
-            until = self.engine.lease_until()
-            is_ours, is_cancelled = partitions.renew(
-                connection, self.partition.id, fence=self.partition.fence, lease_until=until
-            )
-            if is_ours:
-                operations.renew_claims(
-                    connection, self.run.id, owner=this_worker(), lease_until=until
-                )
-        if not is_ours:
-            raise LeaseLost
-        if is_cancelled:
-            raise Cancelled
-
-    def _release(self) -> bool:
-        if self.partition.state == "done":
-            return True
-        with self.engine.database.write() as connection:
-            return partitions.release(connection, self.partition.id, fence=self.partition.fence)
-
-    def _flush(self, writer: PageWriter) -> None:
-        if writer.has_shapes:
-            with self.engine.database.write() as connection:
-                writer.flush_drift(connection, run_id=self.run.id, now=self.engine.clock.now())
+    def _renewed(self, connection: Connection, until: datetime) -> None:
+        operations.renew_claims(connection, self.run.id, owner=this_worker(), lease_until=until)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,10 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from tieline.auth import OpenConnection
 from tieline.contract import (
     CursorExpiredError,
-    Entity,
     FeedPage,
     Page,
     PageParams,
@@ -25,8 +22,8 @@ from tieline.contract import (
 from tieline.engine.blame import blamed
 from tieline.engine.bring import bring_in
 from tieline.engine.fetch import FetchedPage, Fetcher, Timed, retrying
-from tieline.engine.keeper import Either, LeaseKeeper
-from tieline.engine.kit import Engine
+from tieline.engine.held import Cancelled, CannotRead, HeldWork
+from tieline.engine.keeper import Either
 from tieline.engine.pace import Reading
 from tieline.engine.plan import is_out_of_reach
 from tieline.errors import DeclarationError, LeaseLost, RefusedError, StopRequested
@@ -35,10 +32,10 @@ from tieline.records import Draft, PageWriter, Plan, rank_of
 from tieline.store import findings, partitions, sightings
 from tieline.store.database import Connection, Desk
 from tieline.store.partitions import Advance, Moved
-from tieline.store.rows import Counts, PartitionRow, RunRow
+from tieline.store.rows import Counts
 from tieline.telemetry import span
 
-__all__ = ["Cancelled", "CannotRead", "PartitionWork"]
+__all__ = ["PartitionWork", "checked_page"]
 
 _MAX_RESTARTS = 5
 _MAX_CURSOR = 4096
@@ -48,35 +45,11 @@ _LEAVE_S = 5.0
 _ALWAYS_ALLOWED = 20
 
 
-class Cancelled(BaseException):
-    """Somebody asked the run to stop."""
-
-
-class CannotRead(BaseException):
-    """The provider refuses this way of reading; there is another one.
-
-    Args:
-        error: Its words.
-        source: ``feed`` or ``window``.
-    """
-
-    def __init__(self, error: ProviderError, source: str) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.source = source
-
-
 @dataclass(kw_only=True, slots=True)
-class PartitionWork:
-    """One claimed partition and the hand that works on it.
+class PartitionWork(HeldWork):
+    """A claimed partition that is read.
 
     Attributes:
-        engine: The parts.
-        opened: The connection's client.
-        run: The run.
-        entity: What is read.
-        partition: As it was claimed.
-        stop: Set when this process has to leave.
         ahead: Pages to fetch while one is written.
         on_page: Called after each commit with the seconds since the one before,
             and how many of them went by waiting for the provider.
@@ -84,51 +57,18 @@ class PartitionWork:
         reading: How far the window was read.
     """
 
-    engine: Engine
-    opened: OpenConnection
-    run: RunRow
-    entity: Entity
-    partition: PartitionRow
-    stop: threading.Event
     ahead: int
     on_page: Callable[[float, float], None] = lambda _seconds, _waited: None
     skew: timedelta = timedelta(0)
     reading: Reading = field(init=False)
-    _keeper: LeaseKeeper = field(init=False)
 
     def __post_init__(self) -> None:
+        HeldWork.__post_init__(self)  # a dataclass with slots is a class anew: no super()
         self.reading = Reading(self.entity.windows, self.partition)
-        self._keeper = LeaseKeeper(
-            self._renew,
-            every_s=self.engine.settings.lease_s / 3,
-            most_s=self.engine.settings.page_deadline_s,
-            give_up=self.engine.give_up,
-        )
 
-    def finish(self) -> None:
-        """Read the partition to its end.
-
-        Raises:
-            StopRequested: ``stop`` was set; the lease is given back.
-            Cancelled: The run is to stop; the lease is given back.
-            LeaseLost: Somebody else holds the partition; nothing was changed.
-            CannotRead: The run has to be planned anew.
-            ProviderError: Of the class that says what happens next; the lease
-                is given back.
-        """
-        try:
-            with self._keeper, self.engine.database.desk() as desk:
-                while not self._read_window(desk):
-                    self._restart()
-        except LeaseLost:
-            raise
-        except (StopRequested, Cancelled):
-            self._release()
-            raise
-        except (CannotRead, Exception) as error:
-            if not self._release():  # whoever holds it now decides what becomes of the run
-                raise LeaseLost from error
-            raise
+    def _work(self, desk: Desk) -> None:
+        while not self._read_window(desk):
+            self._restart()
 
     @property
     def _is_feed(self) -> bool:
@@ -237,7 +177,7 @@ class PartitionWork:
         def read(cursor: str | None) -> Page | FeedPage:
             with blamed(self.opened.plugin, self.entity):
                 page = step(self.opened.client, params, cursor)
-            checked: Page | FeedPage = _checked(
+            checked: Page | FeedPage = checked_page(
                 page, kind, self.opened.plugin.found.distribution, self.entity.name
             )
             return checked
@@ -268,25 +208,32 @@ class PartitionWork:
         requests: int,
         is_last: bool,
     ) -> None:
-        if isinstance(page, FeedPage):
-            draft = writer.draft_changes(page.changes)
-        else:
+        if isinstance(page, Page):
             self.reading.meet(page.records)
-            own = self.reading.within(page.records, self.partition.split_at)
-            draft = writer.draft_page(replace(page, records=own), rank=rank_of(as_of))
         following = page.next if is_last else self.partition.checkpoint
         is_end = is_last and following is None
 
         def write(plan: Plan, calls: int) -> None:
             self._write(desk, writer, plan, following, as_of, requests + calls, is_end=is_end)
 
-        bring_in(
-            writer,
-            draft,
-            now=lambda: rank_of(self.engine.clock.now() + self.skew),
-            settle=partial(self._settle, writer, draft),
-            write=write,
-        )
+        while self.partition.state != "done":
+            if isinstance(page, FeedPage):
+                draft = writer.draft_changes(page.changes)
+            else:
+                own = self.reading.within(page.records, self.partition.split_at)
+                draft = writer.draft_page(replace(page, records=own), rank=rank_of(as_of))
+            try:
+                bring_in(
+                    writer,
+                    draft,
+                    now=lambda: rank_of(self.engine.clock.now() + self.skew),
+                    settle=partial(self._settle, writer, draft),
+                    write=write,
+                )
+            except _Cut as cut:
+                self.partition = replace(self.partition, split_at=cut.at)
+            else:
+                return
 
     def _settle(self, writer: PageWriter, draft: Draft, keys: Sequence[str]) -> int:
         """Read again what nobody can judge; return how many calls that took."""
@@ -346,6 +293,9 @@ class PartitionWork:
             if moved is None:
                 self._check_committed_before(connection, step)
                 raise LeaseLost  # not reached
+            cut = moved.split_at
+            if cut != self.partition.split_at and self.reading.has_passed(cut):
+                raise _Cut(cut)
             failpoint("sync.page.before_commit")
             return moved, counts
 
@@ -372,8 +322,6 @@ class PartitionWork:
         if moved.is_cancelled:
             raise Cancelled
         self._stop_at_too_many_bad()
-        if self.reading.has_passed(moved.split_at):
-            self._complete()
 
     def _store(
         self, connection: Connection, writer: PageWriter, plan: Plan, now: datetime
@@ -419,13 +367,6 @@ class PartitionWork:
             raise _CommittedBefore
         raise LeaseLost
 
-    def _complete(self) -> None:
-        """End a partition that was split behind its reader's back."""
-        with self.engine.database.write() as connection:
-            if not partitions.complete(connection, self.partition.id, fence=self.partition.fence):
-                raise LeaseLost
-        self.partition = replace(self.partition, state="done")
-
     def _restart(self) -> None:
         """Go back to the window's start; everything read again changes nothing."""
         step = Advance(
@@ -450,36 +391,13 @@ class PartitionWork:
             split_at=moved.split_at,
         )
 
-    def _check_lease(self) -> None:
-        """Raise what the keeper of the lease met, if the work is over."""
-        if self._keeper.reason is not None:
-            raise self._keeper.reason
 
-    def _renew(self) -> None:
-        with self.engine.database.write() as connection:
-            is_ours, is_cancelled = partitions.renew(
-                connection,
-                self.partition.id,
-                fence=self.partition.fence,
-                lease_until=self.engine.lease_until(),
-            )
-        if not is_ours:
-            raise LeaseLost
-        if is_cancelled:
-            raise Cancelled
+class _Cut(BaseException):
+    """The window was cut within this page: the rest of it is another hand's."""
 
-    def _release(self) -> bool:
-        """Give the lease back; False if it was lost."""
-        if self.partition.state == "done":
-            return True
-        with self.engine.database.write() as connection:
-            return partitions.release(connection, self.partition.id, fence=self.partition.fence)
-
-    def _flush(self, writer: PageWriter) -> None:
-        """Store what was counted on the way; a killed worker's share of it is lost."""
-        if writer.has_shapes:
-            with self.engine.database.write() as connection:
-                writer.flush_drift(connection, run_id=self.run.id, now=self.engine.clock.now())
+    def __init__(self, at: datetime | None) -> None:
+        super().__init__()
+        self.at = at
 
 
 class _CommittedBefore(BaseException):
@@ -512,7 +430,13 @@ def _findings(plan: Plan) -> list[findings.Finding]:
     return found
 
 
-def _checked(page: Any, kind: type[Page | FeedPage], distribution: str, entity: str) -> Any:
+def checked_page(page: Any, kind: type[Page | FeedPage], distribution: str, entity: str) -> Any:
+    """Return what a page step returned, if it is a page.
+
+    Raises:
+        DeclarationError: It is something else.
+        ProviderError: Its cursor is too long to be kept.
+    """
     items = getattr(page, "changes" if kind is FeedPage else "records", None)
     if not isinstance(page, kind) or not isinstance(items, list):
         raise DeclarationError(

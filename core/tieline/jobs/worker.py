@@ -20,7 +20,7 @@ from rq.exceptions import StopRequested as RqStopRequested
 
 from tieline import __version__
 from tieline.contract import TielineError
-from tieline.engine import mourn, sweep, this_worker
+from tieline.engine import Idle, mourn, sweep, this_worker
 from tieline.errors import DependencyError
 from tieline.jobs import functions
 from tieline.jobs.drainers import ForkedDrainer
@@ -52,6 +52,7 @@ def work(
     *,
     queues: Sequence[str],
     is_burst: bool = False,
+    most_jobs: int | None = None,
     on_sweep: Callable[[], object] | None = None,
 ) -> None:
     """Do jobs until SIGTERM or SIGINT; with ``is_burst`` until nothing is left to do.
@@ -64,6 +65,7 @@ def work(
         queues: Names of the queues to listen to.
         is_burst: Leave once no run and no event is due and none can become so
             by a lease that lapses, or once every queue is paused.
+        most_jobs: Leave after so many jobs, whatever is left; None: never.
         on_sweep: Called every few seconds by whoever runs other processes beside
             this one, to look after them. Such a worker never leaves for its
             own memory, as nobody would start it again.
@@ -84,7 +86,8 @@ def work(
     messenger, drainer = ForkedMessenger(installation), ForkedDrainer(installation)
     pulse = Pulse(installation.settings.home, "worker")
     try:
-        _work(installation, queues, _Parts(messenger, drainer, pulse, on_sweep), is_burst=is_burst)
+        parts = _Parts(messenger, drainer, pulse, on_sweep)
+        _work(installation, queues, parts, is_burst=is_burst, most_jobs=most_jobs)
     finally:
         pulse.stop()
 
@@ -99,7 +102,12 @@ class _Parts(NamedTuple):
 
 
 def _work(
-    installation: Installation, queues: Sequence[str], parts: _Parts, *, is_burst: bool
+    installation: Installation,
+    queues: Sequence[str],
+    parts: _Parts,
+    *,
+    is_burst: bool,
+    most_jobs: int | None,
 ) -> None:
     backoff_s = _FIRST_BACKOFF_S
     patience_s = installation.settings.lease_s + _RING_AGAIN_S
@@ -109,12 +117,16 @@ def _work(
         has_worked = False
         try:
             worker.sweep()
-            has_worked = worker.work(burst=is_burst, logging_level=None)
+            has_worked = worker.work(burst=is_burst, logging_level=None, max_jobs=most_jobs)
             backoff_s = _FIRST_BACKOFF_S
         except (RedisError, OSError, DependencyError) as error:
             _log.warning("a dependency is away", reason=str(error), again_in_s=backoff_s)
         if worker.was_stopped:
             return
+        if most_jobs is not None:  # one that lost Redis meanwhile has done some of them
+            most_jobs -= worker.jobs_done
+            if most_jobs <= 0:
+                return
         if is_burst and (worker.is_held or not _wait_for_more(installation)):
             return
         time.sleep(_BURST_POLL_S if is_burst else backoff_s)
@@ -168,7 +180,9 @@ class _Worker(RqWorker):
         self._pulse = parts.pulse
         self._is_burst = is_burst
         self._paused: frozenset[str] = frozenset()
+        self._idle = Idle(installation.engine)
         self.was_stopped = False
+        self.jobs_done = 0
         super().__init__(
             list(queues),
             connection=installation.redis,
@@ -232,6 +246,7 @@ class _Worker(RqWorker):
             self._installation.redis.lrem(queue.intermediate_queue_key, 1, job.id)
         if _is_ours(job):
             self._warm_up(job.args[0])
+            self.jobs_done += 1
             super().execute_job(job, queue)
             return
         _log.error("a job that is none of ours was refused", job=str(job.id)[:80])
@@ -261,6 +276,7 @@ class _Worker(RqWorker):
 
     def run_maintenance_tasks(self) -> None:
         self._sweep_calmly()
+        self._offer_help()
         self.clean_registries()  # type: ignore[no-untyped-call]
         self._rest_while_held()
         # A pool that takes a connection back swallows what a signal raises in it, and RQ,
@@ -273,6 +289,15 @@ class _Worker(RqWorker):
             self.sweep()
         except DependencyError as error:
             _log.warning("sweep failed", reason=error.message)
+
+    def _offer_help(self) -> None:
+        """Ring for a run that others read: RQ asks for maintenance when there is no job."""
+        if QUEUE in self._paused:
+            return
+        try:
+            self._idle.offer_help()
+        except DependencyError as error:
+            _log.warning("no help was offered", reason=error.message)
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
         try:

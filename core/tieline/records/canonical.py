@@ -43,6 +43,7 @@ _ROOM = 4
 MAX_BYTES = 16_000_000
 APPROXIMATE = "tieline-approximation"
 """Stands around a raw text that is not exactly what came."""
+_NOTHING_HASHED = blake2b(digest_size=16)
 _ESCAPE = "␛"
 _HOSTILE = re.compile("[\x00␛\ud800-\udfff]")
 _ESCAPED = re.compile("␛(?:(0)|(␛)|u([0-9a-f]{4}))")
@@ -74,7 +75,9 @@ def canonical(record: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Cano
             more than 250 deep, or is larger than 16 MB.
     """
     if not volatile and (text := _quickly(record)) is not None and len(text) <= MAX_BYTES:
-        return Canonical(text, blake2b(text, digest_size=16).hexdigest(), False)  # noqa: FBT003 - hot
+        hashed = _NOTHING_HASHED.copy()  # a fifth quicker than a new one
+        hashed.update(text)
+        return Canonical(text, hashed.hexdigest(), False)  # noqa: FBT003 - hot
     text, is_escaped = _written(record)
     size = len(text)
     if size > MAX_BYTES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -11,23 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from tieline.contract import Secret
-from tieline.errors import DependencyError, RefusedError
-from tieline.services import records, syncs
-from tieline.services.connect import connect_api_key
+from tieline.errors import RefusedError
+from tieline.services import demo_sandbox, records, syncs
 from tieline.services.installation import Installation
+from tieline.services.sandbox_guide import connect_sandbox
 from tieline.services.setup import initialise
 from tieline.settings import PREFIX, load_settings
 from tieline.store.records import StoredRecord
 from tieline.store.rows import RunRow
 
-__all__ = ["Demo", "DemoResult", "prepare_home"]
+__all__ = ["SHOWN", "Demo", "DemoResult", "prepare_home"]
+
+SHOWN = "stripe"
+"""The provider that is shown unless another is named."""
 
 _MARK = "made-by-tieline-demo"
-_KEY = "sk_test_demo0000000000000000"
-_START_S = 30.0
 
 Follow = Callable[[Installation, RunRow], RunRow]
 
@@ -106,14 +104,8 @@ class Demo:
             say("started    embedded Valkey, on a unix socket")
             with self._sandbox() as url, self._worker():
                 say(f"serving    Stripe sandbox with {self._customers:,} customers at {url}")
-                row = connect_api_key(
-                    installation,
-                    "stripe",
-                    name="shop",
-                    key=Secret(_KEY),
-                    base_url=url,
-                    actor="demo",
-                )
+                plugin = installation.registry.get(SHOWN)
+                row = connect_sandbox(installation, plugin, url, name="shop", actor="demo")
                 say(f"connected  {row.name}: {row.account_name or row.account_id}")
                 asked = syncs.start_sync(installation, "shop", "customers", actor="demo")
                 run = follow(installation, asked.run)
@@ -135,38 +127,26 @@ class Demo:
 
     @contextmanager
     def _sandbox(self) -> Iterator[str]:
-        with self._process(
-            "sandbox",
-            ["sandbox", "serve", "stripe", "--port", "0", "--customers", str(self._customers)],
-            stdout=subprocess.PIPE,
-        ) as process:
-            assert process.stdout is not None
-            ready, _, _ = select.select([process.stdout], [], [], _START_S)
-            line = process.stdout.readline().decode() if ready else ""
-            if " at http" not in line:
-                raise DependencyError(f"the sandbox did not start: see {self._home}/sandbox.log")
-            yield line.split(" at ")[1].strip()
+        options = {"customers": str(self._customers)}
+        started = demo_sandbox.start_sandbox(self._home, SHOWN, options=options)
+        try:
+            yield started.sandbox.url
+        finally:
+            demo_sandbox.stop_sandbox(self._home)
 
     @contextmanager
     def _worker(self) -> Iterator[None]:
-        with self._process("worker", ["worker"], stdout=subprocess.DEVNULL):
-            yield
-
-    @contextmanager
-    def _process(
-        self, name: str, arguments: list[str], *, stdout: int | IO[bytes]
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        with (self._home / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 - our own command line
-                [sys.executable, "-m", "tieline", *arguments],
+        with (self._home / "worker.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tieline", "worker"],
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
-                stdout=stdout,
+                stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
             )
         try:
-            yield process
+            yield
         finally:
             process.terminate()
             try:
@@ -174,5 +154,3 @@ class Demo:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if process.stdout:
-                process.stdout.close()

@@ -224,6 +224,7 @@ class Installation:
             settings=self.settings,
             ring=self._ring,
             ring_drain=self._ring_drain,
+            count_waiting=self._count_waiting,
         )
 
     @cached_property
@@ -250,6 +251,9 @@ class Installation:
     def _ring(self, run_id: str, number: int) -> None:
         """Ring; the client is made at the first ring, not with the engine."""
         self.doorbell.ring(run_id, number)
+
+    def _count_waiting(self) -> int:
+        return self.doorbell.count_waiting()
 
     @cached_property
     def inbox(self) -> Inbox:

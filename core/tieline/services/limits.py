@@ -22,6 +22,7 @@ from tieline.throttle.keys import place_of
 __all__ = [
     "Account",
     "AccountLimits",
+    "account_of",
     "accounts_of",
     "reset_breaker",
     "reset_limits",
@@ -74,7 +75,7 @@ def accounts_of(installation: Installation) -> Iterator[Account]:
     """Go through all connections; one whose plugin is broken is passed over."""
     for row in list_connections(installation):
         try:
-            yield _account(installation, row)
+            yield account_of(installation, row)
         except (PluginError, NotFoundError, SettingsError):
             continue
 
@@ -88,7 +89,7 @@ def show_limits(installation: Installation, connection: str | None = None) -> li
     """
     every = list(accounts_of(installation))
     if connection is not None:
-        asked = _account(installation, get_connection(installation, connection))
+        asked = account_of(installation, get_connection(installation, connection))
         every = [account for account in every if account.place == asked.place]
     return _standings(Ledger(installation.redis), _by_place(every))
 
@@ -167,14 +168,20 @@ def reset_breaker(installation: Installation, name: str, *, actor: str) -> bool:
         NotFoundError: There is no such connection.
         DependencyError: Database or Redis does not answer.
     """
-    account = _account(installation, get_connection(installation, name))
+    account = account_of(installation, get_connection(installation, name))
     was_there = Ledger(installation.redis).reset_breaker(account.connection)
     if was_there:
         _note(installation, [[account]], actor, "limits.breaker_reset", "")
     return was_there
 
 
-def _account(installation: Installation, row: ConnectionRow) -> Account:
+def account_of(installation: Installation, row: ConnectionRow) -> Account:
+    """Return a connection as the throttle knows it; asks neither Redis nor the provider.
+
+    Raises:
+        PluginError: The provider's plugin is broken.
+        SettingsError: The limits that are set make no sense.
+    """
     plugin = installation.registry.get(row.provider)
     connection = connection_of(row, plugin)
     declared = plugin.rate_limits(connection)
@@ -204,7 +211,7 @@ def _named(installation: Installation, name: str, *, is_provider: bool) -> list[
             hint=nearest(name, known) or "tieline connections list",
             code="connection-unknown",
         )
-    asked = _account(installation, row)
+    asked = account_of(installation, row)
     return [account for account in every if account.place == asked.place]
 
 

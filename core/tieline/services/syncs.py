@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tieline.auth import reauth_hint
 from tieline.contract import NeedsReauthError
 from tieline.engine import Asked, ask_run
 from tieline.engine.ask import ring_for
-from tieline.engine.plan import Range
+from tieline.engine.plan import Range, make_plan
 from tieline.errors import DependencyError, InvalidInputError, NotFoundError, RefusedError
 from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
@@ -21,12 +21,14 @@ from tieline.store.runs import RunsWanted
 
 __all__ = [
     "cancel_run",
+    "check_window",
     "count_records",
     "get_run",
     "list_runs",
     "require_awake",
     "run_log",
     "start_sync",
+    "start_syncs",
     "wait_for_run",
 ]
 
@@ -68,13 +70,7 @@ def start_sync(
         NeedsReauthError: The connection waits for a person.
         DependencyError: Database or Redis does not answer; nothing was asked.
     """
-    start, end = window
-    if start is not None and end is not None and start >= end:
-        raise InvalidInputError(
-            f"the window ends at {end.isoformat()}, before it begins at {start.isoformat()}",
-            hint="--since is the earlier time, --until the later one",
-            code="window-empty",
-        )
+    check_window(window)
     row = get_connection(installation, connection)
     declared = installation.registry.get(row.provider).entity(entity)
     require_awake(row)
@@ -88,6 +84,64 @@ def start_sync(
         allow_deletes=allow_deletes,
         window=window,
     )
+
+
+def start_syncs(
+    installation: Installation,
+    connection: str,
+    entities: Sequence[str],
+    *,
+    mode: str = "incremental",
+    actor: str,
+    allow_deletes: bool = False,
+    window: Range = (None, None),
+) -> list[Asked]:
+    """Ask for a run of each entity, or of all that the provider has; see :func:`start_sync`.
+
+    All that is known beforehand to be refused is, before any is asked for.
+
+    Args:
+        installation: Where.
+        connection: Name or id.
+        entities: Which, each once; none: all.
+        mode: As for :func:`start_sync`, and so for the others.
+        actor: Who asks.
+        allow_deletes: Whether full runs may delete any share of the records.
+        window: For mode ``window``.
+    """
+    check_window(window)
+    row = get_connection(installation, connection)
+    plugin = installation.registry.get(row.provider)
+    declared = [plugin.entity(name) for name in dict.fromkeys(entities or plugin.entities)]
+    for entity in declared:
+        make_plan(mode, entity, None, window=window, now=installation.clock.now())
+    return [
+        start_sync(
+            installation,
+            row.id,
+            entity.name,
+            mode=mode,
+            actor=actor,
+            allow_deletes=allow_deletes,
+            window=window,
+        )
+        for entity in declared
+    ]
+
+
+def check_window(window: Range) -> None:
+    """Make sure that a window ends after it begins.
+
+    Raises:
+        InvalidInputError: It does not.
+    """
+    start, end = window
+    if start is not None and end is not None and start >= end:
+        raise InvalidInputError(
+            f"the window ends at {end.isoformat()}, before it begins at {start.isoformat()}",
+            hint="--since is the earlier time, --until the later one",
+            code="window-empty",
+        )
 
 
 def require_awake(row: ConnectionRow) -> None:
@@ -191,6 +245,7 @@ def wait_for_run(
     patience_s: float,
     on_progress: Callable[[RunRow], None] = lambda _: None,
     on_lonely: Callable[[], None] = lambda: None,
+    is_patient: bool = False,
 ) -> RunRow:
     """Follow a run to its end, as long as there is a worker to do it.
 
@@ -200,9 +255,10 @@ def wait_for_run(
         patience_s: How long to wait without any living worker.
         on_progress: Called with the run whenever it was looked at.
         on_lonely: Called once when there is no living worker.
+        is_patient: Whether a run that was put off is waited for, too.
 
     Returns:
-        The run when it is over or put off until later.
+        The run when it is over or, unless that is waited for, put off until later.
 
     Raises:
         DependencyError: There was no living worker for ``patience_s``; the run
@@ -215,7 +271,7 @@ def wait_for_run(
     while True:
         run = get_run(installation, run_id)
         on_progress(run)
-        if run.is_over or run.state in {"waiting", "retrying"}:
+        if run.is_over or (not is_patient and run.state in {"waiting", "retrying"}):
             return run
         now = clock.monotonic()
         if now - last_looked >= _LOOK_FOR_WORKERS_S:

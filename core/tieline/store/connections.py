@@ -11,7 +11,13 @@ from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
-from tieline.store.tables import connections, credentials, entity_states, webhook_secrets
+from tieline.store.tables import (
+    connections,
+    credentials,
+    entity_states,
+    records,
+    webhook_secrets,
+)
 
 __all__ = [
     "ConnectionRow",
@@ -27,6 +33,7 @@ __all__ = [
     "list_connections",
     "lock_settings",
     "mark_disconnected",
+    "move_cursor",
     "note_success",
     "read_entity_state",
     "read_entity_states",
@@ -289,7 +296,11 @@ def delete_connection(connection: Connection, connection_id: str) -> None:
     # As whoever writes a page does: the entity's counter first, then what hangs on the connection.
     counters = select(entity_states.c.feed_id).where(entity_states.c.connection_id == connection_id)
     connection.execute(counters.order_by(entity_states.c.feed_id).with_for_update()).all()
-    connection.execute(delete(connections).where(connections.c.id == connection_id))
+    # From here on nobody makes a counter, so the records of all of them go.
+    this = connections.c.id == connection_id
+    connection.execute(select(connections.c.id).where(this).with_for_update()).all()
+    connection.execute(delete(records).where(records.c.feed_id.in_(counters)))
+    connection.execute(delete(connections).where(this))
 
 
 def note_success(
@@ -312,6 +323,28 @@ def note_success(
     connection.execute(
         statement.on_conflict_do_update(index_elements=["connection_id", "entity"], set_=values)
     )
+
+
+def move_cursor(
+    connection: Connection,
+    connection_id: str,
+    entity: str,
+    *,
+    was: datetime | None,
+    to: datetime | None,
+) -> bool:
+    """Put the time up to which an entity is known elsewhere; False if it is not what it was."""
+    cursor = entity_states.c.synced_until
+    moved = connection.execute(
+        update(entity_states)
+        .where(
+            entity_states.c.connection_id == connection_id,
+            entity_states.c.entity == entity,
+            cursor.is_(None) if was is None else cursor == was,
+        )
+        .values(synced_until=to)
+    )
+    return bool(moved.rowcount)
 
 
 def read_entity_state(

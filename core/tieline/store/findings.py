@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
+from tieline.store.records import all_of
 from tieline.store.rows import RunRow, plain
 from tieline.store.tables import findings, records, runs
 
@@ -108,9 +109,7 @@ def drop_written_since(connection: Connection, run: RunRow) -> None:
     """Forget findings whose record we changed after their run began."""
     began = select(runs.c.start_position).where(runs.c.id == run.id).scalar_subquery()
     written = select(records.c.record_id).where(
-        records.c.connection_id == run.connection_id,
-        records.c.entity == run.entity,
-        records.c.position > began,
+        all_of(run.connection_id, run.entity), records.c.position > began
     )
     connection.execute(
         delete(findings).where(findings.c.run_id == run.id, findings.c.record_id.in_(written))

@@ -34,6 +34,7 @@ __all__ = [
     "drop_all",
     "earliest_as_of",
     "is_held",
+    "is_held_beside",
     "last_list_read",
     "last_list_run",
     "read_partition",
@@ -244,8 +245,19 @@ def is_held(connection: Connection, partition_id: str, *, fence: int) -> bool:
     return result.rowcount == 1
 
 
+def is_held_beside(connection: Connection, run_id: str, *, owner: str, now: datetime) -> bool:
+    """Say whether somebody else than ``owner`` holds a part of a run."""
+    others = exists().where(
+        partitions.c.run_id == run_id,
+        partitions.c.state == "running",
+        partitions.c.lease_until >= now,
+        partitions.c.lease_owner != owner,
+    )
+    return bool(connection.execute(select(others)).scalar())
+
+
 def complete(connection: Connection, partition_id: str, *, fence: int) -> bool:
-    """Mark a partition as read to where it was split; False if the lease was lost."""
+    """Mark a partition as done; False if the lease was lost."""
     result = connection.execute(
         update(partitions).where(*_held(partition_id, fence)).values(state="done")
     )

@@ -36,6 +36,7 @@ __all__ = [
     "NewRecord",
     "Positions",
     "StoredRecord",
+    "all_of",
     "bury",
     "count_live",
     "find_named",
@@ -106,7 +107,7 @@ INSERT INTO records AS r (connection_id, entity, run_id, first_seen_at, changed_
 """
 # A revision that is not the one compared with leaves the row alone: see Overtaken.
 _CONFLICT = """
-ON CONFLICT (connection_id, entity, record_id) DO UPDATE SET
+ON CONFLICT (record_id, feed_id) DO UPDATE SET
   payload = CASE WHEN excluded.deleted_at IS NULL THEN excluded.payload ELSE r.payload END,
   content_hash = CASE WHEN excluded.deleted_at IS NULL THEN excluded.content_hash
     ELSE r.content_hash END,
@@ -207,14 +208,14 @@ def find_named(
     texts = [records.c.payload[tuple(path.split("."))].as_string() for path in fields]
     name = reduce(lambda found, text: found + ":" + text, texts)
     statement = select(name, records.c.record_id).where(
-        _of(connection_id, entity), records.c.deleted_at.is_(None), name.in_(names)
+        all_of(connection_id, entity), records.c.deleted_at.is_(None), name.in_(names)
     )
     return [tuple(row) for row in connection.execute(statement)]
 
 
 def is_empty(connection: Connection, connection_id: str, entity: str) -> bool:
     """Say whether an entity has no record yet, not even a tombstone."""
-    statement = select(~exists().where(_of(connection_id, entity)))
+    statement = select(~exists().where(all_of(connection_id, entity)))
     return bool(connection.execute(statement).scalar())
 
 
@@ -354,8 +355,7 @@ def move_ranks(
     statement = (
         update(records)
         .where(
-            _of(connection_id, entity),
-            records.c.record_id == bindparam("key"),
+            _named(connection_id, entity, bindparam("key")),
             records.c.rank < bindparam("later"),
         )
         .values(rank=bindparam("later"))
@@ -396,8 +396,7 @@ def bury(
     statement = (
         update(records)
         .where(
-            _of(connection_id, entity),
-            records.c.record_id == bindparam("key"),
+            _named(connection_id, entity, bindparam("key")),
             records.c.deleted_at.is_(None),
         )
         .values(
@@ -419,7 +418,7 @@ def bury(
 def count_live(connection: Connection, connection_id: str, entity: str) -> int:
     """Count the records that are not deleted."""
     statement = select(func.count()).where(
-        _of(connection_id, entity), records.c.deleted_at.is_(None)
+        all_of(connection_id, entity), records.c.deleted_at.is_(None)
     )
     return connection.execute(statement).scalar_one()
 
@@ -469,10 +468,25 @@ def read_record(
     connection: Connection, connection_id: str, entity: str, record_id: str
 ) -> StoredRecord | None:
     """Read one record, a tombstone too."""
-    statement = select(*_STORED).where(_of(connection_id, entity), records.c.record_id == record_id)
+    statement = select(*_STORED).where(_named(connection_id, entity, record_id))
     row = connection.execute(statement).mappings().first()
     return None if row is None else StoredRecord(**row)
 
 
-def _of(connection_id: str, entity: str) -> ColumnElement[bool]:
-    return and_(records.c.connection_id == connection_id, records.c.entity == entity)
+def all_of(connection_id: str, entity: str) -> ColumnElement[bool]:
+    """Mean all records of an entity; goes by the feed's index."""
+    feed = select(entity_states.c.feed_id).where(
+        entity_states.c.connection_id == connection_id, entity_states.c.entity == entity
+    )
+    return records.c.feed_id == feed.scalar_subquery()
+
+
+def _named(
+    connection_id: str, entity: str, record_id: str | ColumnElement[str]
+) -> ColumnElement[bool]:
+    """Mean one record; goes by its key."""
+    return and_(
+        records.c.record_id == record_id,
+        records.c.connection_id == connection_id,
+        records.c.entity == entity,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Exists,
     ScalarSelect,
     Select,
     and_,
@@ -46,6 +47,7 @@ __all__ = [
     "replan",
     "request_cancel",
     "ring",
+    "runs_in_hand",
     "start_run",
     "totals",
 ]
@@ -376,23 +378,53 @@ def due_runs(
         partitions.c.lease_until < now,
         or_(never, runs.c.rung_at < partitions.c.lease_until, is_alone),
     )
-    held = exists().where(
-        partitions.c.run_id == runs.c.id,
-        partitions.c.state == "running",
-        partitions.c.lease_until >= now,
-    )
     statement = (
         select(runs.c.id)
         .where(
             or_(
                 and_(_IS_IDLE, runs.c.due_at <= now, is_silent, ~_RESTS),
-                and_(runs.c.state == "running", or_(lapsed, and_(~held, is_alone))),
+                and_(runs.c.state == "running", or_(lapsed, and_(~_is_held(now), is_alone))),
             )
         )
         .order_by(runs.c.due_at)
         .limit(limit)
     )
     return list(connection.execute(statement).scalars())
+
+
+def runs_in_hand(
+    connection: Connection, now: datetime, *, rung_before: datetime, limit: int = 20
+) -> list[RunRow]:
+    """Find the runs that somebody reads in parts, the longest under way first.
+
+    Args:
+        connection: Open transaction.
+        now: Aware UTC.
+        rung_before: Of those for which nobody was asked since.
+        limit: The most to return.
+    """
+    statement = (
+        _select()
+        .where(
+            runs.c.state == "running",
+            runs.c.may_split,
+            runs.c.direction == "inbound",
+            runs.c.cancel_requested_at.is_(None),
+            runs.c.rung_at < rung_before,
+            _is_held(now),
+        )
+        .order_by(runs.c.started_at)
+        .limit(limit)
+    )
+    return [RunRow.of(dict(row)) for row in connection.execute(statement).mappings()]
+
+
+def _is_held(now: datetime) -> Exists:
+    return exists().where(
+        partitions.c.run_id == runs.c.id,
+        partitions.c.state == "running",
+        partitions.c.lease_until >= now,
+    )
 
 
 def ring(connection: Connection, run_id: str, now: datetime) -> int | None:

@@ -66,7 +66,8 @@ def unseen_keys(
 
 
 _UNSEEN_WHERE = (
-    "SELECT record_id FROM records r WHERE connection_id = :connection_id AND entity = :entity"
+    "SELECT record_id FROM records r WHERE feed_id ="
+    " (SELECT feed_id FROM entity_states WHERE connection_id = :connection_id AND entity = :entity)"
     " AND deleted_at IS NULL AND (run_id IS NULL OR run_id <> :run_id)"
     " AND position <= (SELECT start_position FROM runs WHERE id = :run_id)"
 )

@@ -62,7 +62,7 @@ __all__ = [
     "webhook_secrets",
 ]
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")
@@ -242,11 +242,13 @@ records = Table(
     Column("position", BigInteger, nullable=False),
     Column("run_id", Id),
     Column("source", String(10), nullable=False, server_default=text("'list'"), default="list"),
-    PrimaryKeyConstraint("connection_id", "entity", "record_id"),
-    ForeignKeyConstraint(["connection_id"], ["connections.id"], ondelete="CASCADE"),
+    # Short, and what differs comes first: both databases put a page in by a third quicker.
+    PrimaryKeyConstraint("record_id", "feed_id"),
+    # No foreign key, which is looked up for every record: `feed_id` is the counter's, and
+    # whoever writes a record holds that row, which goes with its connection.
 )
-# Not over connection and entity: without statistics, as in a table's first
-# hours, PostgreSQL took such an index for look-ups by key too, and read it all.
+# Look-ups by key name no feed: without statistics, as in a table's first hours,
+# PostgreSQL took this index for those too, and read it all.
 Index(None, records.c.feed_id, records.c.position, unique=True)
 
 sightings = Table(

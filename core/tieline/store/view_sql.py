@@ -85,8 +85,9 @@ def select_sql(
     listed = ",\n  ".join(f"{shown[name]} AS {quoted(name)}" for name in order)
     live = "" if with_deleted else " AND r.deleted_at IS NULL"
     return (
-        f"SELECT\n  {listed}\nFROM records AS r JOIN connections AS c ON c.id = r.connection_id\n"
-        f"WHERE c.provider = {literal(provider)} AND r.entity = {literal(entity)}{live}"
+        f"SELECT\n  {listed}\nFROM records AS r JOIN entity_states AS s ON s.feed_id = r.feed_id"
+        " JOIN connections AS c ON c.id = s.connection_id\n"
+        f"WHERE c.provider = {literal(provider)} AND s.entity = {literal(entity)}{live}"
     )
 
 

@@ -42,6 +42,8 @@ _BOOK_AHEAD_HOLDING_S = 0.05
 _LONGEST_WAIT_S = 60.0
 _PERMIT_LEASE_S = 60.0
 _FULL_WAIT_S = 0.05
+# Where nothing is counted, this is how late another process's trouble may be noticed.
+_FREE_S = 0.1
 _FAILURES_TO_OPEN = 5
 _OPEN_S = 30.0
 _KNOWN_PATHS = 1000
@@ -144,6 +146,7 @@ class Throttle:
         self._storage = RedisStorage("redis://", connection_pool=client.connection_pool)
         self._reserve = client.register_script(_script("reserve"))
         self._finish = client.register_script(_script("finish"))
+        self._free_until: dict[str, float] = {}
         self.is_full = False
 
     @contextmanager
@@ -156,7 +159,12 @@ class Throttle:
             DependencyError: Redis is away: nobody may call without counting.
             StopRequested: This process is to leave.
         """
-        turn = self._take_turn(call)
+        if self._is_free(call):
+            turn = _Turn(name="")
+        else:
+            turn = self._take_turn(call)
+            if not turn.had_failures:
+                self._free_until[call.host] = self._clock.monotonic() + _FREE_S
         self._here.turn = turn
         try:
             yield
@@ -200,6 +208,11 @@ class Throttle:
         except Exception as error:  # noqa: BLE001 - a plugin's fault must not cost the answer
             _log.warning("tieline_observe failed", error=type(error).__name__)
             return None
+
+    def _is_free(self, call: _Asked) -> bool:
+        """Say whether nothing is counted and nothing was wrong a moment ago."""
+        is_fresh = self._clock.monotonic() < self._free_until.get(call.host, 0.0)
+        return is_fresh and self._is_unlimited
 
     def _take_turn(self, call: _Asked) -> _Turn:
         name, asked, waited = secrets.token_hex(8), "0", 0.0
@@ -342,6 +355,7 @@ class Throttle:
         is_failed = turn.outcome == "failed"
         if not (turn.has_permit or turn.had_failures or is_refused or is_failed or has_told):
             return
+        self._free_until.clear()
         pause = self._pause_of(reply, seen, is_refused=is_refused)
         route = self._route(self._limits, call)
         about = route.keys[self._scope_of(seen, route)]

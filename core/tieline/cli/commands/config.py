@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
 import click
 
-from tieline.cli.face import json_option, note, print_json, print_table
+from tieline.cli.face import json_option, note, print_json, print_table, write_line
 
 __all__ = ["config"]
 
@@ -30,19 +31,7 @@ def show(origin: bool, with_defaults: bool, as_json: bool) -> None:
 
     found = [each for each in given_settings() if with_defaults or each.origin != "default"]
     if as_json:
-        print_json(
-            {
-                "settings": [
-                    {
-                        "name": each.name,
-                        "value": each.value,
-                        "origin": each.origin,
-                        "is_secret": each.is_secret,
-                    }
-                    for each in found
-                ]
-            }
-        )
+        print_json({"settings": [asdict(each) for each in found]})
         return
     if not found:
         note("  nothing is set: every setting has its default (tieline config show --all)")
@@ -50,6 +39,34 @@ def show(origin: bool, with_defaults: bool, as_json: bool) -> None:
     columns = ("SETTING", "VALUE", *(("FROM",) if origin else ()))
     rows = ((each.name, each.value, *((each.origin,) if origin else ())) for each in found)
     print_table(columns, rows)
+
+
+@config.command()
+@click.argument("name")
+@json_option
+def get(name: str, as_json: bool) -> None:
+    """Print the value of the setting NAME that holds here; of a secret only that it is set.
+
+    With or without TIELINE_, in any case. Nothing is printed for one that is empty.
+
+    Example: `tieline config get home`
+    """
+    from tieline.errors import NotFoundError, nearest
+    from tieline.settings import PREFIX, given_settings
+
+    wanted = name.upper().replace("-", "_")
+    known = {each.name: each for each in given_settings()}
+    found = known.get(wanted) or known.get(f"{PREFIX}{wanted}")
+    if found is None:
+        raise NotFoundError(
+            f"there is no setting {name[:80]!r}",
+            hint=nearest(f"{PREFIX}{wanted.removeprefix(PREFIX)}", known),
+            code="setting-unknown",
+        )
+    if as_json:
+        print_json({"setting": asdict(found)})
+    elif found.value:
+        write_line(found.value.encode())
 
 
 @config.command()

@@ -40,6 +40,7 @@ __all__ = ["connect", "row_facts", "show_connected"]
 @click.option("--environment", default="", help="The provider's environment, such as `sandbox`.")
 @click.option("--base-url", default="", help="Another address of the API: a sandbox, a proxy.")
 @click.option("--set", "given", metavar="NAME=VALUE", multiple=True, help="Set what it may set.")
+@click.option("--sandbox", "is_sandbox", is_flag=True, help="The one that `demo start` started.")
 @click.option("--replace", "is_replacing", is_flag=True, help="Give a connection a new key.")
 @click.option("--no-check", "is_unchecked", is_flag=True, help="Do not ask the provider.")
 @json_option
@@ -54,6 +55,7 @@ def connect(
     environment: str,
     base_url: str,
     given: tuple[str, ...],
+    is_sandbox: bool,
     is_replacing: bool,
     is_unchecked: bool,
     as_json: bool,
@@ -74,7 +76,13 @@ def connect(
     with installation() as opened:
         plugin = opened.registry.get(provider)
         has_key = key_stdin or key_file is not None
-        if _signs_in(opened, plugin, is_asked=is_oauth or is_link, has_key=has_key):
+        if is_sandbox:
+            if has_key or is_oauth or is_link or base_url or environment or given or is_unchecked:
+                raise click.UsageError("--sandbox: the sandbox says all but the name by itself")
+            row = services.demo_sandbox.connect_to_sandbox(
+                opened, plugin, name=name, actor=actor(), is_replacing=is_replacing
+            )
+        elif _signs_in(opened, plugin, is_asked=is_oauth or is_link, has_key=has_key):
             if has_key or is_replacing or is_unchecked:
                 raise InvalidInputError(
                     "signing in takes no key",

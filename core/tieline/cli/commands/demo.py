@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,21 +12,24 @@ import click
 import orjson
 
 from tieline import services
+from tieline.cli.choices import FAULTS
 from tieline.cli.commands.runs import run_facts
 from tieline.cli.commands.sync import follow
 from tieline.cli.face import json_option, note, print_json, print_table
 from tieline.cli.failures import run_exit_code
+from tieline.cli.pairs import pairs_of
 from tieline.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from tieline.services.demo import DemoResult
+    from tieline.settings import Settings
 
 __all__ = ["demo"]
 
 _PATIENCE_S = 30.0
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--customers",
     default=5200,
@@ -43,7 +47,15 @@ def demo(ctx: click.Context, customers: int, as_json: bool) -> None:
     stands in the database, and stops all it started. The data stays to be
     looked at, in `.tieline-demo` here, or in `demo` under TIELINE_HOME. No
     account, no network, no container.
+
+    With a command, a sandbox that goes on in the background, to connect to and
+    to break: `tieline demo start`.
     """
+    if ctx.invoked_subcommand is None:
+        _show_all(ctx, customers, as_json=as_json)
+
+
+def _show_all(ctx: click.Context, customers: int, *, as_json: bool) -> None:
     configure_logging("warning", "text")
     began = time.monotonic()
     home = services.demo.prepare_home(_home())
@@ -61,11 +73,107 @@ def demo(ctx: click.Context, customers: int, as_json: bool) -> None:
     ctx.exit(run_exit_code(result.run.state, result.run.error_code))
 
 
+@demo.command()
+@click.argument("provider", default="")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to bind; 0: a free one. The one it had last time, unless said.",
+)
+@click.option(
+    "--set",
+    "given",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An option of `tieline sandbox serve PROVIDER`, such as customers=200.",
+)
+@json_option
+def start(provider: str, port: int | None, given: tuple[str, ...], as_json: bool) -> None:
+    """Start a sandbox that goes on in the background, with 5,000 customers.
+
+    It behaves as PROVIDER does: Stripe, unless another is named. `tieline
+    connect PROVIDER --sandbox` connects to it, `tieline demo break` has it go
+    wrong, `tieline demo stop` ends it. What it holds is made anew each time,
+    and the same each time.
+    """
+    started = services.demo_sandbox.start_sandbox(
+        _settings().home,
+        provider or services.demo.SHOWN,
+        port=port,
+        options=pairs_of(given),
+    )
+    found = started.sandbox
+    if as_json:
+        print_json({"sandbox": asdict(found), "is_new": started.is_new})
+        return
+    note(f"  {'started' if started.is_new else 'runs':<9} {found.provider} sandbox at {found.url}")
+    if started.auth == "oauth2":
+        prefix = f"TIELINE_{found.provider.upper()}"
+        note(f"  first     set {prefix}_CLIENT_ID and {prefix}_CLIENT_SECRET to its own:")
+        note(f"            tieline sandbox serve {found.provider} --help")
+    note(f"  next      tieline connect {found.provider} --sandbox --name shop")
+
+
+@demo.command()
+@json_option
+def stop(as_json: bool) -> None:
+    """Stop the sandbox that `tieline demo start` started."""
+    was_running = services.demo_sandbox.stop_sandbox(_settings().home)
+    if as_json:
+        print_json({"stopped": was_running})
+    else:
+        note("  stopped" if was_running else "  nothing was running")
+
+
+@demo.command("break")
+@click.argument("fault", type=click.Choice(FAULTS))
+@click.option(
+    "--times",
+    type=click.IntRange(0, 1_000_000),
+    help="How many requests in a row; 0: all. Throttle: 3 unless said, others: all.",
+)
+@json_option
+def break_(fault: str, times: int | None, as_json: bool) -> None:
+    """Have the sandbox go wrong, to see what becomes of it.
+
+    throttle: refused for the rate, with a time to come again. slow: answers
+    take seconds. down: 503. cut: connections are closed. garbage: HTML in place
+    of JSON. denied: the credential lacks a right. revoked: it was taken back.
+    One at a time; `tieline demo mend` ends it.
+    """
+    broken = services.demo_sandbox.break_sandbox(_settings().home, fault, times=times)
+    if as_json:
+        print_json({"fault": broken.fault, "times": broken.times})
+        return
+    many = f"the next {broken.times} requests" if broken.times else "until: tieline demo mend"
+    note(f"  broken    {fault}: {services.demo_sandbox.FAULTS[fault]} ({many})")
+
+
+@demo.command()
+@json_option
+def mend(as_json: bool) -> None:
+    """Have the sandbox answer as it should again.
+
+    Tokens that were taken back stay so: connect the account again.
+    """
+    services.demo_sandbox.mend_sandbox(_settings().home)
+    if as_json:
+        print_json({"mended": True})
+    else:
+        note("  mended")
+
+
+def _settings() -> Settings:
+    from tieline.settings import load_settings
+
+    return load_settings()
+
+
 def _home() -> Path:
-    from tieline.settings import PREFIX, load_settings
+    from tieline.settings import PREFIX
 
     is_chosen = f"{PREFIX}HOME" in os.environ
-    return load_settings().home / "demo" if is_chosen else Path.cwd() / ".tieline-demo"
+    return _settings().home / "demo" if is_chosen else Path.cwd() / ".tieline-demo"
 
 
 def _facts(result: DemoResult, customers: int, seconds: float) -> dict[str, object]:

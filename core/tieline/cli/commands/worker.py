@@ -29,7 +29,15 @@ _LEAVE_WITHIN_S = 40.0  # it leaves within a second, unless it waits for tokens
 @click.command()
 @click.option("--burst", is_flag=True, help="Leave when nothing is left to do.")
 @click.option("--queues", default=QUEUE, show_default=True, help="Queues, separated by commas.")
-def worker(burst: bool, queues: str) -> None:
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 64),
+    help="Parts of one run that are read at once, in place of TIELINE_HANDS.",
+)
+@click.option(
+    "--max-jobs", type=click.IntRange(min=1), help="Leave after so many jobs, for a fresh process."
+)
+def worker(burst: bool, queues: str, concurrency: int | None, max_jobs: int | None) -> None:
     """Do the jobs. Any number of workers may run, on any machine.
 
     SIGTERM or Ctrl-C once: finish the page at hand, give its lease back and
@@ -41,9 +49,9 @@ def worker(burst: bool, queues: str) -> None:
     names = [name.strip() for name in queues.split(",") if name.strip()]
     if not names:
         raise InvalidInputError("--queues names no queue", hint=f"--queues {QUEUE}")
-    with installation(is_service=True) as opened:
+    with installation(is_service=True, given={"TIELINE_HANDS": concurrency}) as opened:
         services.views.refresh_views(opened)
-        work(opened, queues=names, is_burst=burst)
+        work(opened, queues=names, is_burst=burst, most_jobs=max_jobs)
 
 
 @click.command()

@@ -22,12 +22,14 @@ from tieline.web.api.resources import (
     limits,
     oauth,
     outbox,
+    plans,
     providers,
     quarantine,
     queues,
     records,
     runs,
     schedules,
+    states,
     tokens,
 )
 
@@ -36,8 +38,10 @@ __all__ = ["OPERATIONS", "PREFIX", "Api", "document_of", "document_routes"]
 OPERATIONS: tuple[Operation, ...] = (
     *providers.OPERATIONS,
     *connections.OPERATIONS,
+    *states.OPERATIONS,
     *oauth.OPERATIONS,
     *runs.OPERATIONS,
+    *plans.OPERATIONS,
     *schedules.OPERATIONS,
     *records.OPERATIONS,
     *feed.OPERATIONS,

@@ -1,4 +1,4 @@
-"""The small common part of every sandbox: its guide, and how it is asked and told things.
+"""The small common part of every sandbox: its guide, and how it is asked, told and connected.
 
 Every sandbox answers under ``/_sandbox/``, in JSON, without a key:
 
@@ -27,11 +27,24 @@ from typing import Any
 
 import httpx
 
-from tieline.checks.kinds import WrongError
+from tieline.auth import auth_of
+from tieline.contract import ApiKey, OAuth2, Secret
+from tieline.errors import PluginError
+from tieline.registry import Plugin
+from tieline.services.connect import connect_api_key, connect_basic
+from tieline.services.installation import Installation
+from tieline.services.oauth import connect_granted, intend
+from tieline.store.connections import ConnectionRow
 
-__all__ = ["Control", "EntityGuide", "Guide", "read_guide"]
+__all__ = ["Control", "EntityGuide", "Guide", "SandboxError", "connect_sandbox", "read_guide"]
 
 _WAIT_S = 60.0
+
+
+class SandboxError(PluginError):
+    """A plugin's sandbox does not answer, or not as every sandbox does."""
+
+    code = "sandbox-wrong"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,10 +117,10 @@ def read_guide(given: Any) -> Guide:
     """Read a guide.
 
     Raises:
-        WrongError: It is none.
+        SandboxError: It is none.
     """
     if not isinstance(given, dict) or given.get("version") != 1:
-        raise WrongError("GET /_sandbox/guide answers no guide of version 1")
+        raise SandboxError("GET /_sandbox/guide answers no guide of version 1")
     try:
         named = {name: EntityGuide(**each) for name, each in given["entities"].items()}
         return Guide(
@@ -120,7 +133,7 @@ def read_guide(given: Any) -> Guide:
             settings=given.get("settings", {}),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WrongError(
+        raise SandboxError(
             f"GET /_sandbox/guide answers no guide: {type(error).__name__}: {error}"
         ) from None
 
@@ -133,6 +146,7 @@ class Control:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._http = httpx.Client(
             base_url=url,
             trust_env=False,
@@ -149,24 +163,21 @@ class Control:
         """Ask for something; a path that begins with a slash is taken as it is.
 
         Raises:
-            WrongError: The sandbox does not answer it.
+            SandboxError: The sandbox does not answer it.
         """
-        return _read(self._http.get(_path(name)))
+        return self._ask("GET", _path(name))
 
     def post(self, name: str, given: Any) -> Any:
         """Tell it something.
 
         Raises:
-            WrongError: The sandbox does not take it.
+            SandboxError: The sandbox does not take it.
         """
-        return _read(self._http.post(_path(name), json=given))
+        return self._ask("POST", _path(name), json=given)
 
     def truth(self, entity: EntityGuide) -> dict[str, Mapping[str, Any]]:
         """Return all there is, by key."""
-        answer = self._http.get(entity.truth)
-        text = answer.text.strip()
-        if answer.status_code != 200:
-            raise WrongError(f"GET {entity.truth} answers {answer.status_code}")
+        text = self._answer("GET", entity.truth).text.strip()
         listed = json.loads(text) if text.startswith("[") else map(json.loads, text.split("\n"))
         found = {}
         for each in listed:
@@ -174,6 +185,24 @@ class Control:
             thing = each["object"] if is_wrapped else each
             found[entity.key_of(thing)] = thing
         return found
+
+    def _ask(self, method: str, path: str, **given: Any) -> Any:
+        try:
+            return self._answer(method, path, **given).json()
+        except ValueError:
+            raise SandboxError(f"the sandbox answers {method} {path} with no JSON") from None
+
+    def _answer(self, method: str, path: str, **given: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **given)
+        except httpx.HTTPError as error:
+            raise SandboxError(f"the sandbox does not answer: {type(error).__name__}") from None
+        if answer.status_code != 200:
+            raise SandboxError(
+                f"the sandbox answers {method} {path.partition('?')[0]} with"
+                f" {answer.status_code}: {answer.text[:200]}"
+            )
+        return answer
 
     def order(self, given: Mapping[str, Any], count: int) -> Any:
         """Carry out an order of a guide for so many records."""
@@ -199,18 +228,104 @@ def _path(name: str) -> str:
     return name if name.startswith("/") else f"/_sandbox/{name}"
 
 
-def _read(answer: httpx.Response) -> Any:
-    if answer.status_code != 200:
-        raise WrongError(
-            f"the sandbox answers {answer.request.method} {answer.request.url.path} with"
-            f" {answer.status_code}: {answer.text[:200]}"
-        )
-    return answer.json()
-
-
 def _filled(body: Any, words: Mapping[str, int]) -> Any:
     if isinstance(body, Mapping):
         return {name: _filled(value, words) for name, value in body.items()}
     if isinstance(body, list):
         return [_filled(value, words) for value in body]
     return words.get(body, body) if isinstance(body, str) else body
+
+
+def connect_sandbox(
+    installation: Installation,
+    plugin: Plugin,
+    url: str,
+    *,
+    name: str,
+    actor: str,
+    is_replacing: bool = False,
+) -> ConnectionRow:
+    """Connect the account of a sandbox, by the credential that its guide names.
+
+    Args:
+        installation: Where.
+        plugin: The provider's.
+        url: Where the sandbox is.
+        name: What to call the connection.
+        actor: Who does it, for the sync log.
+        is_replacing: Whether a connection of that name gets the key anew.
+
+    Raises:
+        SandboxError: It does not answer, or names no way that the plugin has.
+        SettingsError: It takes OAuth 2, and no application is set.
+        ProviderError: As the plugin says it.
+    """
+    control = Control(url)
+    try:
+        guide = read_guide(control.get("guide"))
+        kind = str(guide.auth.get("kind", ""))
+        ways = {auth.kind: auth for auth in plugin.auth}
+        if kind not in ways:
+            raise SandboxError(
+                f"the guide connects by {kind!r}; the plugin takes {', '.join(ways)}"
+            )
+        if kind == "oauth2":
+            return _connect_granted(installation, plugin, control, guide, name, actor)
+    finally:
+        control.close()
+    return _connect_by_secret(
+        installation, plugin, url, guide, name=name, actor=actor, is_replacing=is_replacing
+    )
+
+
+def _connect_by_secret(
+    installation: Installation,
+    plugin: Plugin,
+    url: str,
+    guide: Guide,
+    *,
+    name: str,
+    actor: str,
+    is_replacing: bool,
+) -> ConnectionRow:
+    """Connect by the key, or user name and password, that the guide names."""
+    fields: Mapping[str, str] = guide.auth.get("fields", {})
+    common: dict[str, Any] = {"name": name, "base_url": url, "actor": actor}
+    # A new key changes no settings.
+    common |= {"is_replacing": True} if is_replacing else {"settings": guide.settings}
+    way = next(auth for auth in plugin.auth if auth.kind == guide.auth["kind"])
+    try:
+        if isinstance(way, ApiKey):
+            key = Secret(fields[way.field])
+            return connect_api_key(installation, plugin.name, key=key, **common)
+        username, password = fields["username"], Secret(fields["password"])
+    except KeyError as error:
+        raise SandboxError(f"the guide's auth.fields lack {error}") from None
+    return connect_basic(installation, plugin.name, username=username, password=password, **common)
+
+
+def _connect_granted(
+    installation: Installation,
+    plugin: Plugin,
+    control: Control,
+    guide: Guide,
+    name: str,
+    actor: str,
+) -> ConnectionRow:
+    """Connect by tokens that the sandbox hands out on order: there is nobody to consent."""
+    intent = intend(
+        installation,
+        plugin.name,
+        name=name,
+        base_url=control.url,
+        settings=guide.settings,
+        actor=actor,
+    )
+    answer = control.post("oauth", {"grant": {"account": 0}})
+    declared = auth_of(plugin, "oauth2")
+    assert isinstance(declared, OAuth2)
+    owners = control.get("")["accounts"] if declared.keep_redirect else []
+    owner = str(owners[0]["id"]) if owners else ""
+    return connect_granted(
+        installation, intent, answer, dict.fromkeys(declared.keep_redirect, owner)
+    )
