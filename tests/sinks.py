@@ -107,7 +107,7 @@ CHANGING = {
     "dead drop", "dead retry", "demo", "demo break", "demo mend", "demo start", "demo stop",
     "down", "init", "keys forget", "keys rotate", "outbox drop",
     "outbox resolve", "outbox retry", "push", "records consumers drop",
-    "records consumers reset", "plugin badge", "plugin check", "plugin new",
+    "records consumers reset", "plugin badge", "plugin check", "plugin new", "plugin record",
     "plugin schema from-openapi",
     "queue drain", "queue pause", "queue resume", "runs cancel", "runs retry",
     "records quarantine drop", "records quarantine retry", "sandbox",

@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import sqlite3
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -402,6 +403,21 @@ def _(stage: Stage):
         assert "https://tieline.example.com/webhooks/stripe/" in said(steps, "tieline webhooks add")
         assert "401" in said(steps, "tieline webhooks send customer.updated --forge")
         assert len(stage.site.json("webhooks", "events", "list")["events"]) == 2
+
+    return look
+
+
+@page("record-answers")
+def _(stage: Stage):
+    port = free_port()
+    stage.session.texts["12113"] = str(port)
+    stage.session.texts["python -m uvicorn"] = f"{sys.executable} -m uvicorn"
+
+    def look(steps: list[Step]) -> None:
+        told = said(steps, "python3 -m json.tool")
+        assert '"step": "page"' in told
+        assert "acme_test" not in told
+        assert re.search(r"ok +gold +recordings-are-kept", said(steps, "tieline plugin check"))
 
     return look
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 PLUGIN = "tieline_acme/__init__.py"
 SCHEMA = "tieline_acme/schema.py"
+SANDBOX = "tieline_acme_sandbox/__init__.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,32 @@ SEEDS = {
         "    return type(page)(records=page.records, next=page.next or cursor, as_of=page.as_of)",
         "pages-completely",
         "end only where",
+    ),
+    "the first page for ever": _broken_page(
+        "page = THINGS(client, params, None)\n"
+        "    return type(page)(records=page.records, next=str(int(cursor or 0) + 1),"
+        " as_of=page.as_of)",
+        "pages-completely",
+        "the first page comes for ever",
+    ),
+    "a time without its zone": Seed(
+        old='at=utc(record["updated_at"])',
+        new='at=utc(record["updated_at"][:19])',
+        check="changes-are-seen",
+        mend="mend that line",
+    ),
+    "a promise that no record keeps": Seed(
+        old="    name = fields.String(allow_none=True)",
+        new="    name = fields.Integer(allow_none=True)",
+        file=SCHEMA,
+        check="pages-completely",
+        mend="promise what the provider's reference does",
+    ),
+    "an event about no record": Seed(
+        old='key=said["data"]["id"],',
+        new='key="",',
+        check="deliveries-are-read",
+        mend="str(…)",
     ),
     "only the first page": _broken_page(
         "page = THINGS(client, params, cursor)\n"
@@ -251,6 +278,13 @@ SEEDS = {
         new='signed=("timestamp", "body")',
         check="true-deliveries-are-taken",
         mend="compare Hmac",
+    ),
+    "a signature held to nothing": Seed(
+        old='            "delivery": self.signed(b\'{"id": "evt_1", "type": "thing.changed"}\'),\n',
+        new="",
+        file=SANDBOX,
+        check="true-deliveries-are-taken",
+        mend="let the sandbox sign one",
     ),
     "an event id made up": Seed(
         old='            id=said["id"],\n',

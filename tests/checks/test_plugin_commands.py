@@ -163,6 +163,37 @@ def test_a_plugin_that_does_not_import_fails_once_and_not_fifty_times(plugin):
     assert "not made" in done.stderr
 
 
+def test_an_account_that_cannot_be_connected_is_told_once(plugin):
+    change(plugin / "tieline_acme/__init__.py", 'f"Bearer {key}"', "key")
+    asked = ["account-is-named", "sandbox-has-it-all", "pages-completely", "it-loads"]
+    report = check_plugin(find_subject(str(plugin)), only=asked)
+    assert [each.check.name for each in report.failed] == ["account-is-named"]
+    assert {each.what for each in report.findings if each.state == "not made"} == {
+        "account-is-named has to pass first"
+    }
+
+
+def test_pages_without_end_are_told_once_and_soon(plugin):
+    path = plugin / "tieline_acme/__init__.py"
+    change(path, 'cursor_field="next"', 'cursor_field="next", cursor_query="from"')
+    change(plugin / "tieline_acme_sandbox/__init__.py", '"next": page[-1]["id"]',
+           '"next": str(len(self.log))')  # fmt: skip
+    asked = ["sandbox-has-it-all", "pages-completely", "changes-are-seen"]
+    report = check_plugin(find_subject(str(plugin)), only=asked)
+    [found] = report.failed
+    assert "took 2,000 requests" in found.what
+    assert [each.state for each in report.findings] == ["failed", "not made", "not made"]
+
+
+def test_a_bug_is_told_in_its_own_words_and_where_it_is(plugin):
+    path = plugin / "tieline_acme/__init__.py"
+    change(path, 'at=utc(record["updated_at"])', 'at=utc(record["updated_at"][:19])')
+    [found] = check_plugin(find_subject(str(plugin)), only=["changes-are-seen"]).failed
+    assert "says no offset from UTC: add the provider's, +00:00" in found.what
+    line = path.read_text().splitlines()[int(found.where.rpartition(":")[2]) - 1]
+    assert "[:19]" in line
+
+
 def test_a_reason_exempts_and_is_shown_and_none_does_not(plugin):
     source = plugin / "tieline_acme/__init__.py"
     change(source, 'rates=[Rate(limit="20/second")], concurrency=4', "")

@@ -46,6 +46,7 @@ ONLY_COMMANDS = {
     "plugin badge": "draws a picture for whoever writes a plugin",
     "plugin check": "runs the code of whoever writes a plugin, on their machine",
     "plugin new": "writes files for whoever writes a plugin",
+    "plugin record": "writes files for whoever writes a plugin",
     "plugin schema from-openapi": "writes code for whoever writes a plugin",
     "sandbox": "serves a sandbox on this machine",
     "scheduler": "is a process",

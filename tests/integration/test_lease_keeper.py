@@ -83,7 +83,11 @@ def test_a_keeper_renews_again_and_again_outlives_the_database_and_ends_with_its
 
 def test_a_keeper_gives_a_hand_up_that_does_not_move():
     renewals = []
-    with LeaseKeeper(lambda: renewals.append(1), every_s=0.02, most_s=0.1) as keeper:
+    gave_up = threading.Event()
+    with LeaseKeeper(
+        lambda: renewals.append(1), every_s=0.02, most_s=0.1, give_up=gave_up.set
+    ) as keeper:
         wait_until(lambda: not keeper._thread.is_alive())
+    assert gave_up.is_set()
     assert 1 <= len(renewals) <= 5
     assert keeper.reason is None

@@ -15,6 +15,7 @@ TOLD = {
     "testing": "",
     "cli": "commands",
     "web · jobs · checks · scaffold": "",
+    "recording": "answers as files, masked",
     "services": "a function per use case",
     "engine": "plan, claim, fetch, write, push",
     "auth · inbox · records": "",

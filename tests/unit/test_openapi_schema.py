@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from click.testing import CliRunner
 from marshmallow import ValidationError
 
 from tieline.cli.main import cli
-from tieline.contract import RecordSchema
+from tieline.contract import RecordSchema, SettingsError
 from tieline.errors import InvalidInputError, NotFoundError
+from tieline.scaffold.document import read_document
 from tieline.scaffold.openapi import write_schema
 
 SQUARE = Path(__file__).parents[1] / "independent/data/square-api.openapi3.json"
@@ -171,6 +173,82 @@ def test_the_command_writes_it_and_says_what_is_wrong(tmp_path):
     done = run(str(SQUARE), "--path", "/v2/payments", "--items", "payments")
     assert done.exit_code == 0, done.output
     assert "amount_money" in made(done.stdout)().fields
-    (tmp_path / "api.yaml").write_text("openapi: 3.1.0\n")
-    assert "not JSON" in str(run(str(tmp_path / "api.yaml"), "--component", "X").exception)
+    (tmp_path / "api.yaml").write_text(YAML)
+    done = run(str(tmp_path / "api.yaml"), "--path", "/v1/orders")
+    assert done.exit_code == 0, done.output
+    assert "country" in made(done.stdout)().fields
     assert run(str(SQUARE)).exit_code == 2
+
+
+YAML = """
+openapi: 3.1.0
+info: {title: Acme, version: 2026-01-01}
+paths:
+  /v1/orders:
+    get:
+      responses:
+        200:
+          content:
+            application/json:
+              schema:
+                type: object
+                properties:
+                  orders: {type: array, items: {$ref: "#/components/schemas/Order"}}
+        4XX: {description: no}
+components:
+  schemas:
+    Order: &order
+      type: object
+      required: [id, on]
+      properties:
+        id: {type: string, format: uuid}
+        on: {type: string, format: date, example: 2026-01-01}
+        country: {type: string, enum: [no, se, 08]}
+        total: {type: number, nullable: true, maximum: 1.5e6}
+        note: {type: [string, "null"]}
+    Other: *order
+"""
+
+
+def test_yaml_is_read_as_the_same_document_in_json_would_be():
+    read = read_document(YAML.encode())
+    assert json.loads(json.dumps(read)) == read
+    order = read["components"]["schemas"]["Order"]
+    assert order["properties"]["country"]["enum"] == ["no", "se", 8]
+    assert order["properties"]["on"]["example"] == "2026-01-01"
+    assert order["properties"]["total"] == {"type": "number", "nullable": True, "maximum": 1.5e6}
+    assert order["required"] == ["id", "on"]
+    assert set(read["paths"]["/v1/orders"]["get"]["responses"]) == {"200", "4XX"}
+    assert read["info"]["version"] == "2026-01-01"
+    assert read["components"]["schemas"]["Other"] == order
+
+
+BAD_DOCUMENTS = {
+    "an open bracket": (b"a: [1", "neither JSON nor YAML: .* at line 2"),
+    "a tab": (b"a:\n\tb: 1\n", "at line 2"),
+    "an object of Python's": (b"!!python/object/apply:os.system [id]", "could not determine"),
+    "bytes": (b"\xff\xfe\x00", "neither JSON nor YAML"),
+    "a deep one": (b"[" * 100_000, "nested too deeply|neither JSON nor YAML"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DOCUMENTS)
+def test_what_is_no_document_is_told_with_its_place(case):
+    raw, words = BAD_DOCUMENTS[case]
+    with pytest.raises(InvalidInputError, match=words):
+        read_document(raw)
+
+
+def test_references_that_multiply_cost_no_memory():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    read = read_document("\n".join(lines).encode())
+    assert read["a11"][0] is read["a11"][9]
+
+
+def test_without_what_reads_yaml_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(SettingsError) as caught:
+        read_document(b"openapi: 3.1.0")
+    assert "tieline[yaml]" in caught.value.hint
+    assert read_document(b'{"openapi": "3.1.0"}') == {"openapi": "3.1.0"}

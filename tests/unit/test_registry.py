@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import uuid
 from importlib.metadata import EntryPoint, PathDistribution
 from pathlib import Path
@@ -106,3 +108,69 @@ def test_an_unknown_provider_suggests_the_nearest(plugin):
     with pytest.raises(NotFoundError) as caught:
         Registry(given=[plugin(TOY)]).get("tyo")
     assert "did you mean toy?" in caught.value.hint
+
+
+OUT_OF_BOUNDS = {
+    "hangs": (
+        "import threading\nthreading.Event().wait()",
+        "is not loaded after 0.05 s: it hangs at",
+    ),
+    "counts for ever": ("while True: pass", "it hangs at"),
+    "hangs in a hook": (
+        TOY.replace("    environments = ", "    __import__('time').sleep(60)\n    environments = "),
+        "it hangs at",
+    ),
+    "ends the process": ("import os\nos._exit(3)", "ends the process while it is loaded, at"),
+    "starts a thread": (
+        f"import threading\nthreading.Thread(target=print).start()\n{TOY}",
+        "starts a thread while it is loaded, at",
+    ),
+    "starts a thread all the same": (
+        "import threading\n"
+        "try:\n    threading.Thread(target=print).start()\nexcept Exception: pass\n" + TOY,
+        "starts a thread while it is loaded, at",
+    ),
+    "moves": (f"import os\nos.chdir('/')\n{TOY}", "changes the working directory while it is load"),
+    "is interrupted": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+}
+
+
+@pytest.mark.parametrize("case", OUT_OF_BOUNDS, ids=list(OUT_OF_BOUNDS))
+def test_what_a_plugin_does_while_it_is_loaded_stays_its_own_affair(plugin, case):
+    code, words = OUT_OF_BOUNDS[case]
+    point = plugin(code)
+    good = plugin(TOY.replace('"toy"', '"good"'), name="good")
+    folder, threads = Path.cwd(), set(threading.enumerate())
+    hanging = {"load_s": 0.05} if "hangs" in words else {}
+    listed = {one.found.name: one for one in Registry(given=[point], **hanging).list()}
+    listed |= {one.found.name: one for one in Registry(given=[good]).list()}
+    assert words in listed["toy"].error.message
+    assert f"{point.value}.py:" in listed["toy"].error.message
+    assert "TIELINE_PROVIDERS_DISABLED=toy" in listed["toy"].error.hint
+    assert listed["good"].plugin is not None
+    assert Path.cwd() == folder
+    left = {one for one in threading.enumerate() if not one.name.startswith("load ")}
+    assert left <= threads
+
+
+def test_a_plugin_that_counts_for_ever_is_made_to_end(plugin):
+    Registry(given=[plugin("while True: pass", name="counting")], load_s=0.05).list()
+    for loading in [one for one in threading.enumerate() if one.name == "load counting"]:
+        loading.join(10)
+        assert not loading.is_alive()
+
+
+def test_what_is_kept_from_a_plugin_is_open_to_others_meanwhile_and_to_all_afterwards(plugin):
+    before = os._exit, os.chdir, threading.Thread.start
+    point = plugin("import time\ntime.sleep(0.1)\n" + TOY)
+    registry = Registry(given=[point])
+    loading = threading.Thread(target=registry.list)
+    loading.start()
+    while threading.Thread.start is before[2]:
+        pass
+    beside = threading.Thread(target=print)
+    beside.start()
+    beside.join()
+    loading.join()
+    assert registry.get("toy").name == "toy"
+    assert (os._exit, os.chdir, threading.Thread.start) == before

@@ -13,6 +13,7 @@ from tieline.checks import (
     limits,
     papers,
     reading,
+    recorded,
     writing,
 )
 from tieline.checks.badge import draw_badge
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 # What is seen without running anything comes first.
-_GROUPS = (papers, reading, changing, failing, deliveries, hostile, writing, limits)
+_GROUPS = (papers, reading, changing, failing, deliveries, hostile, writing, limits, recorded)
 _PLACES = {group.__name__: place for place, group in enumerate(_GROUPS)}
 for _each in sorted(CHECKS.values(), key=lambda each: _PLACES[each.run.__module__]):
     CHECKS[_each.name] = CHECKS.pop(_each.name)

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Self
 
+from tieline.auth import OpenConnection
 from tieline.checks.kinds import DoesNotApplyError, WrongError
 from tieline.checks.probe import Probed, probe
 from tieline.checks.site import Grounds, Site, open_site
 from tieline.checks.subject import Subject
-from tieline.contract import Entity, Page, PageParams
+from tieline.contract import Entity, Page, PageParams, ProviderError, Window
 from tieline.errors import PluginError
 from tieline.registry import Plugin, Registry
 from tieline.services.installation import Installation
 from tieline.services.sandbox_guide import Control, Guide, read_guide
 
 __all__ = ["Case", "Difference", "compare"]
+
+_MOST_PAGES = 20
 
 
 @dataclass
@@ -29,11 +33,17 @@ class Case:
         subject: Where it is.
         database_url: A second database, beside SQLite, for hostile data; empty: none.
         grounds: What it stands on; opened and closed by this case unless it is open.
+        endless: The check that found pages without end; empty: none did.
+        here: The site that is open; None: none is.
+        is_shut: The account of the sandbox cannot be connected.
     """
 
     subject: Subject
     database_url: str = ""
     grounds: Grounds = field(default_factory=Grounds)
+    endless: str = ""
+    here: Site | None = None
+    is_shut: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -141,7 +151,43 @@ class Case:
                 stack.callback(
                     made.redis.close if "redis_url" in given else made.raw_database.close
                 )
-            yield stack.enter_context(open_site(plugin, guide, self.grounds, made))
+            try:
+                self.here = stack.enter_context(open_site(plugin, guide, self.grounds, made))
+            except Exception:
+                self.is_shut = True
+                raise
+            try:
+                yield self.here
+            finally:
+                self.here = None
+
+    def bug_in(self, entity: Entity) -> tuple[str, str] | None:
+        """Read an entity once more without the engine, for what a bug says and where it is.
+
+        Runs keep no words of an exception, as those may hold anything of anybody.
+        """
+        if self.here is None:
+            return None
+        steps: list[tuple[Any, PageParams]] = [(entity.page, PageParams())]
+        if entity.feed is not None:
+            since = self.here.clock.now() - timedelta(days=1)
+            steps.append((entity.feed.page, PageParams(window=Window(start=since))))
+        with self.here.opened() as opened:
+            for step, params in steps:
+                try:
+                    self._read_on(opened, step, params)
+                except ProviderError:
+                    continue
+                except Exception as error:  # noqa: BLE001 - that is what is looked for
+                    return f"{type(error).__name__}: {error}", self.subject.place_in(error)
+        return None
+
+    def _read_on(self, opened: OpenConnection, step: Any, params: PageParams) -> None:
+        cursor: str | None = None
+        for _ in range(_MOST_PAGES):
+            cursor = self.called(opened, step, params, cursor).next
+            if cursor is None:
+                return
 
     def each(self, *verbs: str) -> Iterator[tuple[Site, Entity]]:
         """Open a site, and hand it out with every entity that the sandbox can change so."""

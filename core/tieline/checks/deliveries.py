@@ -72,19 +72,31 @@ def _true(case: Case) -> None:
     )
     if said is not None:
         raise WrongError(f"it is refused: {said}", where=where)
-    if told := case.guide.delivery:
-        if missing := {"secret", "address", "at", "headers", "body"} - told.keys():
-            raise WrongError(f"the delivery of the sandbox's guide has no {min(missing)}")
-        said = verify(
-            _webhooks(case).scheme,
-            Keys(secrets=[Secret(told["secret"])]),
-            headers={name.lower(): text for name, text in told["headers"].items()},
-            body=told["body"].encode(),
-            address=told["address"],
-            now=told["at"],
+    _hold_to_the_sandbox(case, where)
+
+
+def _hold_to_the_sandbox(case: Case, where: str) -> None:
+    """Hold the declaration to a delivery by somebody who never saw it."""
+    told = case.guide.delivery
+    if not told:
+        raise WrongError(
+            "the sandbox signs no delivery by itself, so that a wrong scheme would go unseen",
+            where=where,
+            do="let the sandbox sign one as the provider's page says, and its guide show it as"
+            ' "delivery": secret, address, at, headers, body',
         )
-        if said is not None:
-            raise WrongError(f"the sandbox's own delivery is refused: {said}", where=where)
+    if missing := {"secret", "address", "at", "headers", "body"} - told.keys():
+        raise WrongError(f"the delivery of the sandbox's guide has no {min(missing)}")
+    said = verify(
+        _webhooks(case).scheme,
+        Keys(secrets=[Secret(told["secret"])]),
+        headers={name.lower(): text for name, text in told["headers"].items()},
+        body=told["body"].encode(),
+        address=told["address"],
+        now=told["at"],
+    )
+    if said is not None:
+        raise WrongError(f"the sandbox's own delivery is refused: {said}", where=where)
 
 
 @check(
@@ -223,6 +235,16 @@ def _require_good(case: Case, name: str, kind: str, event: Event, where: str) ->
         raise WrongError(f"{name} is about {event.entity!r}, which is not declared", where=where)
     if entity is not None and event.type not in entity.events:
         raise WrongError(f"{name}: {event.type!r} means nothing to {entity.name}", where=where)
+    if (
+        entity is not None
+        and event.key is not None
+        and not (event.key and isinstance(event.key, str))
+    ):
+        raise WrongError(
+            f"{name} is about {entity.name} {event.key!r}, which is no key",
+            where=where,
+            do="write an id that is a number as str(…): text_of makes an empty text of it",
+        )
     if entity is None and event.type != kind:  # one that is meant may be told by another's body
         raise WrongError(f"{name} is of the type {event.type!r}, not {kind!r}", where=where)
     if event.occurred_at is not None and event.occurred_at.utcoffset() is None:

@@ -43,15 +43,19 @@ def _text_field(
         path
         for path, field in _promised(entity.schema)
         if type(field) is fields.String
-        and not field.required
         and f"{{{path[-1]}}}" not in left_out
         and not field.validators
         and not _MEANT.search(path[-1])
         and any(isinstance(_at(thing, path), str) for thing in there.values())
     ]
     paths = [path for path in paths if len(path) == 1] or paths
+    paths = [path for path in paths if not _is_required(entity.schema, path)] or paths
     speaking = (path for path in paths if re.search("name|note|text|desc", path[-1], re.IGNORECASE))
     return next(speaking, paths[0] if paths else ())
+
+
+def _is_required(schema: Schema, path: tuple[str, ...]) -> bool:
+    return any(field.required for where, field in _promised(schema) if where == path)
 
 
 def _promised(
@@ -120,7 +124,9 @@ def _hostile(case: Case) -> None:
                 looked += 1
                 _try_texts(case, site, entity, path, len(there))
             if not looked:
-                raise DoesNotApplyError("no entity promises a plain text")
+                raise DoesNotApplyError(
+                    "no entity promises a text of free words (fields.String) that the sandbox has"
+                )
 
 
 def _try_texts(case: Case, site: Site, entity: Entity, path: tuple[str, ...], count: int) -> None:

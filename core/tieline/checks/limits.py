@@ -186,5 +186,6 @@ def _learned(case: Case) -> None:
         raise WrongError(
             "there is no tieline_observe",
             where=case.subject.find(r"def tieline_rate_limits"),
-            do="write it; or exempt the plugin, if the provider's answers tell nothing",
+            do="write the hook tieline_observe; or exempt the plugin, if the provider's answers"
+            " tell nothing",
         )

@@ -11,7 +11,7 @@ from tieline.checks.case import Case, Difference, compare
 from tieline.checks.kinds import DoesNotApplyError, WrongError, check
 from tieline.checks.site import Site
 from tieline.contract import Entity, Money, PageParams, Window
-from tieline.errors import TielineError
+from tieline.errors import PluginError, TielineError
 from tieline.failpoints import Crash, set_failpoints
 from tieline.records import canonical
 from tieline.registry import Registry
@@ -26,14 +26,24 @@ _MOST_CHECKPOINTS = 8
 
 def require_success(case: Case, entity: Entity, run: RunRow, when: str = "") -> None:
     """Fail a check over a run that failed."""
-    if run.state != "succeeded":
+    if run.state == "succeeded":
+        return
+    article = "an" if run.mode == "incremental" else "a"
+    what = f"{article} {run.mode} run of {entity.name} {when} {run.state}".replace("  ", " ")
+    if run.error_code == PluginError.code and (bug := case.bug_in(entity)) is not None:
+        words, where = bug
+        raise WrongError(f"{what}: {words}", where=where or case.place(entity), do="mend that line")
+    bad = case.here.quarantined(entity) if case.here is not None else []
+    if run.error_code == "quarantine-share" and bad:
         raise WrongError(
-            f"a {run.mode} run of {entity.name} {when} {run.state}: {run.error_message}".replace(
-                "  ", " "
-            ),
-            where=case.place(entity),
-            do=run.error_hint or "",
+            f"{what}: {len(bad)} records break what the schema promises, the first by"
+            f" {bad[0]['reason']}",
+            where=case.subject.find(rf"class {type(entity.schema).__name__}\b"),
+            do="promise what the provider's reference does and no more",
         )
+    raise WrongError(
+        f"{what}: {run.error_message}", where=case.place(entity), do=run.error_hint or ""
+    )
 
 
 def require_equal(

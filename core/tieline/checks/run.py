@@ -21,6 +21,7 @@ from tieline.checks.kinds import (
     WrongError,
     levels_up_to,
 )
+from tieline.checks.site import EndlessError
 from tieline.checks.subject import Subject
 from tieline.errors import InvalidInputError, nearest
 from tieline.failpoints import set_failpoints
@@ -30,6 +31,7 @@ __all__ = ["Report", "check_plugin", "chosen", "make_check"]
 
 _IMPORTS = "import-is-quiet"
 _LOADS = "it-loads"
+_CONNECTS = "account-is-named"
 _SANDBOX = "sandbox-has-it-all"
 _LONGEST_S = 300.0
 
@@ -153,6 +155,10 @@ def _made(case: Case, check: Check) -> Finding:
             check.run(case)
     except DoesNotApplyError as reason:
         return Finding(check=check, state="not applicable", what=str(reason))
+    except EndlessError as wrong:
+        case.endless = check.name
+        where = case.place(case.plugin.entity(wrong.entity))
+        return Finding(check=check, state="failed", what=wrong.what, where=where, do=wrong.do)
     except WrongError as wrong:
         return Finding(
             check=check, state="failed", what=wrong.what, where=wrong.where, do=wrong.do or check.do
@@ -212,4 +218,8 @@ def _missing(case: Case, check: Check) -> str:
             _ = case.guide
         except (WrongError, SandboxError):
             return _SANDBOX
+    if check.needs == "sandbox" and case.is_shut and check.name != _CONNECTS:
+        return _CONNECTS
+    if check.needs == "sandbox" and case.endless not in {"", check.name}:
+        return case.endless  # each of them would be read without end
     return ""

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from tieline.auth import OpenConnection, auth_of, connection_of
+from tieline.checks.kinds import WrongError
 from tieline.clock import Clock, ManualClock, SystemClock
 from tieline.contract import Entity, OAuth2
 from tieline.engine import ask_run, help_run
@@ -35,10 +36,27 @@ from tieline.store.database import Database
 from tieline.store.records import StoredRecord
 from tieline.store.rows import RunRow
 
-__all__ = ["Counter", "Grounds", "MovedClock", "Site", "Stand", "open_site"]
+__all__ = ["Counter", "EndlessError", "Grounds", "MovedClock", "Site", "Stand", "open_site"]
 
 _NO_REDIS = "redis://127.0.0.1:1"  # nothing listens: bells are not rung here
 _MOST_TURNS = 20
+_MOST_CALLS = 2_000  # of one sandbox; whoever reads its few pages needs a twentieth of that
+
+
+class EndlessError(WrongError):
+    """An entity is read without end.
+
+    Args:
+        entity: Its name.
+    """
+
+    def __init__(self, entity: str) -> None:
+        super().__init__(
+            f"reading {entity} took {_MOST_CALLS:,} requests, and went on: its pages never end",
+            do="look at what the pages ask for: where the parameter that goes on has another name,"
+            " the first page comes for ever; end where the answer says so",
+        )
+        self.entity = entity
 
 
 class MovedClock(SystemClock):
@@ -96,12 +114,20 @@ class Stand:
         self.rewrite: Callable[[bytes], bytes] | None = None
         self.counter = Counter()
 
+    @property
+    def is_flooded(self) -> bool:
+        """Whether it was called more often than anybody in good order would."""
+        return len(self.counter.at) >= _MOST_CALLS
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
         if scope["type"] != "http" or scope["path"].startswith("/_sandbox"):
             await self.app(scope, receive, send)
             return
         counter = self.counter
+        if self.is_flooded:
+            await _refuse(send)
+            return
         counter.at.append(time.monotonic())
         counter.now += 1
         counter.most = max(counter.most, counter.now)
@@ -135,6 +161,12 @@ class Stand:
                 await send({"type": "http.response.body", "body": body})
 
         await self.app(scope, receive, keep)
+
+
+async def _refuse(send: Any) -> None:
+    """Answer 400, which nobody tries again."""
+    await send({"type": "http.response.start", "status": 400, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})
 
 
 @dataclass
@@ -235,7 +267,10 @@ class Site:
             # Put off, or a part of it is held by somebody who died.
             left = (run.due_at - self.clock.now()).total_seconds()
             self.clock.move(max(left, self.made.settings.lease_s) + 1)
-        return self.run(run_id)
+        run = self.run(run_id)
+        if self.stand.is_flooded:
+            raise EndlessError(run.entity)
+        return run
 
     def sync(self, entity: Entity, mode: str = "full", **options: Any) -> RunRow:
         """Run to the end."""

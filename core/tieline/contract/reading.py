@@ -18,7 +18,7 @@ __all__ = ["delivery_of", "list_of", "object_of", "text_of", "time_of"]
 
 
 def text_of(value: object) -> str:
-    """Return a text as it is; empty for anything else."""
+    """Return a text as it is; empty for anything else, a number too: that is ``str(value)``."""
     return value if isinstance(value, str) else ""
 
 

@@ -123,6 +123,9 @@ def _exact(amount: object) -> Decimal:
 def utc(value: float | str | None) -> datetime | None:
     """Read a time: seconds since 1970, or ISO 8601 with its offset.
 
+    Where a provider writes none, add the one that its reference names:
+    ``utc(f"{text}+00:00")``.
+
     Returns:
         Aware UTC; None for None and for empty text.
 
@@ -135,7 +138,7 @@ def utc(value: float | str | None) -> datetime | None:
         if isinstance(value, str):
             time = datetime.fromisoformat(value)
             if time.tzinfo is None:
-                raise ValueError(f"{value!r} says no offset from UTC")
+                raise ValueError(f"{value!r} says no offset from UTC: add the provider's, +00:00")
             return time.astimezone(UTC)
         if not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)

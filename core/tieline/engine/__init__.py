@@ -1,6 +1,7 @@
 """Plan, claim, fetch, write, end, reconcile."""
 
 from tieline.engine.ask import Asked, ask_run, ring_for
+from tieline.engine.blame import blamed
 from tieline.engine.drain import drain_events, ring_drain
 from tieline.engine.finish import end
 from tieline.engine.help import help_run
@@ -13,6 +14,7 @@ __all__ = [
     "Engine",
     "Idle",
     "ask_run",
+    "blamed",
     "drain_events",
     "end",
     "help_run",

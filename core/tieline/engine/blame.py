@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tieline.contract import Entity, PermissionDeniedError, TielineError
 from tieline.errors import PluginError
-from tieline.registry import Plugin
+from tieline.registry import Plugin, place_of
 
 __all__ = ["blamed"]
 
@@ -44,10 +42,10 @@ def blamed(plugin: Plugin, entity: Entity, *, is_write: bool = False) -> Iterato
         ) from error
     except TielineError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"{plugin.found.distribution}: {what} {entity.name} raised {type(error).__name__}"
-            f" at {_place(error, plugin)}",
+            f" at {place_of(error, plugin.found)}",
             hint=f"a bug of the plugin: tell its authors, or pin {plugin.found.distribution}",
         ) from error
 
@@ -62,12 +60,3 @@ def _classified(plugin: Plugin) -> Iterator[None]:
         if (known := plugin.classify(error)) is not None:
             raise known from error
         raise
-
-
-def _place(error: Exception, plugin: Plugin) -> str:
-    """Find the deepest line that is the plugin's own."""
-    package = plugin.found.entry_point.value.partition(":")[0].partition(".")[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if package in Path(frame.filename).parts] or frames[-1:]
-    path = Path(own[-1].filename)
-    return f"{path.parent.name}/{path.name}:{own[-1].lineno}"

@@ -129,7 +129,10 @@ class Drain:
 
     def __post_init__(self) -> None:
         self._keeper = LeaseKeeper(
-            self._renew, every_s=self.engine.settings.lease_s / 3, most_s=_LONGEST_BATCH_S
+            self._renew,
+            every_s=self.engine.settings.lease_s / 3,
+            most_s=_LONGEST_BATCH_S,
+            give_up=self.engine.give_up,
         )
         self._reader = RecordReader(self.engine, self.row, self.stop)
         self._handler = Handler(

@@ -19,9 +19,6 @@ from tieline.store.rows import PartitionRow, RunRow
 
 __all__ = ["Cancelled", "CannotRead", "HeldWork"]
 
-# A hand that commits nothing for so long hangs: its lease is left to lapse.
-_LONGEST_STEP_S = 900.0
-
 
 class Cancelled(BaseException):
     """Somebody asked the run to stop."""
@@ -63,8 +60,12 @@ class HeldWork(ABC):
     _keeper: LeaseKeeper = field(init=False)
 
     def __post_init__(self) -> None:
-        every_s = self.engine.settings.lease_s / 3
-        self._keeper = LeaseKeeper(self._renew, every_s=every_s, most_s=_LONGEST_STEP_S)
+        self._keeper = LeaseKeeper(
+            self._renew,
+            every_s=self.engine.settings.lease_s / 3,
+            most_s=self.engine.settings.page_deadline_s,
+            give_up=self.engine.give_up,
+        )
 
     def finish(self) -> None:
         """Do the partition's work to its end.

@@ -25,9 +25,19 @@ class LeaseKeeper:
         every_s: Seconds between two renewals.
         most_s: After how many seconds without :meth:`moved` nothing is renewed
             any more: the hand hangs, and somebody else shall have its place.
+        give_up: Called then, on the keeper's thread: a hand that hangs in a
+            plugin's code cannot be ended but with its process.
     """
 
-    def __init__(self, renew: Callable[[], None], *, every_s: float, most_s: float) -> None:
+    def __init__(
+        self,
+        renew: Callable[[], None],
+        *,
+        every_s: float,
+        most_s: float,
+        give_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._give_up = give_up
         self._renew = renew
         self._every_s = every_s
         self._most_s = most_s
@@ -64,6 +74,7 @@ class LeaseKeeper:
         while not self._over.wait(self._every_s):
             now = time.monotonic()
             if now - self._moved_at > self._most_s:
+                self._give_up()
                 return
             if now - self._renewed_at < self._every_s:
                 continue

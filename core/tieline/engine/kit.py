@@ -31,6 +31,8 @@ class Engine:
         ring_drain: ``(connection_id)``: asks for its events to be handled; raises
             DependencyError.
         count_waiting: ``() -> jobs``: how many wait for a worker; raises DependencyError.
+        give_up: Called where a hand hangs; ends the process, if nothing else is
+            done in it.
     """
 
     database: Database
@@ -41,6 +43,7 @@ class Engine:
     ring: Callable[[str, int], None]
     ring_drain: Callable[[str], None] = lambda _connection_id: None
     count_waiting: Callable[[], int] = lambda: 0
+    give_up: Callable[[], None] = lambda: None
 
     def lease_until(self) -> datetime:
         """Return the end of a lease that is taken now."""

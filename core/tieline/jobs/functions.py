@@ -8,21 +8,24 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import FrameType
 
 from rq import get_current_job
 
-from tieline.engine import drain_events, mourn, this_worker
+from tieline.engine import Engine, drain_events, mourn, this_worker
 from tieline.engine import help_run as work_on
 from tieline.errors import DependencyError
 from tieline.queue import ASKED_IN
 from tieline.services.installation import Installation
 from tieline.store import grants
-from tieline.telemetry import flush_traces
+from tieline.telemetry import flush_traces, get_logger
 
 __all__ = ["drain", "help_run", "use"]
 
+_log = get_logger(__name__)
 _LOOK_S = 0.2
+_HUNG = 70  # EX_SOFTWARE
 _stop = threading.Event()
 _installation: Installation | None = None
 
@@ -90,7 +93,7 @@ def help_run(run_id: str) -> None:
     """Lend a hand to a run; see :func:`tieline.engine.help_run`."""
     installation = _installation or Installation()
     with _traced() as asked_in:
-        work_on(installation.engine, run_id, _stop, asked_in=asked_in)
+        work_on(_alone(installation.engine), run_id, _stop, asked_in=asked_in)
 
 
 def drain(connection_id: str) -> None:
@@ -99,7 +102,18 @@ def drain(connection_id: str) -> None:
     with contextlib.suppress(DependencyError):  # it is rung again later than need be, at worst
         installation.doorbell.note_heard(connection_id)
     with _traced() as asked_in:
-        drain_events(installation.engine, connection_id, _stop, asked_in=asked_in)
+        drain_events(_alone(installation.engine), connection_id, _stop, asked_in=asked_in)
+
+
+def _alone(engine: Engine) -> Engine:
+    """Let this work-horse end if its job hangs: the worker mourns it, and takes the next one."""
+    return replace(engine, give_up=_give_up)
+
+
+def _give_up() -> None:
+    _log.error("a job hangs; its process ends")
+    flush_traces()
+    os._exit(_HUNG)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import inspect
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pluggy
@@ -38,8 +39,12 @@ from tieline.errors import (
     nearest,
 )
 from tieline.registry.found import Found
+from tieline.registry.guard import guarded, place_of
 
-__all__ = ["Plugin", "load_plugin"]
+__all__ = ["LOAD_S", "Plugin", "load_plugin"]
+
+LOAD_S = 30.0
+"""Seconds that a plugin may take to load, if nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +111,7 @@ class Plugin:
             result = getattr(self.hook, hook)(**given)
         except (ProviderError, SettingsError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"{self._where(hook)} raised {_last_line(error)}") from error
         if result is not None and not isinstance(result, kind):
             raise DeclarationError(
@@ -118,14 +123,16 @@ class Plugin:
         return f"{self.found.distribution}: {hook}"
 
 
-def load_plugin(found: Found) -> Plugin:
+def load_plugin(found: Found, *, within_s: float = LOAD_S) -> Plugin:
     """Import a plugin and check its declarations.
 
     Args:
         found: As :func:`~tieline.registry.found.find_plugins` lists it.
+        within_s: Seconds that it may take; one that hangs is left behind.
 
     Raises:
-        PluginLoadError: It does not import, or a hook of it raises.
+        PluginLoadError: It does not import, a hook of it raises, it hangs, or it
+            ends the process, starts a thread or moves the working directory.
         ContractVersionError: It was made for another version of the contract.
         DeclarationError: A hook is missing, misspelt, or returns nonsense.
     """
@@ -135,6 +142,10 @@ def load_plugin(found: Found) -> Plugin:
             hint=f"uninstall one of them, or set TIELINE_PROVIDER_PINS={found.name}=DISTRIBUTION",
             code="plugin-name-taken",
         )
+    return guarded(found, partial(_load, found), within_s=within_s)
+
+
+def _load(found: Found) -> Plugin:
     hook = _register(found)
     provider = _ask(found, hook, "tieline_provider", Provider)
     _check_provider(found, provider)
@@ -162,11 +173,12 @@ def _register(found: Found) -> Any:
     try:
         module = found.entry_point.load()
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
         raise PluginLoadError(
-            f"{found.distribution} does not import: {_last_line(error)}",
-            hint=f"tieline providers show {found.name}",
+            f"{found.distribution} does not import: {_last_line(error)} at"
+            f" {place_of(error, found)}",
+            hint=f"pip install --upgrade {found.distribution}, with what it needs"
+            if isinstance(error, ModuleNotFoundError)
+            else "",
         ) from error
     try:
         manager.register(module, found.name)
@@ -194,9 +206,9 @@ def _ask(found: Found, hook: Any, name: str, kind: type, *, is_required: bool = 
     try:
         result = getattr(hook, name)()
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise PluginLoadError(f"{found.distribution}: {name} raised {_last_line(error)}") from error
+        raise PluginLoadError(
+            f"{found.distribution}: {name} raised {_last_line(error)} at {place_of(error, found)}"
+        ) from error
     if result is None and not is_required:
         return None
     if result is None or not isinstance(result, kind):

@@ -9,7 +9,7 @@ from typing import Any
 
 from tieline.errors import NotFoundError, PluginError, nearest
 from tieline.registry.found import Found, find_plugins
-from tieline.registry.load import Plugin, load_plugin
+from tieline.registry.load import LOAD_S, Plugin, load_plugin
 from tieline.registry.observe import Observers
 
 __all__ = ["Listed", "Registry"]
@@ -39,6 +39,7 @@ class Registry:
         disabled: Names of providers to leave out.
         pins: Provider name to the distribution that may have it.
         given: Entry points to take instead of the installed ones.
+        load_s: Seconds that each may take to load.
     """
 
     def __init__(
@@ -46,7 +47,10 @@ class Registry:
         disabled: Iterable[str] = (),
         pins: Mapping[str, str] | None = None,
         given: Iterable[EntryPoint] | None = None,
+        *,
+        load_s: float = LOAD_S,
     ) -> None:
+        self._load_s = load_s
         self._disabled = frozenset(disabled)
         self._found = find_plugins(given, pins)
         self._listed: dict[tuple[str, str], Listed] = {}
@@ -90,7 +94,7 @@ class Registry:
 
     def list(self) -> list[Listed]:
         """Import every plugin and say how each one is."""
-        return [self._look(found) for found in self._found]
+        return [_with_remedy(self._look(found)) for found in self._found]
 
     def observe(self, hook: str, *, within_s: float, **given: Any) -> Sequence[str]:
         """Call an observer hook on every plugin that works, each in its own guard.
@@ -116,9 +120,20 @@ class Registry:
         if found.name in self._disabled:
             return Listed(found=found, is_disabled=True)
         try:
-            return Listed(found=found, plugin=load_plugin(found))
+            return Listed(found=found, plugin=load_plugin(found, within_s=self._load_s))
         except PluginError as error:
             return Listed(found=found, error=error)
+
+
+def _with_remedy(listed: Listed) -> Listed:
+    """Say of whatever is broken what can be done, be it yours or somebody else's."""
+    if listed.error is not None and not listed.error.hint:
+        name = listed.found.name
+        listed.error.hint = (
+            f"what to mend: tieline plugin check {name}; or leave it out:"
+            f" TIELINE_PROVIDERS_DISABLED={name}"
+        )
+    return listed
 
 
 def _plugin(listed: Listed) -> Plugin:

@@ -97,7 +97,9 @@ class Installation:
     def registry(self) -> Registry:
         """The plugins; none is imported yet."""
         return self._registry or Registry(
-            self.settings.providers_disabled, self.settings.provider_pins
+            self.settings.providers_disabled,
+            self.settings.provider_pins,
+            load_s=self.settings.plugin_load_s,
         )
 
     @cached_property

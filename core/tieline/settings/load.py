@@ -48,8 +48,10 @@ class Settings:
     allowed_base_urls: tuple[str, ...]
     providers_disabled: frozenset[str]
     provider_pins: Mapping[str, str]
+    plugin_load_s: float
     lease_s: float
     sweep_s: float
+    page_deadline_s: float
     http_deadline_s: float
     token_deadline_s: float
     http_body_bytes: int

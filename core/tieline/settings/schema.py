@@ -148,6 +148,13 @@ class SettingsSchema(Schema):
         " name=distribution, separated by commas.",
         example="stripe=tieline-stripe",
     )
+    plugin_load_s = _number(
+        "Seconds that a plugin may take to load. One that takes longer is left out, the others go"
+        " on.",
+        default=30,
+        low=0.5,
+        high=600,
+    )
     lease_s = _number(
         "Seconds for which a worker holds a partition without a sign of life. A killed"
         " worker's work is taken up again after this.",
@@ -160,6 +167,13 @@ class SettingsSchema(Schema):
         default=5,
         low=0.2,
         high=60,
+    )
+    page_deadline_s = _number(
+        "Seconds that one page of a run may take, with all waits and repetitions. After that its"
+        " part of the run is given to another worker, and the process that hangs ends.",
+        default=900,
+        low=1,
+        high=7200,
     )
     http_deadline_s = _number(
         "Seconds that one request to a provider may take in all.",

@@ -8,7 +8,8 @@
 
 The checks hold a declared signature to what the plugin's own sandbox signs;
 :func:`why_refused` holds it to the provider's own example. :func:`client_of` and
-:func:`pages_of` call single steps against the sandbox, without a server.
+:func:`pages_of` call single steps against the sandbox, without a server; against answers that were
+recorded of the provider with :func:`read_recording`.
 
 It needs pytest, which no other part of Tieline does.
 """
@@ -25,10 +26,21 @@ import pytest
 
 from tieline.checks import CHECKS, Case, Level, chosen, find_subject, make_check
 from tieline.contract import Scheme, Secret
+from tieline.errors import NotFoundError
 from tieline.inbox.verify import Keys, verify
+from tieline.recording import Recording, read_recording
 from tieline.testing.direct import Asked, SandboxTransport, client_of, pages_of
 
-__all__ = ["Asked", "SandboxTransport", "client_of", "contract_tests", "pages_of", "why_refused"]
+__all__ = [
+    "Asked",
+    "Recording",
+    "SandboxTransport",
+    "client_of",
+    "contract_tests",
+    "pages_of",
+    "read_recording",
+    "why_refused",
+]
 
 
 def contract_tests(
@@ -47,8 +59,7 @@ def contract_tests(
         says what is wrong, where and what to do; one that has nothing to look
         at, or has a written exemption, is skipped.
 
-    Raises:
-        NotFoundError: While tests run: no plugin of that name is installed.
+        If no plugin of that name is installed, they fail and say so.
     """
     names = [each.name for each in chosen(level)]
 
@@ -96,7 +107,14 @@ def why_refused(
 @cache
 def _case(named: str, database_url: str) -> Case:
     """Open a plugin once per process, and close it at the process's end."""
-    case = Case(find_subject(named), database_url=database_url)
+    try:
+        subject = find_subject(named)
+    except NotFoundError as error:
+        pytest.fail(
+            f"{error.message}\n  do install it where the tests run: pip install --editable .",
+            pytrace=False,
+        )
+    case = Case(subject, database_url=database_url)
     case.__enter__()
     atexit.register(case.__exit__)
     return case

@@ -20,6 +20,7 @@ from tieline.contract import (
     ProviderUnavailableError,
     Reply,
     RequestRejectedError,
+    Transport,
 )
 
 __all__ = ["Asked", "SandboxTransport", "client_of", "pages_of"]
@@ -119,20 +120,20 @@ class SandboxTransport:
 
 def client_of(
     plugin: ModuleType,
-    app: App,
+    app: App | None,
     fields: Mapping[str, str],
     *,
     settings: Mapping[str, Any] | None = None,
-    transport: SandboxTransport | None = None,
+    transport: Transport | None = None,
 ) -> Any:
-    """Make a plugin's client of its own sandbox.
+    """Make a plugin's client of its own sandbox, or of a recording.
 
     Args:
         plugin: The module with the hooks.
-        app: What the sandbox's ``create_app`` returned.
+        app: What the sandbox's ``create_app`` returned; None: nobody answers.
         fields: Of the credential: ``{"api_key": …}``, ``{"access_token": …}``.
         settings: What the connection sets, as people give it.
-        transport: To look at what was asked; made if None.
+        transport: To look at what was asked, or a recording; made if None.
 
     Returns:
         What ``tieline_client`` returned, to be handed to steps.
@@ -150,10 +151,14 @@ def client_of(
             settings=schema.load(dict(settings or {})) if schema else {},
         ),
         "credential": Credential(fields),
-        "transport": transport or SandboxTransport(app=app, provider=provider),
+        "transport": transport or SandboxTransport(app=app or _nobody, provider=provider),
     }
     wanted = inspect.signature(plugin.tieline_client).parameters  # a hook may leave some out
     return plugin.tieline_client(**{name: given[name] for name in wanted})
+
+
+async def _nobody(_scope: Any, _receive: Any, _send: Any) -> None:
+    """Answer nothing."""
 
 
 def pages_of(

@@ -149,7 +149,10 @@ class HttpTransport:
             host=parts.hostname or "",
             path=parts.path,
         )
-        return self._pass(call, url, dict(headers), content)
+        reply = self._pass(call, url, dict(headers), content)
+        if (tell := getattr(self._here, "tell", None)) is not None:
+            tell(call.method, url, content, reply)
+        return reply
 
     @property
     def calls_here(self) -> int:
@@ -193,6 +196,15 @@ class HttpTransport:
             yield
         finally:
             self._here.check = None
+
+    @contextmanager
+    def heard(self, tell: Callable[[str, str, bytes | None, Reply], None]) -> Iterator[None]:
+        """Have each exchange of this thread told: method, address, body and answer."""
+        self._here.tell = tell
+        try:
+            yield
+        finally:
+            self._here.tell = None
 
     def close(self) -> None:
         """Close all sockets."""

@@ -59,7 +59,7 @@ class Control:
             "deliveries": lambda query: post.read(int(query.get("after", "0"))),
             "faults": lambda _query: self._faults.status(),
             "guide": lambda _query: guide(
-                world.at(0).api_key, next(iter(world.at(0).audiences.all()))
+                world.at(0).api_key, next(iter(world.at(0).audiences.all())), clock.now()
             ),
             "log": lambda query: journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: self._grants.report(query.get("grant", "")),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from tieline_mailchimp_sandbox.hooks import signature
+
 __all__ = ["guide"]
 
 
-def guide(api_key: str, audience: str) -> dict[str, Any]:
-    """Say what there is, how it is changed, and how Mailchimp refuses.
+def guide(api_key: str, audience: str, now: float) -> dict[str, Any]:
+    """Say what there is, how it is changed, how Mailchimp refuses, and how it signs.
 
     Args:
         api_key: Of the first account.
         audience: Id of one of its lists.
+        now: Seconds since the epoch.
     """
     mutate = "/_sandbox/mutate"
     written = {"list_id": audience, "email_address": "check@example.com"}
@@ -46,9 +49,21 @@ def guide(api_key: str, audience: str) -> dict[str, Any]:
         },
         # Of one user, over all applications ("Throttling").
         "limits": {"at_once": 10},
+        "delivery": _delivery(int(now)),
     }
 
 
 def _problem(status: int, title: str) -> dict[str, Any]:
     said = {"type": "about:blank", "title": title, "status": status, "detail": "On order."}
     return {"status": status, "body": said}
+
+
+def _delivery(at: int) -> dict[str, Any]:
+    secret, body = "guide-of-the-sandbox-0123456789", "type=subscribe&data%5Bid%5D=1"
+    return {
+        "secret": secret,
+        "address": "https://hooks.example.com/mailchimp",
+        "at": at,
+        "headers": {"X-Mailchimp-Signature": signature(secret, at, body.encode())},
+        "body": body,
+    }

@@ -9,10 +9,11 @@ a second webhook of one address is (here an error).
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EVENTS", "SOURCES", "Hook"]
+__all__ = ["EVENTS", "SOURCES", "Hook", "signature"]
 
 EVENTS = (
     "subscribe", "unsubscribe", "profile", "cleaned", "upemail", "campaign",
@@ -68,3 +69,9 @@ class Hook:
             **told,
             "_links": [link],
         }
+
+
+def signature(secret: str, at: int, body: bytes) -> str:
+    """Write ``X-Mailchimp-Signature``: the time, and both time and body under the secret."""
+    found = hmac.digest(secret.encode(), f"{at}.".encode() + body, "sha256").hex()
+    return f"t={at},v1={found}"

@@ -13,9 +13,7 @@ while something is on its way. Pauses are of the sandbox's clock.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import heapq
-import hmac
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,7 +26,7 @@ from typing import Any
 from tieline_mailchimp_sandbox.audiences import Audience
 from tieline_mailchimp_sandbox.clock import Clock
 from tieline_mailchimp_sandbox.contacts import Member
-from tieline_mailchimp_sandbox.hooks import Hook
+from tieline_mailchimp_sandbox.hooks import Hook, signature
 from tieline_mailchimp_sandbox.news import News, news_of
 from tieline_mailchimp_sandbox.wire import request
 
@@ -327,7 +325,5 @@ class Post:
         }
         if hook.secret:
             at = int(self._clock.stamp())
-            text = f"{at}.".encode() + body
-            found = hmac.new(hook.secret.encode(), text, hashlib.sha256).hexdigest()
-            headers["X-Mailchimp-Signature"] = f"t={at},v1={found}"
+            headers["X-Mailchimp-Signature"] = signature(hook.secret, at, body)
         return headers

@@ -58,7 +58,7 @@ class Control:
             "clock": lambda _query: self._time(),
             "deliveries": lambda query: webhooks.log(int(query.get("after", "0"))),
             "faults": lambda _query: faults.status(),
-            "guide": lambda _query: guide(facts["client_id"], facts["client_secret"]),
+            "guide": lambda _query: guide(facts["client_id"], facts["client_secret"], clock.now()),
             "limits": lambda _query: limits.status(),
             "log": lambda query: journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: grants.described(query.get("grant", "")),

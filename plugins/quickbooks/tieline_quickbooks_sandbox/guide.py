@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tieline_quickbooks_sandbox.notices import signature
+
 __all__ = ["guide"]
 
 
-def guide(client_id: str, client_secret: str) -> dict[str, Any]:
-    """Say what there is, how it is changed, and how Intuit refuses."""
+def guide(client_id: str, client_secret: str, now: float) -> dict[str, Any]:
+    """Say what there is, how it is changed, how Intuit refuses, and how it signs."""
     return {
         "version": 1,
         "options": {"customers": 1010, "invoices": 1010},
@@ -34,6 +36,7 @@ def guide(client_id: str, client_secret: str) -> dict[str, Any]:
         },
         # Of one company ("API call limits and throttling").
         "limits": {"per_second": 10, "at_once": 10},
+        "delivery": _delivery(int(now)),
     }
 
 
@@ -47,3 +50,14 @@ def _entity(kind: str, *verbs: str) -> dict[str, Any]:
 
 def _fault(kind: str, code: str, message: str) -> dict[str, Any]:
     return {"Fault": {"type": kind, "Error": [{"Message": message, "code": code}]}}
+
+
+def _delivery(at: int) -> dict[str, Any]:
+    token, body = "6b2c5d31-1f4e-4b7a-9a53-of-the-guide", '[{"id": "evt_1"}]'
+    return {
+        "secret": token,
+        "address": "https://hooks.example.com/quickbooks",
+        "at": at,
+        "headers": {"intuit-signature": signature(token, body.encode())},
+        "body": body,
+    }

@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+import hmac
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import orjson
 from tieline_quickbooks_sandbox.clock import PACIFIC
 from tieline_quickbooks_sandbox.seeds import CUSTOMER, INVOICE
 
-__all__ = ["FORMS", "OPERATIONS", "Notice", "body_of"]
+__all__ = ["FORMS", "OPERATIONS", "Notice", "body_of", "signature"]
 
 FORMS = ("cloudevents", "older")
 """The bodies: since 2026 an array of CloudEvents, before that one object."""
@@ -69,6 +70,14 @@ class Notice:
 def body_of(notices: Sequence[Notice], form: str) -> bytes:
     """Write a delivery; it may be about several companies."""
     return orjson.dumps(_older(notices) if form == "older" else [_cloud(each) for each in notices])
+
+
+def signature(token: str, content: bytes) -> str:
+    """Write ``intuit-signature``: the body under the verifier token.
+
+    Source: Intuit, "Webhooks", "Validating the notification".
+    """
+    return b64encode(hmac.digest(token.encode(), content, "sha256")).decode()
 
 
 def _cloud(notice: Notice) -> dict[str, Any]:

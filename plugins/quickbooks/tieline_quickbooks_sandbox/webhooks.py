@@ -14,9 +14,7 @@ Source:
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
-from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,7 +26,7 @@ from typing import Any
 from uuid import UUID
 
 from tieline_quickbooks_sandbox.clock import PACIFIC, Clock
-from tieline_quickbooks_sandbox.notices import Notice, body_of
+from tieline_quickbooks_sandbox.notices import Notice, body_of, signature
 from tieline_quickbooks_sandbox.portal import Portal, Rules, entered
 from tieline_quickbooks_sandbox.post import post
 
@@ -238,13 +236,12 @@ class Webhooks:
         if self._rules.forge:
             self._rules = replace(self._rules, forge=self._rules.forge - 1)
             token = self._uuid("somebody else's")
-        found = hmac.digest(token.encode(), content, "sha256")
         at = datetime.fromtimestamp(self._clock.now(), PACIFIC)
         return {
             "Content-Type": "application/json",
             "User-Agent": "intuit_notification_server/1.0",
             "Accept": "application/json",
-            "intuit-signature": b64encode(found).decode(),
+            "intuit-signature": signature(token, content),
             "intuit-created-time": at.isoformat(timespec="milliseconds"),
             "intuit-t-id": self._uuid(f"attempt:{self._attempts}"),
             "intuit-notification-schema-version": "1.0",

@@ -69,7 +69,7 @@ class Control:
             "clock": lambda _query: self._time(),
             "deliveries": lambda query: self._courier.tell(int(query.get("after", "0"))),
             "faults": lambda _query: self._faults.status(),
-            "guide": lambda _query: guide(),
+            "guide": lambda _query: guide(clock.now()),
             "log": lambda query: self._journal.read(int(query.get("after", "0"))),
             "oauth": lambda query: self._oracle.tell(query.get("grant", "")),
         }

@@ -15,7 +15,7 @@ from typing import Any
 
 from tieline_square_sandbox.clock import Clock
 
-__all__ = ["SILENCE_S", "Subscription", "Subscriptions"]
+__all__ = ["SILENCE_S", "Subscription", "Subscriptions", "signature"]
 
 SILENCE_S = 21 * 86_400
 """A subscription that had no answer of 2xx for so long is disabled (three weeks)."""
@@ -57,9 +57,8 @@ class Subscription:
         return self.is_enabled and not self.is_gone
 
     def sign(self, body: bytes) -> str:
-        """Sign the address as it was registered and the body; the key is used as a text."""
-        found = digest(self.signature_key.encode(), self.url.encode() + body, sha256)
-        return b64encode(found).decode()
+        """Sign the address as it was registered, and the body."""
+        return signature(self.signature_key, self.url, body)
 
     def heard(self, now: float, *, is_taken: bool) -> None:
         """Take note of an answer; a subscription that is never answered is disabled."""
@@ -142,6 +141,11 @@ class Subscriptions:
     def _mint(self) -> bytes:
         self._made += 1
         return blake2b(f"webhook:{self._seed}:{self._made}".encode(), digest_size=16).digest()
+
+
+def signature(key: str, url: str, body: bytes) -> str:
+    """Write ``x-square-hmacsha256-signature``; the key is used as a text, not as its bytes."""
+    return b64encode(digest(key.encode(), url.encode() + body, sha256)).decode()
 
 
 def _time(seconds: float) -> str:

@@ -53,7 +53,7 @@ class Control:
             "": self._overview,
             "clock": lambda _query: self._clock(),
             "faults": lambda _query: self._faults.status(),
-            "guide": lambda _query: guide(world.seed),
+            "guide": lambda _query: guide(world.seed, world.clock.now()),
             "log": lambda query: self._journal.read(int(query.get("after", "0"))),
             "oauth": oauth.read,
             "webhooks": webhooks.read,

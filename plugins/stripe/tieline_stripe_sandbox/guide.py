@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from tieline_stripe_sandbox.posting import signature
+
 __all__ = ["guide"]
 
 
-def guide(seed: int) -> dict[str, Any]:
-    """Say what there is, how it is changed, and how Stripe refuses."""
+def guide(seed: int, now: float) -> dict[str, Any]:
+    """Say what there is, how it is changed, how Stripe refuses, and how it signs.
+
+    Args:
+        seed: Of this world.
+        now: Seconds since the epoch.
+    """
     return {
         "version": 1,
         "options": {
@@ -44,6 +51,7 @@ def guide(seed: int) -> dict[str, Any]:
         },
         # Of test mode ("Rate limits").
         "limits": {"per_second": 25},
+        "delivery": _delivery(int(now)),
     }
 
 
@@ -58,3 +66,16 @@ def _entity(name: str, *verbs: str) -> dict[str, Any]:
 def _error(code: str, message: str) -> dict[str, Any]:
     said = {"type": "invalid_request_error", "message": message}
     return {"error": said | ({"code": code} if code else {})}
+
+
+def _delivery(at: int) -> dict[str, Any]:
+    """Sign a delivery; while a secret is rolled there are two signatures, the old one last."""
+    secret, body = "whsec_GuideOfTheSandbox0123456789", '{"id": "evt_1", "object": "event"}'
+    signed = signature(["whsec_AnotherOne0123456789", secret], at, body.encode())
+    return {
+        "secret": secret,
+        "address": "https://hooks.example.com/stripe",
+        "at": at,
+        "headers": {"Stripe-Signature": signed},
+        "body": body,
+    }

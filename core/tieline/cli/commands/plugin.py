@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import click
 
+from tieline.cli.commands.plugin_record import record
 from tieline.cli.face import flush, json_option, note, print_json, write_line
-from tieline.errors import InvalidInputError
 from tieline.scaffold import KINDS, Wanted, make_plugin
 
 if TYPE_CHECKING:
@@ -121,6 +120,9 @@ def check(
     return int(report.is_overstated if is_whole else report.is_wanting)
 
 
+plugin.add_command(record)
+
+
 @plugin.group()
 def schema() -> None:
     """Make schemas to begin with."""
@@ -132,21 +134,17 @@ def schema() -> None:
 @click.option("--component", default="", help="A schema among its components, in place of --path.")
 @click.option("--items", default="", help="Field of the answer with the records: data.orders.")
 def from_openapi(file: IO[bytes], path: str, component: str, items: str) -> None:
-    """Write a schema from an OpenAPI 3 document in JSON, to be looked through.
+    """Write a schema from an OpenAPI 3 document, JSON or YAML, to be looked through.
 
-    A document says more than a provider keeps: leave out what nobody may rely on.
+    YAML needs `tieline[yaml]`. A document says more than a provider keeps: leave
+    out what nobody may rely on.
     """
+    from tieline.scaffold.document import read_document
     from tieline.scaffold.openapi import write_schema
 
     if bool(path) == bool(component):
         raise click.UsageError("one of --path and --component is needed")
-    try:
-        document = json.load(file)
-    except (ValueError, RecursionError):
-        raise InvalidInputError(
-            "the file is not JSON", hint="convert it, if it is YAML: yq -o json"
-        ) from None
-    written = write_schema(document, path=path, component=component, items=items)
+    written = write_schema(read_document(file.read()), path=path, component=component, items=items)
     write_line(written.rstrip().encode())
 
 
