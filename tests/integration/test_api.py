@@ -20,6 +20,7 @@ from tieline.services.connect import connect_api_key
 from tieline.services.connections import get_connection
 from tieline.store import log
 from tieline.web.api import OPERATIONS
+from tieline.web.api.cursors import write_cursor
 from tieline.web.api.subjects import SUBJECTS
 
 
@@ -178,6 +179,8 @@ BAD_BODIES = {
     "far too deep": ("[" * 100_000, 400, "body-malformed", ""),
     "a name twice": ('{"name": "a", "name": "b"}', 400, "body-malformed", ""),
     "NaN": ('{"name": NaN}', 400, "body-malformed", ""),
+    "beyond a float": ('{"name": 1e400}', 400, "body-malformed", ""),
+    "far below": ('{"name": {"a": [-1e400]}}', 400, "body-malformed", ""),
     "half a character": ('{"name": "\\ud800"}', 400, "body-malformed", ""),
     "a list": ("[]", 422, "invalid-input", ""),
     "nothing": ("", 422, "invalid-input", "/name"),
@@ -226,6 +229,13 @@ def test_a_bad_query_is_refused_with_the_parameter(asking, case):
     query, name = BAD_QUERIES[case]
     said = asking.refused("GET", f"/connections?{query}", 422)
     assert name in [each["parameter"] for each in said["errors"]]
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_cursor_at_the_end_of_time_is_none(asking, when):
+    cursor = write_cursor("list_runs", [when, "run_a"])
+    said = asking.refused("GET", f"/runs?cursor={cursor}", 422)
+    assert said["code"] == "cursor-invalid"
 
 
 WRONG = {
