@@ -11,7 +11,7 @@ import pytest
 
 from api_kit import callers_of, plant
 from grants_kit import installed
-from ingest_kit import harbour_of
+from ingest_kit import REALM, harbour_of, make_harbour
 from market import APPLICATION, open_market
 from tieline.contract import Secret
 from tieline.engine import help_run
@@ -115,6 +115,27 @@ def test_lists_hold_nothing_of_another_connection(world):
     assert replayed["count"] == 0  # the one that it sees is pending
     hidden = [row["id"] for row in world.admin.get("/webhook-events?connection=other")["data"]]
     caller.refused("POST", "/webhook-events/replay", 404, json={"ids": hidden})
+
+
+def test_a_limited_token_reads_no_delivery_that_tells_of_another_account(
+    sqlite_url, redis_url, tmp_path
+):
+    harbour = make_harbour(sqlite_url, tmp_path, redis_url=redis_url)
+    callers = callers_of(harbour.installation)
+    harbour.add_connection("quickbooks", "rival", "9341450000000002")
+    both = [REALM, "9341450000000002"]
+    assert harbour.accept(harbour.senders["quickbooks"].signed(realms=both)) == 200
+    assert harbour.accept(harbour.senders["stripe"].signed()) == 200
+    caller = callers.new("admin", "books", "shop")
+    told, own = (
+        caller.get(f"/webhook-events/{caller.get(path)['data'][0]['id']}")
+        for path in ("/webhook-events?connection=books", "/webhook-events?connection=shop")
+    )
+    assert (told["headers"], told["body"], told["record_id"]) == ({}, None, "1")
+    assert own["body"] is not None
+    whole = callers.new("read").get(f"/webhook-events/{told['id']}")
+    assert all(realm in whole["body"] for realm in both)
+    harbour.close()
 
 
 def test_a_run_is_asked_for_once_followed_and_read(world):

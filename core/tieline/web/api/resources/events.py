@@ -68,7 +68,12 @@ class WholeEvent(WebhookEvent):
 
     headers = fields.Dict(keys=fields.String(), values=fields.String())
     body = fields.String(
-        allow_none=True, metadata={"description": "Bytes that are no text are written as escapes."}
+        allow_none=True,
+        metadata={
+            "description": "Bytes that are no text are written as escapes. null: it is gone; or it"
+            " came to an application's endpoint, where one delivery may tell of several accounts,"
+            " and the token is limited to some connections."
+        },
     )
 
 
@@ -177,7 +182,10 @@ def list_(call: Call) -> dict[str, Any]:
 def show(call: Call) -> dict[str, Any]:
     """Return one event, and the delivery that brought it."""
     shown = call.path["event"]
-    return _facts(shown.row) | {"headers": shown.headers, "body": shown.text}
+    facts = _facts(shown.row)
+    if call.visible is not None and not shown.is_own:
+        return facts | {"headers": {}, "body": None}
+    return facts | {"headers": shown.headers, "body": shown.text}
 
 
 def replay(call: Call) -> dict[str, Any]:
