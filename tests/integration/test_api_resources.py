@@ -349,6 +349,9 @@ def test_quarantine_dead_letters_and_events_are_seen_and_settled(world):
 def test_an_endpoint_is_made_rotated_and_removed_and_its_secrets_are_told_once(world):
     admin = world.admin
     harbour_of(world.made)  # endpoints of two schemes
+    wanted = {"connection": "shop", "expects_every": "soon"}
+    said = admin.refused("POST", "/webhook-endpoints", 422, json=wanted)
+    assert [each["pointer"] for each in said["errors"]] == ["/expects_every"]
     assert len(admin.get("/webhook-endpoints")["data"]) == 2
     made = admin.post(
         "/webhook-endpoints",
@@ -426,6 +429,10 @@ def test_an_owner_gets_a_link_and_it_is_seen_what_became_of_it(world):
 
 def test_limits_are_set_for_a_time_and_reset(world):
     admin = world.admin
+    for text in ("concurrency=99999999999999999999", "1/99999999999999999999 seconds"):
+        wanted = {"limits": text, "lasting": "1h"}
+        said = admin.refused("PUT", "/connections/stall/limits", 422, json=wanted)
+        assert [each["pointer"] for each in said["errors"]] == ["/limits"]
     body = {"limits": "8/second; concurrency=4", "lasting": "2h"}
     [set_] = admin.ok("PUT", "/connections/stall/limits", json=body)["data"]
     assert set_["override"] == "8/second; concurrency=4"
