@@ -263,10 +263,7 @@ HOSTILE = "lost\r\n2026-01-01T00:00:00Z [info     ] all is well\x1b[2J\x9b31m\u2
 
 def test_nobody_s_words_begin_a_line_of_their_own_or_speak_to_the_terminal(logged):
     configure_logging("info", "text")
-    try:
-        raise ValueError(HOSTILE)
-    except ValueError:
-        get_logger("tieline.test").exception("said", reason=HOSTILE)
+    get_logger("tieline.test").error("said", reason=HOSTILE, exc_info=ValueError(HOSTILE))
     logging.getLogger("foreign").warning("said %s", HOSTILE)
     lines = logged().split("\n")
     own = [line for line in lines if line and not line.startswith("  ")]
