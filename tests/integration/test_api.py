@@ -238,6 +238,24 @@ def test_a_cursor_at_the_end_of_time_is_none(asking, when):
     assert said["code"] == "cursor-invalid"
 
 
+EMPTY = {
+    "a token for nothing": ("/tokens", {"name": "x", "scope": "read", "connections": []}),
+    "no event": ("/webhook-events/replay", {"since": "2026-01-01T00:00:00Z", "ids": []}),
+    "no type": ("/webhook-events/replay", {"since": "2026-01-01T00:00:00Z", "types": []}),
+    "in no state": ("/webhook-events/replay", {"since": "2026-01-01T00:00:00Z", "states": []}),
+    "runs in no state": ("/runs/cancel", {"entity": "plain", "state": []}),
+    "runs to retry": ("/runs/retry", {"entity": "plain", "state": []}),
+}
+
+
+@pytest.mark.parametrize("case", EMPTY, ids=EMPTY)
+def test_an_empty_list_is_not_taken_for_everything(asking, case):
+    path, body = EMPTY[case]
+    said = asking.refused("POST", path, 422, json=body)
+    assert len(said["errors"]) == 1
+    assert body[said["errors"][0]["pointer"][1:]] == []
+
+
 WRONG = {
     "form": ({"Content-Type": "application/x-www-form-urlencoded"}, 415, "body-type"),
     "other letters": ({"Content-Type": "application/json; charset=latin-1"}, 415, "body-type"),

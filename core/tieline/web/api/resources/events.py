@@ -86,8 +86,8 @@ class Replayed(Answer):
 def _states() -> Any:
     return fields.List(
         Choice(*_STATES),
-        validate=validate.Length(max=len(_STATES)),
-        load_default=(),
+        validate=validate.Length(min=1, max=len(_STATES)),
+        load_default=tuple,
         metadata={"description": "Only in this state; may come several times."},
     )
 
@@ -100,8 +100,8 @@ def _verified_with() -> Any:
 def _types() -> Any:
     return fields.List(
         Text(least=1, most=120),
-        validate=validate.Length(max=50),
-        load_default=(),
+        validate=validate.Length(min=1, max=50),
+        load_default=tuple,
         metadata={"description": "Only of this type; may come several times."},
     )
 
@@ -124,8 +124,8 @@ class Replay(Given):
 
     ids = fields.List(
         Text(pattern=_ID, most=32),
-        validate=validate.Length(max=_MOST_IDS),
-        load_default=(),
+        validate=validate.Length(min=1, max=_MOST_IDS),
+        load_default=tuple,
         metadata={"description": "These."},
     )
     connection = ConnectionRef()

@@ -161,7 +161,7 @@ class Comparison(Answer):
 def _states() -> Any:
     return fields.List(
         Choice(*STATES),
-        validate=validate.Length(max=len(STATES)),
+        validate=validate.Length(min=1, max=len(STATES)),
         metadata={"description": "Only in this state; may come several times."},
     )
 

@@ -63,8 +63,8 @@ class NewToken(Given):
     scope = Choice(*SCOPES, doc="Each may what those before it may.", required=True)
     connections = fields.List(
         Text(pattern=NAME, most=64),
-        load_default=(),
-        validate=validate.Length(max=_MOST_CONNECTIONS),
+        load_default=tuple,
+        validate=validate.Length(min=1, max=_MOST_CONNECTIONS),  # none at all is not: everything
         metadata={"description": "Names or ids of all that it may see; left out: everything."},
     )
     expires_in = Text(
