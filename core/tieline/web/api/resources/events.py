@@ -17,6 +17,7 @@ from tieline.web.api.schemas import (
     Given,
     Nested,
     PageQuery,
+    Several,
     Text,
     Time,
     listed,
@@ -84,7 +85,7 @@ class Replayed(Answer):
 
 
 def _states() -> Any:
-    return fields.List(
+    return Several(
         Choice(*_STATES),
         validate=validate.Length(min=1, max=len(_STATES)),
         load_default=tuple,
@@ -98,7 +99,7 @@ def _verified_with() -> Any:
 
 
 def _types() -> Any:
-    return fields.List(
+    return Several(
         Text(least=1, most=120),
         validate=validate.Length(min=1, max=50),
         load_default=tuple,
@@ -122,7 +123,7 @@ class EventsQuery(PageQuery):
 class Replay(Given):
     """Which are to be handled once more: something has to be said."""
 
-    ids = fields.List(
+    ids = Several(
         Text(pattern=_ID, most=32),
         validate=validate.Length(min=1, max=_MOST_IDS),
         load_default=tuple,
