@@ -440,12 +440,12 @@ def test_what_breaks_off_is_not_done_again_under_the_same_key(bench, admin, monk
 
 
 class Slow:
-    """Lets the pausing of a connection wait until it is let go."""
+    """Lets what is done with a connection wait until it is let go."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, name="pause_connection"):
         self.began, self.goes_on = threading.Event(), threading.Event()
-        self.right = connections.pause_connection
-        monkeypatch.setattr(connections, "pause_connection", self)
+        self.right = getattr(connections, name)
+        monkeypatch.setattr(connections, name, self)
 
     def __call__(self, *given, **named):
         self.began.set()
@@ -489,6 +489,19 @@ def test_a_call_is_answered_by_its_deadline_and_too_many_at_once_are_sent_away(
         assert reply.json()["code"] in {"idempotency-busy", "busy", "deadline"}
         time.sleep(0.1)
     assert reply.headers["idempotency-replayed"] == "true"
+    bench.installation.close()
+
+
+def test_a_slow_provider_keeps_nobody_from_reading(sqlite_url, redis_url, tmp_path, monkeypatch):
+    bench = make_bench(sqlite_url, tmp_path, redis_url=redis_url, api_threads="2")
+    callers = callers_of(bench.installation)
+    admin, slow = callers.new("admin"), Slow(monkeypatch, "test_connection")
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(admin.ask, "POST", "/connections/shop/test") for _ in range(4)]
+        assert slow.began.wait(30)
+        assert admin.get("/connections/shop")["name"] == "shop"
+        assert not any(call.done() for call in calls)
+        slow.goes_on.set()
     bench.installation.close()
 
 
