@@ -20,7 +20,7 @@ from chances import chances
 from ingest_kit import forgeries, make_harbour
 from tieline.clock import SystemClock
 from tieline.store.endpoints import change_endpoint
-from tieline.web import Listener, bodies, create_app, heads, serve
+from tieline.web import Listener, bodies, create_app, patience, serve
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ SLOW_HEADS = {
 
 @pytest.mark.parametrize("sent", SLOW_HEADS.values(), ids=SLOW_HEADS)
 def test_who_is_slow_with_the_head_of_a_request_is_sent_away(harbour, served, monkeypatch, sent):
-    monkeypatch.setattr(heads, "_SLOWEST_HEAD_S", 0.3)
+    monkeypatch.setattr(patience, "_SLOWEST_HEAD_S", 0.3)
     where = urlsplit(served)
     began = time.monotonic()
     with socket.create_connection((where.hostname, where.port), timeout=5) as connection:
@@ -249,7 +249,7 @@ def test_who_is_slow_with_the_head_of_a_request_is_sent_away(harbour, served, mo
 
 
 def test_who_has_a_request_under_way_is_given_its_time(harbour, served, monkeypatch):
-    monkeypatch.setattr(heads, "_SLOWEST_HEAD_S", 0.2)
+    monkeypatch.setattr(patience, "_SLOWEST_HEAD_S", 0.2)
     sender = harbour.senders["stripe"]
     signed = sender.signed()
     lines = [f"POST {signed.path} HTTP/1.1", "Host: x", f"Content-Length: {len(signed.body)}"]
@@ -258,6 +258,33 @@ def test_who_has_a_request_under_way_is_given_its_time(harbour, served, monkeypa
     time.sleep(0.5)
     connection.sendall(signed.body[10:])
     assert status_of(connection) == 200
+
+
+LARGE = 20_000_000
+
+
+async def large_answer(_scope, _receive, send) -> None:
+    headers = [(b"content-length", str(LARGE).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"a" * LARGE})
+
+
+def taken(address: str, *, first_after_s: float, then_every_s: float) -> int:
+    """Ask for the large answer and return how much of it came."""
+    connection, got = raw(address, "GET / HTTP/1.1\nHost: x\nConnection: close"), 0
+    time.sleep(first_after_s)
+    with connection, suppress(ConnectionResetError):
+        while part := connection.recv(4_000_000):
+            got += len(part)
+            time.sleep(then_every_s)
+    return got
+
+
+def test_an_answer_that_nobody_takes_is_dropped_and_one_taken_slowly_is_not(monkeypatch):
+    monkeypatch.setattr(patience, "_STUCK_S", 0.4)
+    with Listener(large_answer, host="127.0.0.1", port=0) as listener:
+        assert taken(listener.address, first_after_s=1.5, then_every_s=0) < LARGE
+        assert taken(listener.address, first_after_s=0, then_every_s=0.02) > LARGE
 
 
 def test_a_body_that_ends_early_makes_no_row(harbour, served, client):

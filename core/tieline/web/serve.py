@@ -15,7 +15,7 @@ from typing import Any, Self
 import uvicorn
 
 from tieline.errors import InvalidInputError
-from tieline.web.heads import PunctualProtocol
+from tieline.web.patience import PunctualProtocol
 
 __all__ = ["Listener", "serve"]
 

@@ -2,7 +2,8 @@
 
 uvicorn bounds how long a connection is idle after an answer, and nothing before
 the first request, or within the head of one: whoever opens a thousand
-connections and says little would keep all others out.
+connections and says little would keep all others out. Nor does it bound how
+long an answer waits for who asked for it and does not take it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 __all__ = ["PunctualProtocol"]
 
 _SLOWEST_HEAD_S = 10.0
+_STUCK_S = 30.0
 
 
 class PunctualProtocol(H11Protocol):
-    """Ends a connection from which no whole head of a request comes in time."""
+    """Ends a connection whose other end neither asks in time nor takes its answer."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -44,6 +47,17 @@ class PunctualProtocol(H11Protocol):
         """Wait for nothing any more."""
         super().connection_lost(exc)
         self._rest()
+        self._flow()
+
+    def pause_writing(self) -> None:
+        """Look from now on whether anything is taken."""
+        super().pause_writing()
+        self._look_again_below(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Stop looking: most was taken."""
+        super().resume_writing()
+        self._flow()
 
     @property
     def _is_under_way(self) -> bool:
@@ -57,3 +71,18 @@ class PunctualProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _look_again_below(self, left: int) -> None:
+        def look() -> None:
+            now = self.transport.get_write_buffer_size()
+            if now < left:
+                self._look_again_below(now)
+            else:
+                self.transport.abort()  # to close would wait for what is left
+
+        self._stuck = self.loop.call_later(_STUCK_S, look)
+
+    def _flow(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
