@@ -100,7 +100,7 @@ def test_a_wrong_rule_is_refused_with_field_and_reason(case):
         "a\0b",
         "é",
         "X" * 10**6,
-    ],  # fmt: skip
+    ],
 )
 def test_a_wrong_zone_is_refused_with_field_and_reason(zone):
     with pytest.raises(InvalidInputError) as caught:
