@@ -315,6 +315,15 @@ def overdue(ward: Ward) -> None:
         scheduled(opened, timedelta(hours=-1))
 
 
+def nowhere(ward: Ward) -> None:
+    with ward.opened() as opened:
+        scheduled(opened, timedelta(hours=1))
+        with opened.database.write() as transaction:
+            transaction.execute(
+                update(tables.schedules).values(rule="cron 0 3 * * *", zone="Mars/Olympus")
+            )
+
+
 def other_worker(ward: Ward) -> None:
     with ward.opened() as opened:
         sign = WorkerSign(name="host:2", queues=("sync",), busy_with="", version="0.0.9")
@@ -514,6 +523,7 @@ PLANTED = {
     "no worker": (nobody("worker"), "warn", "no-worker", "tieline worker"),
     "no scheduler": (nobody("scheduler"), "warn", "no-scheduler", "tieline scheduler"),
     "ticks that nobody takes": (overdue, "fail", "schedule-overdue", "shop customers"),
+    "a schedule of a zone that is none": (nowhere, "fail", "schedule-meaningless", "Mars/Olympus"),
     "a worker of another version": (other_worker, "warn", "worker-version", "0.0.9"),
     "an endpoint without a secret": (no_secret, "fail", "webhook-secret-missing", "rotate"),
     "an old secret that is still used": (old_secret, "warn", "webhook-secret-old", "new secret"),

@@ -32,6 +32,7 @@ from oauth_kit import (
     with_params,
 )
 from site_of import wait_until
+from tieline.vault import Context
 
 pytestmark = pytest.mark.xdist_group("oauth attacks")
 
@@ -253,7 +254,11 @@ def test_the_challenge_is_s256_and_the_verifier_stays_here(public, browser):
     given = dict(parse_qsl(urlsplit(asked).query))
     assert given["code_challenge_method"] == "S256"
     (key,) = public.redis_keys("tieline:oauth:state:*")
-    verifier = json.loads(public.site.installation.redis.get(key))["verifier"]
+    sealed = public.site.installation.redis.get(key).decode()
+    opened = public.site.installation.vault.open(
+        sealed, Context(connection_id=key.decode(), field="sign-in")
+    )
+    verifier = json.loads(opened.reveal())["verifier"]
     assert 43 <= len(verifier) <= 128
     digest = base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=")
     assert given["code_challenge"] == digest.decode()

@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from site_of import make_site
+from tieline.contract import Secret
+from tieline.services.connect import connect_api_key
 from tieline.web import Listener, create_app
 
 
@@ -21,6 +23,7 @@ def test_a_token_is_printed_once_works_and_ends(site):
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
     token = done.stdout.strip()
     assert "not shown again" in done.stderr
+    assert "made      warehouse: read, all connections, until 20" in done.stderr
     assert token not in site.ok("tokens")
     [row] = site.json("tokens", "list")["tokens"]
     assert (row["name"], row["scope"], row["connections"]) == ("warehouse", "read", None)
@@ -37,6 +40,19 @@ def test_a_token_is_printed_once_works_and_ends(site):
     entries = site.json("audit", "--event", "token.revoked")["entries"]
     assert [entry["detail"] for entry in entries] == ["warehouse"]
     assert "token.created" in site.ok("audit", "--limit", "2")
+
+
+def test_a_token_without_an_end_says_whose_it_is_and_until_when(site):
+    connect_api_key(
+        site.installation,
+        "stripe",
+        name="shop",
+        key=Secret("sk_test_anything0000"),
+        is_checked=False,
+        actor="test",
+    )
+    done = site.run("tokens", "create", "warehouse", "--scope", "read", "--connection", "shop")
+    assert "warehouse: read, shop, until it is revoked" in done.stderr
 
 
 MISTAKES = {

@@ -20,6 +20,7 @@ from tieline.services.connect import connect_api_key
 from tieline.services.connections import get_connection
 from tieline.store import log
 from tieline.web.api import OPERATIONS
+from tieline.web.api.cursors import write_cursor
 from tieline.web.api.subjects import SUBJECTS
 
 
@@ -178,6 +179,8 @@ BAD_BODIES = {
     "far too deep": ("[" * 100_000, 400, "body-malformed", ""),
     "a name twice": ('{"name": "a", "name": "b"}', 400, "body-malformed", ""),
     "NaN": ('{"name": NaN}', 400, "body-malformed", ""),
+    "beyond a float": ('{"name": 1e400}', 400, "body-malformed", ""),
+    "far below": ('{"name": {"a": [-1e400]}}', 400, "body-malformed", ""),
     "half a character": ('{"name": "\\ud800"}', 400, "body-malformed", ""),
     "a list": ("[]", 422, "invalid-input", ""),
     "nothing": ("", 422, "invalid-input", "/name"),
@@ -226,6 +229,38 @@ def test_a_bad_query_is_refused_with_the_parameter(asking, case):
     query, name = BAD_QUERIES[case]
     said = asking.refused("GET", f"/connections?{query}", 422)
     assert name in [each["parameter"] for each in said["errors"]]
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_cursor_at_the_end_of_time_is_none(asking, when):
+    cursor = write_cursor("list_runs", [when, "run_a"])
+    said = asking.refused("GET", f"/runs?cursor={cursor}", 422)
+    assert said["code"] == "cursor-invalid"
+
+
+EMPTY = {
+    "a token for nothing": ("/tokens", {"name": "x", "scope": "read", "connections": []}),
+    "no event": ("/webhook-events/replay", {"since": "2026-01-01T00:00:00Z", "ids": []}),
+    "no type": ("/webhook-events/replay", {"since": "2026-01-01T00:00:00Z", "types": []}),
+    "in no state": ("/webhook-events/replay", {"since": "2026-01-01T00:00:00Z", "states": []}),
+    "runs in no state": ("/runs/cancel", {"entity": "plain", "state": []}),
+    "runs to retry": ("/runs/retry", {"entity": "plain", "state": []}),
+}
+
+
+@pytest.mark.parametrize("case", EMPTY, ids=EMPTY)
+def test_an_empty_list_is_not_taken_for_everything(asking, case):
+    path, body = EMPTY[case]
+    said = asking.refused("POST", path, 422, json=body)
+    assert len(said["errors"]) == 1
+    assert body[said["errors"][0]["pointer"][1:]] == []
+
+
+def test_a_list_that_is_too_long_is_refused_before_it_is_gone_through(asking):
+    """To go through a megabyte of them took many seconds, in which nobody else was answered."""
+    body = {"name": "x", "scope": "read", "connections": [""] * 100_000}
+    said = asking.refused("POST", "/tokens", 422, json=body)
+    assert [each["pointer"] for each in said["errors"]] == ["/connections"]
 
 
 WRONG = {
@@ -405,12 +440,12 @@ def test_what_breaks_off_is_not_done_again_under_the_same_key(bench, admin, monk
 
 
 class Slow:
-    """Lets the pausing of a connection wait until it is let go."""
+    """Lets what is done with a connection wait until it is let go."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, name="pause_connection"):
         self.began, self.goes_on = threading.Event(), threading.Event()
-        self.right = connections.pause_connection
-        monkeypatch.setattr(connections, "pause_connection", self)
+        self.right = getattr(connections, name)
+        monkeypatch.setattr(connections, name, self)
 
     def __call__(self, *given, **named):
         self.began.set()
@@ -454,6 +489,19 @@ def test_a_call_is_answered_by_its_deadline_and_too_many_at_once_are_sent_away(
         assert reply.json()["code"] in {"idempotency-busy", "busy", "deadline"}
         time.sleep(0.1)
     assert reply.headers["idempotency-replayed"] == "true"
+    bench.installation.close()
+
+
+def test_a_slow_provider_keeps_nobody_from_reading(sqlite_url, redis_url, tmp_path, monkeypatch):
+    bench = make_bench(sqlite_url, tmp_path, redis_url=redis_url, api_threads="2")
+    callers = callers_of(bench.installation)
+    admin, slow = callers.new("admin"), Slow(monkeypatch, "test_connection")
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(admin.ask, "POST", "/connections/shop/test") for _ in range(4)]
+        assert slow.began.wait(30)
+        assert admin.get("/connections/shop")["name"] == "shop"
+        assert not any(call.done() for call in calls)
+        slow.goes_on.set()
     bench.installation.close()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from api_kit import callers_of, plant
 from grants_kit import installed
-from ingest_kit import harbour_of
+from ingest_kit import REALM, harbour_of, make_harbour
 from market import APPLICATION, open_market
 from tieline.contract import Secret
 from tieline.engine import help_run
@@ -115,6 +115,27 @@ def test_lists_hold_nothing_of_another_connection(world):
     assert replayed["count"] == 0  # the one that it sees is pending
     hidden = [row["id"] for row in world.admin.get("/webhook-events?connection=other")["data"]]
     caller.refused("POST", "/webhook-events/replay", 404, json={"ids": hidden})
+
+
+def test_a_limited_token_reads_no_delivery_that_tells_of_another_account(
+    sqlite_url, redis_url, tmp_path
+):
+    harbour = make_harbour(sqlite_url, tmp_path, redis_url=redis_url)
+    callers = callers_of(harbour.installation)
+    harbour.add_connection("quickbooks", "rival", "9341450000000002")
+    both = [REALM, "9341450000000002"]
+    assert harbour.accept(harbour.senders["quickbooks"].signed(realms=both)) == 200
+    assert harbour.accept(harbour.senders["stripe"].signed()) == 200
+    caller = callers.new("admin", "books", "shop")
+    told, own = (
+        caller.get(f"/webhook-events/{caller.get(path)['data'][0]['id']}")
+        for path in ("/webhook-events?connection=books", "/webhook-events?connection=shop")
+    )
+    assert (told["headers"], told["body"], told["record_id"]) == ({}, None, "1")
+    assert own["body"] is not None
+    whole = callers.new("read").get(f"/webhook-events/{told['id']}")
+    assert all(realm in whole["body"] for realm in both)
+    harbour.close()
 
 
 def test_a_run_is_asked_for_once_followed_and_read(world):
@@ -328,6 +349,9 @@ def test_quarantine_dead_letters_and_events_are_seen_and_settled(world):
 def test_an_endpoint_is_made_rotated_and_removed_and_its_secrets_are_told_once(world):
     admin = world.admin
     harbour_of(world.made)  # endpoints of two schemes
+    wanted = {"connection": "shop", "expects_every": "soon"}
+    said = admin.refused("POST", "/webhook-endpoints", 422, json=wanted)
+    assert [each["pointer"] for each in said["errors"]] == ["/expects_every"]
     assert len(admin.get("/webhook-endpoints")["data"]) == 2
     made = admin.post(
         "/webhook-endpoints",
@@ -405,6 +429,10 @@ def test_an_owner_gets_a_link_and_it_is_seen_what_became_of_it(world):
 
 def test_limits_are_set_for_a_time_and_reset(world):
     admin = world.admin
+    for text in ("concurrency=99999999999999999999", "1/99999999999999999999 seconds"):
+        wanted = {"limits": text, "lasting": "1h"}
+        said = admin.refused("PUT", "/connections/stall/limits", 422, json=wanted)
+        assert [each["pointer"] for each in said["errors"]] == ["/limits"]
     body = {"limits": "8/second; concurrency=4", "lasting": "2h"}
     [set_] = admin.ok("PUT", "/connections/stall/limits", json=body)["data"]
     assert set_["override"] == "8/second; concurrency=4"

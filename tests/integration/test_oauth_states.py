@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from hashlib import sha256
 
@@ -13,6 +14,7 @@ from tieline.auth.states import CONNECTED_S, LINK_S, STATE_S, Intent, Pending, S
 from tieline.contract import Secret
 from tieline.coordination import open_redis
 from tieline.errors import DependencyError, RefusedError
+from tieline.vault import Context, LocalKeyRing, Vault
 
 OURS = new_secret()
 VERIFIER = new_secret()
@@ -42,8 +44,13 @@ def redis(redis_url):
 
 
 @pytest.fixture
-def states(redis) -> States:
-    return States(redis)
+def vault() -> Vault:
+    return Vault(LocalKeyRing([os.urandom(32)]))
+
+
+@pytest.fixture
+def states(redis, vault) -> States:
+    return States(redis, vault)
 
 
 def take(states, state, **changes):
@@ -128,7 +135,7 @@ def test_a_state_has_ten_minutes_and_vanishes_by_itself(states, redis):
         take(states, state)
 
 
-def test_redis_knows_digests_and_no_secret_but_the_verifier(states, redis):
+def test_redis_knows_digests_and_no_secret(states, redis):
     state = states.put(PENDING, bound_to=OURS)
     link, digest = states.put_link(INTENT)
     keys = list(redis.scan_iter())
@@ -140,8 +147,57 @@ def test_redis_knows_digests_and_no_secret_but_the_verifier(states, redis):
     )
     assert digest == sha256(link.encode()).hexdigest()
     values = b" ".join(redis.get(key) for key in keys)
-    assert not any(secret.encode() in values for secret in (state, OURS, link))
-    assert VERIFIER.encode() in values
+    assert not any(secret.encode() in values for secret in (state, OURS, link, VERIFIER))
+
+
+def forged(states, redis, vault) -> bytes:
+    """Write a state as who knows the code but not the key would."""
+    stranger = States(redis, Vault(LocalKeyRing([os.urandom(32)])))
+    own = orjson.loads(moved(states, redis, vault))
+    return orjson.dumps(orjson.loads(moved(stranger, redis, vault)) | {"kid": own["kid"]})
+
+
+def in_plain_text(states, redis, vault) -> bytes:
+    return orjson.dumps({"intent": {"base_url": "https://evil.example"}, "bound_to": ""})
+
+
+def moved(states, redis, vault) -> bytes:
+    return redis.getdel(f"tieline:oauth:state:{digest_of(states.put(PENDING, bound_to=OURS))}")
+
+
+def changed(states, redis, vault) -> bytes:
+    value = orjson.loads(moved(states, redis, vault))
+    return orjson.dumps(value | {"ct": value["ct"][:-4] + "AAA="})
+
+
+def of_a_link(states, redis, vault) -> bytes:
+    _, digest = states.put_link(INTENT)
+    return redis.getdel(f"tieline:oauth:link:{digest}")
+
+
+def no_text(states, redis, vault) -> bytes:
+    return b"\xff\0{"
+
+
+@pytest.mark.parametrize(
+    "write", [forged, in_plain_text, moved, changed, of_a_link, no_text], ids=lambda f: f.__name__
+)
+def test_who_can_write_to_redis_begins_no_sign_in(states, redis, vault, write):
+    """What is remembered says where the application's secret is sent to."""
+    raw = write(states, redis, vault)
+    state, link = new_secret(), new_secret()
+    redis.set(f"tieline:oauth:state:{digest_of(state)}", raw)
+    redis.set(f"tieline:oauth:link:{digest_of(link)}", raw)
+    with pytest.raises(RefusedError) as caught:
+        take(states, state)
+    assert caught.value.slug == "oauth-state"
+    with pytest.raises(RefusedError) as caught:
+        states.find_link(link)
+    assert caught.value.slug == "link-over"
+
+
+def digest_of(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def test_states_are_long_and_never_the_same():
@@ -193,19 +249,21 @@ def test_a_link_is_no_state_and_a_state_no_link(states):
         states.find_link(state)
 
 
-def test_a_value_of_a_later_version_is_no_reason_to_break(states, redis):
+def test_a_value_of_a_later_version_is_no_reason_to_break(states, redis, vault):
     """Two versions share one Redis during an upgrade."""
     state = states.put(PENDING, bound_to=OURS)
     (key,) = redis.scan_iter()
-    value = orjson.loads(redis.get(key)) | {"added": 1}
+    context = Context(connection_id=key.decode(), field="sign-in")
+    value = orjson.loads(vault.open(redis.get(key).decode(), context).reveal()) | {"added": 1}
     value["intent"]["added"] = 2
-    redis.set(key, orjson.dumps(value), keepttl=True)
+    sealed, _ = vault.seal(Secret(orjson.dumps(value).decode()), context)
+    redis.set(key, sealed, keepttl=True)
     assert take(states, state) == PENDING
 
 
-def test_without_redis_it_is_said_so():
+def test_without_redis_it_is_said_so(vault):
     client = open_redis("redis://127.0.0.1:1", timeout_s=0.2)
-    states = States(client)
+    states = States(client, vault)
     for call in (
         lambda: states.put(PENDING, bound_to=OURS),
         lambda: take(states, "x"),

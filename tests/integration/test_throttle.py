@@ -187,7 +187,20 @@ def test_settings_go_before_what_the_plugin_declares():
     assert policy_of("acme", declared, {"acme": "none"}).rates == []
 
 
-@pytest.mark.parametrize("text", ["fast", "10/fortnight", "concurrency=0", "5/second nowhere"])
+NO_LIMITS = [
+    "fast",
+    "10/fortnight",
+    "concurrency=0",
+    "5/second nowhere",
+    # What no counter holds would break off each job that calls.
+    "concurrency=99999999999999999999",
+    "99999999999999999999/second",
+    "5/0 seconds",
+    "1/99999999999999999999 seconds",
+]
+
+
+@pytest.mark.parametrize("text", NO_LIMITS)
 def test_limits_that_make_no_sense_are_refused_by_name(text):
     with pytest.raises(SettingsError) as caught:
         read_override("acme", text, RateLimitPolicy())

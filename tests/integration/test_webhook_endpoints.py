@@ -150,6 +150,7 @@ ODD_ADDRESSES = [
     "https://x.example.com#a",
     "https://x.example.com:99999",
     "https://x.exa mple.com",
+    "https://x.example.com/\\..\\",
     "https://ex\u00e4mple.com",
 ]
 

@@ -7,8 +7,10 @@ import http.client
 import re
 import socket
 import statistics
+import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,7 +20,7 @@ from chances import chances
 from ingest_kit import forgeries, make_harbour
 from tieline.clock import SystemClock
 from tieline.store.endpoints import change_endpoint
-from tieline.web import Listener, bodies, create_app, serve
+from tieline.web import Listener, bodies, create_app, patience, serve
 
 
 @pytest.fixture
@@ -207,6 +209,82 @@ def test_a_slow_upload_is_ended(harbour, served, monkeypatch):
     began = time.monotonic()
     assert status_of(connection) == 408
     assert time.monotonic() - began < 5
+
+
+SLOW_HEADS = {
+    "nothing": [],
+    "half a line": [b"GET /heal"],
+    "one header after the other": [b"GET /healthz HTTP/1.1\r\nHost: x\r\n", *[b"A: b\r\n"] * 100],
+    "half of the second": [b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET ", *[b"/"] * 100],
+    "a body that nobody reads": [
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+        *[b"a"] * 100,
+    ],
+}
+
+
+@pytest.mark.parametrize("sent", SLOW_HEADS.values(), ids=SLOW_HEADS)
+def test_who_is_slow_with_the_head_of_a_request_is_sent_away(harbour, served, monkeypatch, sent):
+    monkeypatch.setattr(patience, "_SLOWEST_HEAD_S", 0.3)
+    where = urlsplit(served)
+    began = time.monotonic()
+    with socket.create_connection((where.hostname, where.port), timeout=5) as connection:
+        ended = threading.Event()
+
+        def trickle() -> None:
+            with suppress(OSError):
+                for part in sent:
+                    connection.sendall(part)
+                    if ended.wait(0.05):
+                        return
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        with suppress(ConnectionResetError):
+            while connection.recv(10_000):
+                pass
+        ended.set()
+        sender.join()
+    assert time.monotonic() - began < 3
+
+
+def test_who_has_a_request_under_way_is_given_its_time(harbour, served, monkeypatch):
+    monkeypatch.setattr(patience, "_SLOWEST_HEAD_S", 0.2)
+    sender = harbour.senders["stripe"]
+    signed = sender.signed()
+    lines = [f"POST {signed.path} HTTP/1.1", "Host: x", f"Content-Length: {len(signed.body)}"]
+    lines += [f"{name}: {text}" for name, text in signed.headers.items()]
+    connection = raw(served, "\n".join(lines), signed.body[:10])
+    time.sleep(0.5)
+    connection.sendall(signed.body[10:])
+    assert status_of(connection) == 200
+
+
+LARGE = 20_000_000
+
+
+async def large_answer(_scope, _receive, send) -> None:
+    headers = [(b"content-length", str(LARGE).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"a" * LARGE})
+
+
+def taken(address: str, *, first_after_s: float, then_every_s: float) -> int:
+    """Ask for the large answer and return how much of it came."""
+    connection, got = raw(address, "GET / HTTP/1.1\nHost: x\nConnection: close"), 0
+    time.sleep(first_after_s)
+    with connection, suppress(ConnectionResetError):
+        while part := connection.recv(4_000_000):
+            got += len(part)
+            time.sleep(then_every_s)
+    return got
+
+
+def test_an_answer_that_nobody_takes_is_dropped_and_one_taken_slowly_is_not(monkeypatch):
+    monkeypatch.setattr(patience, "_STUCK_S", 0.4)
+    with Listener(large_answer, host="127.0.0.1", port=0) as listener:
+        assert taken(listener.address, first_after_s=1.5, then_every_s=0) < LARGE
+        assert taken(listener.address, first_after_s=0, then_every_s=0.02) > LARGE
 
 
 def test_a_body_that_ends_early_makes_no_row(harbour, served, client):

@@ -194,7 +194,8 @@ def test_what_makes_sense_is_taken():
         "oauth2",
     ]
     assert webhooks(scheme=PathSecret()).types == ()
-    for limit in ("25/second", "1/minute", "100 / hour", "5/10 seconds", "9/day"):
+    largest = "1000000000/366 days"
+    for limit in ("25/second", "1/minute", "100 / hour", "5/10 seconds", "9/day", largest):
         assert Rate(limit=limit).limit == limit
 
 
@@ -252,6 +253,11 @@ MORE_NONSENSE = {
     "address with a port beyond ports": lambda: provider(environments={"a": "https://x.com:99999"}),
     "api key whose check is no function": lambda: ApiKey(identify=identify, refuse="no"),
     "rate of nothing": lambda: Rate(limit="0/second"),
+    "rate of more than can be counted": lambda: Rate(limit="1000000001/second"),
+    "rate of more digits than are read": lambda: Rate(limit=f"{'9' * 5000}/second"),
+    "rate in no time": lambda: Rate(limit="5/0 seconds"),
+    "rate in more than a year": lambda: Rate(limit="5/367 days"),
+    "policy with more in flight than can be": lambda: RateLimitPolicy(concurrency=10**7),
     "feed with an overlap below nothing": lambda: feed(overlap=timedelta(days=-1)),
     "entity without a key": lambda: entity(key=""),
     "entity whose key is a number": lambda: entity(key=7),

@@ -258,6 +258,20 @@ def test_a_traceback_shows_no_local_variable(logged, style):
     assert "CANARY" not in text
 
 
+HOSTILE = "lost\r\n2026-01-01T00:00:00Z [info     ] all is well\x1b[2J\x9b31m\u202e\x07"
+
+
+def test_nobody_s_words_begin_a_line_of_their_own_or_speak_to_the_terminal(logged):
+    configure_logging("info", "text")
+    get_logger("tieline.test").error("said", reason=HOSTILE, exc_info=ValueError(HOSTILE))
+    logging.getLogger("foreign").warning("said %s", HOSTILE)
+    lines = logged().split("\n")
+    own = [line for line in lines if line and not line.startswith("  ")]
+    assert len(own) == 2
+    assert [line for line in lines if not line.isprintable()] == []
+    assert any(line.startswith("  ValueError: lost\\r") for line in lines)
+
+
 @pytest.mark.parametrize("style", ["json", "text"])
 def test_short_secrets_are_hidden_by_name_however_deep(logged, style):
     configure_logging("debug", style)

@@ -4,6 +4,10 @@ All of it is in Redis and vanishes by itself. A state is known by its digest
 alone, is good once, and only together with the secret that the browser (a
 cookie) or the process that began it holds. A link may be opened more than
 once until the account is connected: mail scanners open links too.
+
+What is remembered says where an application's secret is sent to, so it is
+sealed, bound to its own key in Redis: who can merely write there can neither
+make nor change nor move one.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ import orjson
 
 from tieline.contract import Secret
 from tieline.coordination import Redis, redis_errors
-from tieline.errors import RefusedError
+from tieline.errors import RefusedError, SealBrokenError
+from tieline.vault import Context, Vault
 
 __all__ = ["CONNECTED_S", "LINK_S", "STATE_S", "Intent", "Pending", "States", "new_secret"]
 
@@ -88,10 +93,12 @@ class States:
 
     Args:
         client: Redis, or Valkey.
+        vault: Seals what is remembered.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, vault: Vault) -> None:
         self._client = client
+        self._vault = vault
 
     def put(self, pending: Pending, *, bound_to: str) -> str:
         """Remember a state; return it.
@@ -101,6 +108,7 @@ class States:
             bound_to: The secret that has to come back with it.
 
         Raises:
+            KeyUnavailableError: It cannot be sealed now.
             DependencyError: Redis does not answer.
         """
         state = new_secret()
@@ -112,8 +120,10 @@ class States:
             "next_url": pending.next_url,
             "bound_to": _digest(bound_to),
         }
+        key = _state_key(state)
+        sealed = self._sealed(value, key)
         with redis_errors():
-            self._client.set(_state_key(state), orjson.dumps(value), ex=STATE_S, nx=True)
+            self._client.set(key, sealed, ex=STATE_S, nx=True)
         return state
 
     def take(self, state: str, *, provider: str, bound_to: str) -> Pending:
@@ -125,17 +135,19 @@ class States:
             bound_to: The secret that came with it; empty if none did.
 
         Raises:
-            RefusedError: It is unknown, expired, used, of another provider, or
-                of another browser; the message does not say which.
+            RefusedError: It is unknown, expired, used, of another provider or
+                another browser, or not put by us; the message does not say which.
+            KeyUnavailableError: It cannot be opened now.
             DependencyError: Redis does not answer.
         """
         if not 1 <= len(state) <= _LONGEST:
             raise _refused()
+        key = _state_key(state)
         with redis_errors():
-            raw: Any = self._client.getdel(_state_key(state))
-        if raw is None:
+            raw: Any = self._client.getdel(key)
+        value = self._opened(raw, key)
+        if value is None:
             raise _refused()
-        value = orjson.loads(raw)
         intent = _intent(value["intent"])
         is_bound = hmac.compare_digest(value["bound_to"], _digest(bound_to))
         if not is_bound or intent.provider != provider:
@@ -152,31 +164,37 @@ class States:
         """Make a link's secret and its digest; whoever has the secret may connect the account.
 
         Raises:
+            KeyUnavailableError: It cannot be sealed now.
             DependencyError: Redis does not answer.
         """
         link = new_secret()
         digest = _digest(link)
+        key = _link_key(digest)
+        sealed = self._sealed(_plain(intent), key)
         with redis_errors():
-            self._client.set(_link_key(digest), orjson.dumps(_plain(intent)), ex=LINK_S)
+            self._client.set(key, sealed, ex=LINK_S)
         return link, digest
 
     def find_link(self, link: str) -> tuple[Intent, str]:
         """Return what a link is for, and its digest.
 
         Raises:
-            RefusedError: It is unknown, expired, or was used.
+            RefusedError: It is unknown, expired, was used, or not put by us.
+            KeyUnavailableError: It cannot be opened now.
             DependencyError: Redis does not answer.
         """
         digest = _digest(link)
+        key = _link_key(digest)
         with redis_errors():
-            raw: Any = self._client.get(_link_key(digest)) if len(link) <= _LONGEST else None
-        if raw is None:
+            raw: Any = self._client.get(key) if len(link) <= _LONGEST else None
+        value = self._opened(raw, key)
+        if value is None:
             raise RefusedError(
                 "this link is over or was used already",
                 hint="ask for a new one",
                 code="link-over",
             )
-        return _intent(orjson.loads(raw)), digest
+        return _intent(value), digest
 
     def end_link(self, digest: str, *, connection_id: str = "") -> None:
         """End a link.
@@ -207,6 +225,20 @@ class States:
             raise _refused()
         return None if connected is None else connected.decode()
 
+    def _sealed(self, value: Mapping[str, Any], key: str) -> str:
+        sealed, _ = self._vault.seal(Secret(orjson.dumps(value).decode()), _context(key))
+        return sealed
+
+    def _opened(self, raw: bytes | None, key: str) -> dict[str, Any] | None:
+        """Open what Redis has; None if that is nothing, or nothing that was sealed for this key."""
+        if raw is None:
+            return None
+        try:
+            opened = self._vault.open(raw.decode("utf-8", "replace"), _context(key))
+        except SealBrokenError:
+            return None
+        return dict(orjson.loads(opened.reveal()))
+
 
 def _refused() -> RefusedError:
     return RefusedError(
@@ -229,6 +261,10 @@ def _intent(value: dict[str, Any]) -> Intent:
     texts = {name: value[name] for name in _TEXTS}
     # An earlier version remembered none.
     return Intent(**texts, scopes=tuple(value["scopes"]), settings=value.get("settings", {}))
+
+
+def _context(key: str) -> Context:
+    return Context(connection_id=key, field="sign-in")
 
 
 def _digest(text: str) -> str:

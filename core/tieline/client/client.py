@@ -355,11 +355,13 @@ class Client:
         name: str,
         scope: Literal["read", "operate", "admin"],
         *,
-        connections: Sequence[str] = (),
+        connections: Sequence[str] | None = None,
         expires_in: str | None = None,
     ) -> MadeToken:
-        """Make a token; it is told now and never again."""
-        body: dict[str, Any] = {"name": name, "scope": scope, "connections": list(connections)}
+        """Make a token; it is told now and never again. Without connections it sees all."""
+        body: dict[str, Any] = {"name": name, "scope": scope}
+        if connections is not None:
+            body["connections"] = list(connections)
         if expires_in is not None:
             body["expires_in"] = expires_in
         return cast("MadeToken", self.request("POST", "/tokens", body=body))

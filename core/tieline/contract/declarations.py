@@ -375,7 +375,8 @@ class Rate:
     """One limit that the provider meters.
 
     Attributes:
-        limit: As ``limits`` writes it: ``"25/second"``, ``"100/10 second"``.
+        limit: As ``limits`` writes it: ``"25/second"``, ``"100/10 second"``; up
+            to a billion calls in up to a year.
         scope: What it is counted by.
         match: Beginning of the paths that it counts, or several beginnings of
             paths that it counts together; empty: all.
@@ -390,10 +391,22 @@ class Rate:
             object.__setattr__(self, "match", tuple(self.match))
             if not self.match or not all(isinstance(each, str) and each for each in self.match):
                 raise ValueError("Rate.match: a beginning of paths, or several, none of them empty")
-        if not re.fullmatch(r"\d+ ?/ ?(\d+ )?(second|minute|hour|day)s?", self.limit):
+        found = re.fullmatch(r"(\d+) ?/ ?(?:(\d+) )?(second|minute|hour|day)s?", self.limit)
+        if found is None:
             raise ValueError(f'Rate.limit {self.limit!r}: write it like "25/second"')
-        if int(self.limit.partition("/")[0]) < 1:
-            raise ValueError(f"Rate.limit {self.limit!r}: at least one call")
+        calls, times, unit = found.groups()
+        if not _is_count(calls, _MOST_CALLS):
+            raise ValueError(f"Rate.limit {self.limit!r}: from one call to {_MOST_CALLS:,}")
+        if times is not None and not _is_count(times, _MOST_UNITS[unit]):
+            raise ValueError(f"Rate.limit {self.limit!r}: a time of a second to a year")
+
+
+_MOST_CALLS = 1_000_000_000
+_MOST_UNITS = {"second": 31_622_400, "minute": 527_040, "hour": 8_784, "day": 366}
+
+
+def _is_count(digits: str, most: int) -> bool:
+    return len(digits) <= len(str(most)) and 1 <= int(digits) <= most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -402,7 +415,8 @@ class RateLimitPolicy:
 
     Attributes:
         rates: Every one of them holds at once.
-        concurrency: Requests in flight at once; None: not limited.
+        concurrency: Requests in flight at once, a million at most; None: not
+            limited.
         reserve: Share kept for live calls, from 0 to 1; of a rate within a second
             none is, for live calls come first and need not wait longer.
         alert_at: Share of a rate from which calls are paced and people told.
@@ -422,8 +436,8 @@ class RateLimitPolicy:
             raise ValueError("RateLimitPolicy.reserve: a share from 0 up to 1")
         if not 0 < self.alert_at <= 1:
             raise ValueError("RateLimitPolicy.alert_at: a share above 0, at most 1")
-        if self.concurrency is not None and self.concurrency < 1:
-            raise ValueError("RateLimitPolicy.concurrency: at least 1, or None")
+        if self.concurrency is not None and not 1 <= self.concurrency <= 1_000_000:
+            raise ValueError("RateLimitPolicy.concurrency: from 1 to a million, or None")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -246,8 +246,11 @@ def require_jitter(rule: Rule, jitter_s: int) -> None:
 
 @cache
 def _zones() -> frozenset[str]:
-    """Return the names of all zones; looking through their files takes a moment."""
-    return frozenset(available_timezones())
+    """Return the names of all zones; looking through their files takes a moment.
+
+    Not of ``localtime``, which is another one on each machine.
+    """
+    return frozenset(available_timezones() - {"localtime"})
 
 
 def _read_cron(expression: str, zone: str) -> Cron:

@@ -31,7 +31,7 @@ def safe_address(url: str, *, purpose: str, hint: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
         is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_near(parts))
-        is_plain = url.isascii() and url.isprintable() and " " not in url
+        is_plain = url.isascii() and url.isprintable() and not set(url) & set(" \\")
         is_bare = not (parts.username or parts.password or parts.fragment)
         if is_safe and is_plain and is_bare and parts.hostname:
             return parts

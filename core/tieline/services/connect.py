@@ -41,6 +41,7 @@ __all__ = [
     "connect_basic",
     "find_same_account",
     "identify",
+    "make_first_key",
     "prepare",
     "store_connection",
     "with_account",
@@ -232,7 +233,7 @@ def prepare(
         SettingsError: There is no key to seal under.
         KeyUnavailableError: It is not to be had now.
     """
-    _make_first_key(installation)
+    make_first_key(installation)
     contexts = [Context(connection_id=connection_id, field=field) for field in fields]
     return Prepared(connection_id=connection_id, sealer=installation.vault.prepare(*contexts))
 
@@ -493,7 +494,7 @@ def _other_account(found: ConnectionRow, why: str) -> RefusedError:
     )
 
 
-def _make_first_key(installation: Installation) -> None:
+def make_first_key(installation: Installation) -> None:
     """Make a local key in development if nothing was ever sealed here."""
     if installation.settings.is_production or installation.settings.key:
         return

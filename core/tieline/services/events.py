@@ -42,11 +42,14 @@ class Shown:
         row: The event.
         body: The delivery as it came; None once it is gone.
         headers: Those that were kept.
+        is_own: The endpoint is the connection's own; one delivery to an
+            application's may tell of several accounts.
     """
 
     row: EventRow
     body: bytes | None
     headers: Mapping[str, str]
+    is_own: bool
 
     @property
     def text(self) -> str | None:
@@ -112,7 +115,8 @@ def get_event(installation: Installation, event_id: str) -> Shown:
         found = store.find_event(transaction, event_id) if _is_plausible(event_id) else None
     if found is None:
         raise _unknown(event_id)
-    return Shown(row=found[0], body=found[1], headers=found[2])
+    row, body, headers, is_own = found
+    return Shown(row=row, body=body, headers=headers, is_own=is_own)
 
 
 def replay_events(

@@ -31,6 +31,7 @@ from tieline.services.connect import (
     check_name,
     find_same_account,
     identify,
+    make_first_key,
     prepare,
     store_connection,
     with_account,
@@ -205,7 +206,8 @@ def begin(
 
     Raises:
         InvalidInputError: ``next_url`` is neither.
-        SettingsError: No application is set.
+        SettingsError: No application is set, or there is no key to seal under.
+        KeyUnavailableError: What is remembered cannot be sealed now.
         DependencyError: Redis does not answer.
     """
     plugin = installation.registry.get(intent.provider)
@@ -221,7 +223,8 @@ def begin(
         link=link,
         next_url=_checked_next(installation, next_url),
     )
-    state = States(installation.redis).put(pending, bound_to=bound_to)
+    make_first_key(installation)
+    state = _states(installation).put(pending, bound_to=bound_to)
     for secret in (state, verifier, bound_to):
         remember(secret)
     asked = {
@@ -246,10 +249,13 @@ def make_link(installation: Installation, intent: Intent) -> Link:
     """Make an address that an account's owner may open, in any browser, to connect it.
 
     Raises:
-        SettingsError: The redirect address of the provider's application is none.
+        SettingsError: The redirect address of the provider's application is
+            none, or there is no key to seal under.
+        KeyUnavailableError: What is remembered cannot be sealed now.
         DependencyError: Redis does not answer.
     """
-    link, digest = States(installation.redis).put_link(intent)
+    make_first_key(installation)
+    link, digest = _states(installation).put_link(intent)
     remember(link)
     return Link(address=start_address(installation.settings, intent.provider, link), digest=digest)
 
@@ -259,9 +265,10 @@ def open_link(installation: Installation, link: str) -> tuple[Intent, str]:
 
     Raises:
         RefusedError: The link is over.
+        KeyUnavailableError: It cannot be opened now.
         DependencyError: Redis does not answer.
     """
-    intent, digest = States(installation.redis).find_link(link)
+    intent, digest = _states(installation).find_link(link)
     remember(link)
     return intent, digest
 
@@ -272,7 +279,7 @@ def drop_link(installation: Installation, link: Link) -> None:
     Raises:
         DependencyError: Redis does not answer.
     """
-    States(installation.redis).end_link(link.digest)
+    _states(installation).end_link(link.digest)
 
 
 def find_connected(installation: Installation, link: Link) -> ConnectionRow | None:
@@ -282,7 +289,7 @@ def find_connected(installation: Installation, link: Link) -> ConnectionRow | No
         RefusedError: The link is gone; nobody can come back by it.
         DependencyError: The database or Redis does not answer.
     """
-    connection_id = States(installation.redis).find_connected(link.digest)
+    connection_id = _states(installation).find_connected(link.digest)
     if connection_id is None:
         return None
     with installation.database.read() as transaction:
@@ -305,10 +312,11 @@ def take(
         NotFoundError: No such provider.
         RefusedError: The state is unknown, used, of another provider or
             another browser.
+        KeyUnavailableError: It cannot be opened now.
         DependencyError: Redis does not answer.
     """
     _oauth(installation.registry.get(provider))
-    states = States(installation.redis)
+    states = _states(installation)
     return states.take(given.get("state", ""), provider=provider, bound_to=bound_to)
 
 
@@ -349,7 +357,7 @@ def finish(installation: Installation, pending: Pending, given: Mapping[str, str
     remember(code)
     connected = _exchange(installation, plugin, oauth, pending, Secret(code), given)
     if pending.link:
-        States(installation.redis).end_link(pending.link, connection_id=connected.row.id)
+        _states(installation).end_link(pending.link, connection_id=connected.row.id)
     return connected
 
 
@@ -491,6 +499,10 @@ def _row(intent: Intent, installation: Installation) -> ConnectionRow:
         created_at=known.created_at,
         paused_at=known.paused_at,
     )
+
+
+def _states(installation: Installation) -> States:
+    return States(installation.redis, installation.vault)
 
 
 def _oauth(plugin: Plugin) -> OAuth2:

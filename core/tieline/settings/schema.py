@@ -307,8 +307,8 @@ class SettingsSchema(Schema):
         load_default=16,
         validate=validate.Range(min=1, max=64),
         metadata={
-            "doc": "Calls to the HTTP API that one process works on at once; others wait. From 1"
-            " to 64.",
+            "doc": "Calls to the HTTP API that one process works on at once; others wait. Half as"
+            " many more are kept for those that ask a provider. From 1 to 64.",
             "example": "16",
         },
     )

@@ -75,8 +75,8 @@ def add_consumer(
     *,
     position: int,
     now: datetime,
-) -> bool:
-    """Add a consumer; False, changing nothing, if there is one of that name."""
+) -> None:
+    """Add a consumer, unless there is one of that name."""
     insert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
     statement = insert_into(consumers).values(
         connection_id=connection_id,
@@ -86,7 +86,7 @@ def add_consumer(
         created_at=now,
         updated_at=now,
     )
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+    connection.execute(statement.on_conflict_do_nothing())
 
 
 def move_consumer(

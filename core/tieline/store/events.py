@@ -21,7 +21,12 @@ from sqlalchemy import (
 
 from tieline.store import choosing
 from tieline.store.database import Connection
-from tieline.store.tables import connections, webhook_events, webhook_secrets
+from tieline.store.tables import (
+    connections,
+    webhook_endpoints,
+    webhook_events,
+    webhook_secrets,
+)
 
 __all__ = [
     "EventRow",
@@ -180,8 +185,12 @@ def list_events(connection: Connection, wanted: EventsWanted, *, limit: int) -> 
 
 def find_event(
     connection: Connection, event_id: str
-) -> tuple[EventRow, bytes | None, Mapping[str, str]] | None:
-    """Read one event, the body of its delivery, and those headers of it that are kept."""
+) -> tuple[EventRow, bytes | None, Mapping[str, str], bool] | None:
+    """Read one event, the body of its delivery, and those headers of it that are kept.
+
+    Last comes whether the delivery came to an endpoint of the event's own
+    connection, so that it tells of no other.
+    """
     row = connection.execute(_select().where(_EVENTS.id == event_id)).mappings().first()
     if row is None:
         return None
@@ -193,7 +202,11 @@ def find_event(
         .limit(1)
     ).first()
     body, headers = delivery or (None, None)
-    return found, body, headers or {}
+    is_own = exists().where(
+        webhook_endpoints.c.id == found.endpoint_id,
+        webhook_endpoints.c.connection_id == found.connection_id,
+    )
+    return found, body, headers or {}, bool(connection.execute(select(is_own)).scalar())
 
 
 def count_events(connection: Connection, wanted: EventsWanted) -> int:

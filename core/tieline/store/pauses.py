@@ -42,8 +42,9 @@ def pause_queue(connection: Connection, queue: str, *, now: datetime, by: str) -
         insert(queue_pauses)
         .values(queue=queue, paused_at=now, paused_by=by[:80])
         .on_conflict_do_nothing(index_elements=["queue"])
+        .returning(queue_pauses.c.queue)  # PostgreSQL's driver counts no rows of an INSERT
     )
-    return connection.execute(statement).rowcount == 1
+    return connection.execute(statement).scalar() is not None
 
 
 def resume_queue(connection: Connection, queue: str) -> bool:

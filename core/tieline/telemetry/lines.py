@@ -36,21 +36,24 @@ def new_formatter(*, is_json: bool, has_colours: bool) -> logging.Formatter:
         is_json: JSON for machines; else text.
         has_colours: Whether the text has any.
     """
-    last: structlog.types.Processor = (
-        structlog.processors.JSONRenderer()
+    last: list[structlog.types.Processor] = (
+        [structlog.processors.JSONRenderer()]
         if is_json
-        else structlog.dev.ConsoleRenderer(
-            colors=has_colours,
-            # The default is rich's, which can be told to show local variables.
-            exception_formatter=structlog.dev.plain_traceback,
-        )
+        else [
+            _in_its_place,
+            structlog.dev.ConsoleRenderer(
+                colors=has_colours,
+                # The default is rich's, which can be told to show local variables.
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            last,
+            *last,
         ],
     )
 
@@ -69,6 +72,31 @@ def _add_trace(
     """Say within which span it was logged, so that either leads to the other."""
     event.update(trace_ids())
     return event
+
+
+def _in_its_place(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Let nobody's words begin a line of their own, or speak to the terminal.
+
+    What libraries log, and what exceptions say, quotes providers. Fields are
+    written as Python writes text, and need nothing.
+    """
+    event["event"] = _escaped(str(event.get("event", "")))
+    if "exception" in event:
+        # first: a secret that has line breaks is not found once they are indented
+        lines = redact(str(event["exception"])).split("\n")
+        event["exception"] = "\n".join(f"  {_escaped(line)}" for line in lines)
+    return event
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in redact(text)
+    )
 
 
 def _redact_line(_logger: object, _method: str, line: Any) -> str:

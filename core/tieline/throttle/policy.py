@@ -16,6 +16,7 @@ __all__ = ["Scope", "Window", "endpoint_of", "policy_of", "read_override", "wind
 Scope = Literal["account", "application", "endpoint"]
 
 _IDENTIFIER = re.compile(r"(?=[^/]*\d)[^/]{7,}")
+_CONCURRENCY = re.compile(r"0*[1-9][0-9]{0,5}")
 _SECTION = re.compile(r"\[([^\]]*)\]")
 
 
@@ -79,7 +80,7 @@ def read_override(provider: str, text: str, declared: RateLimitPolicy) -> RateLi
         if part in {"", "none"}:
             continue
         name, _, number = part.partition("=")
-        if name.strip() == "concurrency" and number.strip().isdecimal() and int(number) > 0:
+        if name.strip() == "concurrency" and _CONCURRENCY.fullmatch(number.strip()):
             concurrency = int(number)
             continue
         words = part.rsplit(" ", 1)

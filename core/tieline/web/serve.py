@@ -15,6 +15,7 @@ from typing import Any, Self
 import uvicorn
 
 from tieline.errors import InvalidInputError
+from tieline.web.patience import PunctualProtocol
 
 __all__ = ["Listener", "serve"]
 
@@ -158,7 +159,7 @@ def _config(app: Any, leave_s: float) -> uvicorn.Config:
         lifespan="off",
         server_header=False,
         proxy_headers=False,
-        http="h11",  # the other one knows no limit
+        http=PunctualProtocol,  # by h11: the other one knows no limit
         ws="none",
         h11_max_incomplete_event_size=_LONGEST_REQUEST_HEAD,
         limit_concurrency=1000,

@@ -49,7 +49,7 @@ def pause(name: str, as_json: bool) -> None:
     """
     with installation() as opened:
         held = services.queues.pause_queue(opened, name, actor=actor())
-    _tell(held, f"  paused    {held.name}, {len(held.working)} jobs are under way", as_json)
+    _tell(held, f"  paused    {held.name}, {_jobs(len(held.working))} under way", as_json)
     if not as_json:
         note(f"  next      tieline queue drain {held.name} (or: tieline queue resume {held.name})")
 
@@ -61,7 +61,7 @@ def resume(name: str, as_json: bool) -> None:
     """Let workers take jobs again, within seconds."""
     with installation() as opened:
         freed = services.queues.resume_queue(opened, name, actor=actor())
-    _tell(freed, f"  resumed   {freed.name}, {freed.count} jobs wait", as_json)
+    _tell(freed, f"  resumed   {freed.name}, {_jobs(freed.count)} waiting", as_json)
 
 
 @queue.command()
@@ -82,10 +82,14 @@ def drain(name: str, timeout: str, as_json: bool) -> None:
         def tell(working: int, waiting: int) -> None:
             if opened.clock.monotonic() - told_at[0] >= _TOLD_EVERY_S:
                 told_at[0] = opened.clock.monotonic()
-                note(f"  waiting   {working} jobs are under way, {waiting} wait")
+                note(f"  waiting   {_jobs(working)} under way, {waiting} waiting")
 
         rested = services.queues.drain_queue(opened, name, timeout=timeout, on_progress=tell)
-    _tell(rested, f"  at rest   {rested.name}, {rested.count} jobs wait", as_json)
+    _tell(rested, f"  at rest   {rested.name}, {_jobs(rested.count)} waiting", as_json)
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
 
 
 def _tell(found: Queue, line: str, as_json: bool) -> None:

@@ -77,7 +77,9 @@ def create(
     if as_json:
         print_json({"token": {**facts, "token": text}})
         return
-    note(f"  made      {name}: {scope}, good until {when(made.row.expires_at)}")
+    seen = ", ".join(facts["connections"] or ["all connections"])
+    end = made.row.expires_at
+    note(f"  made      {name}: {scope}, {seen}, until {when(end) if end else 'it is revoked'}")
     note("  keep it: it is not shown again")
     write_line(text.encode())
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from tieline import __version__
+from tieline.engine.tick import timetable_of
+from tieline.errors import InvalidInputError
 from tieline.services.doctor.finding import Finding, listed
 from tieline.services.installation import Installation
 from tieline.store import connections as connection_store
 from tieline.store import pauses, schedules, trouble
+from tieline.store.schedules import ScheduleRow
 
 __all__ = ["look_at_alerts", "look_at_scheduler", "look_at_work"]
 
@@ -114,6 +117,7 @@ def look_at_scheduler(installation: Installation) -> Iterator[Finding]:
     now = installation.clock.now()
     with installation.database.read() as transaction:
         is_needed = schedules.next_due_at(transaction) is not None
+        every = schedules.list_schedules(transaction)
         overdue = trouble.overdue_schedules(transaction, now - _OVERDUE)
     alive = installation.schedulers.alive()
     if is_needed and not alive:
@@ -136,6 +140,23 @@ def look_at_scheduler(installation: Installation) -> Iterator[Finding]:
             fix="see the scheduler's log; start it anew: tieline scheduler",
             code="schedule-overdue",
         )
+    yield from _meaningless(every)
+
+
+def _meaningless(every: Iterable[ScheduleRow]) -> Iterator[Finding]:
+    """Find schedules that are passed over; `tieline schedules` shows them as parked."""
+    for row in every:
+        try:
+            timetable_of(row)
+        except InvalidInputError as error:
+            where = f"{row.connection_name} {row.entity}"
+            yield Finding(
+                subject="scheduler",
+                level="fail",
+                message=f"{where} is not synced by schedule: {error.message}",
+                fix=f"tieline schedules set {where} RULE, with a zone that is known here",
+                code="schedule-meaningless",
+            )
 
 
 def look_at_alerts(installation: Installation) -> Iterator[Finding]:

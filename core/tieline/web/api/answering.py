@@ -56,12 +56,15 @@ class Api:
         self._installation = installation
         self._operations = operations
         self._room = Room()
-        self._lock = threading.Lock()
-        self._under_way = 0
 
     @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._installation.settings.api_threads, "api")
+    def _crew(self) -> _Crew:
+        return _Crew("api", self._installation.settings.api_threads)
+
+    @cached_property
+    def _asking_crew(self) -> _Crew:
+        """Works on what asks a provider, so that a slow one keeps nobody from reading."""
+        return _Crew("api-asking", max(1, self._installation.settings.api_threads // 2))
 
     def routes(self) -> list[Route]:
         """Return a route for each path: what else is asked of it is answered by 405."""
@@ -103,7 +106,8 @@ class Api:
                 headers=request.headers,
                 body=body,
             )
-            return await self._in_time(work)
+            crew = self._asking_crew if operation.asks_provider else self._crew
+            return await self._in_time(crew.begin(work))
         except Problem as problem:
             return respond(problem)
 
@@ -127,10 +131,42 @@ class Api:
         inputs.require_json(request, raw, takes_body=operation.body is not None)
         return raw
 
-    async def _in_time(self, work: _Work) -> Response:
-        settings = self._installation.settings
-        most = settings.api_threads * (1 + _WAITING_PER_THREAD)
-        if self._under_way >= most:
+    async def _in_time(self, future: Future[Response]) -> Response:
+        deadline_s = self._installation.settings.api_deadline_s
+        waited_for = asyncio.shield(asyncio.wrap_future(future))
+        try:
+            return await asyncio.wait_for(waited_for, deadline_s)
+        except TimeoutError:
+            raise Problem(
+                503,
+                "deadline",
+                f"this was not done within {deadline_s:g} s, and may be done still",
+                hint="look whether it was; with an Idempotency-Key it is safe to ask again",
+                headers={"Retry-After": "5"},
+            ) from None
+
+
+class _Crew:
+    """Threads that work on calls; some wait for each thread, and who is one more is sent away.
+
+    Args:
+        name: What the threads are called.
+        size: How many there are.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        self._threads = ThreadPoolExecutor(size, name)
+        self._most = size * (1 + _WAITING_PER_THREAD)
+        self._lock = threading.Lock()
+        self._under_way = 0
+
+    def begin(self, work: _Work) -> Future[Response]:
+        """Have a call answered.
+
+        Raises:
+            Problem: Too many are.
+        """
+        if self._under_way >= self._most:
             raise Problem(
                 503,
                 "busy",
@@ -142,17 +178,7 @@ class Api:
             self._under_way += 1
         future = self._threads.submit(work.do)
         future.add_done_callback(self._is_done)
-        waited_for = asyncio.shield(asyncio.wrap_future(future))
-        try:
-            return await asyncio.wait_for(waited_for, settings.api_deadline_s)
-        except TimeoutError:
-            raise Problem(
-                503,
-                "deadline",
-                f"this was not done within {settings.api_deadline_s:g} s, and may be done still",
-                hint="look whether it was; with an Idempotency-Key it is safe to ask again",
-                headers={"Retry-After": "5"},
-            ) from None
+        return future
 
     def _is_done(self, _future: Future[Response]) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -47,7 +47,7 @@ def read_cursor(name: str, text: str | None, kinds: Sequence[type]) -> tuple[Any
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         found, *mark = orjson.loads(raw)
         read = tuple(_read(each, kind) for each, kind in zip(mark, kinds, strict=True))
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, OverflowError, binascii.Error):
         raise _bad() from None
     if found != name:
         raise _bad()
@@ -59,7 +59,7 @@ def _read(value: Any, kind: type) -> Any:
         read = datetime.fromisoformat(value)
         if read.tzinfo is None:
             raise ValueError
-        return read
+        return read.astimezone(UTC)  # beyond the years that there are: OverflowError
     if type(value) is not kind:
         raise TypeError
     if isinstance(value, str) and "\0" in value:

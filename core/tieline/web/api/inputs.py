@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -193,7 +194,12 @@ def load_body(schema: Schema | None, raw: bytes) -> dict[str, Any]:
 def _parsed(raw: bytes) -> Any:
     """Parse JSON; whole numbers stay exact, whatever their size."""
     try:
-        value = json.loads(raw.decode(), parse_constant=_no_number, object_pairs_hook=_once)
+        value = json.loads(
+            raw.decode(),
+            parse_constant=_no_number,
+            parse_float=_finite,
+            object_pairs_hook=_once,
+        )
         _require_shallow(value)
     except (ValueError, RecursionError) as error:
         known = str(error) if isinstance(error, _Refused) else "this is no JSON in UTF-8"
@@ -209,6 +215,13 @@ class _Refused(ValueError):  # noqa: N818 - the parser's own protocol
 
 def _no_number(_name: str) -> NoReturn:
     raise _Refused("NaN and Infinity are no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # written again it would be null, or no JSON at all
+        raise _Refused("a number is too large")
+    return number
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -116,7 +116,12 @@ def problem_of(error: TielineError) -> Problem:
 
 
 # What a command calls otherwise than the API does.
-_NAMES = {"for": "lasting", "full-every": "full_every", "expires": "expires_in"}
+_NAMES = {
+    "for": "lasting",
+    "full-every": "full_every",
+    "expires": "expires_in",
+    "expects-every": "expects_every",
+}
 
 
 def _errors_of(error: TielineError) -> list[dict[str, str]]:

@@ -22,6 +22,7 @@ __all__ = [
     "PageQuery",
     "Payload",
     "SecretText",
+    "Several",
     "Text",
     "Time",
     "Told",
@@ -144,6 +145,16 @@ class Told(fields.String):
 
     def _serialize(self, value: Any, *_given: Any, **_named: Any) -> Any:
         return value.reveal() if isinstance(value, Secret) else value
+
+
+class Several(fields.List[Any]):
+    """A list that comes in, counted before its parts are looked at: each takes its time."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, list):
+            for check in self.validators:
+                check(value)
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Choice(fields.String):

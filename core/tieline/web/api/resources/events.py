@@ -17,6 +17,7 @@ from tieline.web.api.schemas import (
     Given,
     Nested,
     PageQuery,
+    Several,
     Text,
     Time,
     listed,
@@ -68,7 +69,12 @@ class WholeEvent(WebhookEvent):
 
     headers = fields.Dict(keys=fields.String(), values=fields.String())
     body = fields.String(
-        allow_none=True, metadata={"description": "Bytes that are no text are written as escapes."}
+        allow_none=True,
+        metadata={
+            "description": "Bytes that are no text are written as escapes. null: it is gone; or it"
+            " came to an application's endpoint, where one delivery may tell of several accounts,"
+            " and the token is limited to some connections."
+        },
     )
 
 
@@ -79,10 +85,10 @@ class Replayed(Answer):
 
 
 def _states() -> Any:
-    return fields.List(
+    return Several(
         Choice(*_STATES),
-        validate=validate.Length(max=len(_STATES)),
-        load_default=(),
+        validate=validate.Length(min=1, max=len(_STATES)),
+        load_default=tuple,
         metadata={"description": "Only in this state; may come several times."},
     )
 
@@ -93,10 +99,10 @@ def _verified_with() -> Any:
 
 
 def _types() -> Any:
-    return fields.List(
+    return Several(
         Text(least=1, most=120),
-        validate=validate.Length(max=50),
-        load_default=(),
+        validate=validate.Length(min=1, max=50),
+        load_default=tuple,
         metadata={"description": "Only of this type; may come several times."},
     )
 
@@ -117,10 +123,10 @@ class EventsQuery(PageQuery):
 class Replay(Given):
     """Which are to be handled once more: something has to be said."""
 
-    ids = fields.List(
+    ids = Several(
         Text(pattern=_ID, most=32),
-        validate=validate.Length(max=_MOST_IDS),
-        load_default=(),
+        validate=validate.Length(min=1, max=_MOST_IDS),
+        load_default=tuple,
         metadata={"description": "These."},
     )
     connection = ConnectionRef()
@@ -177,7 +183,10 @@ def list_(call: Call) -> dict[str, Any]:
 def show(call: Call) -> dict[str, Any]:
     """Return one event, and the delivery that brought it."""
     shown = call.path["event"]
-    return _facts(shown.row) | {"headers": shown.headers, "body": shown.text}
+    facts = _facts(shown.row)
+    if call.visible is not None and not shown.is_own:
+        return facts | {"headers": {}, "body": None}
+    return facts | {"headers": shown.headers, "body": shown.text}
 
 
 def replay(call: Call) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tieline.web.api.schemas import (
     Nested,
     PageQuery,
     Payload,
+    Several,
     Text,
     Time,
     listed,
@@ -90,7 +91,7 @@ class OutboxQuery(PageQuery):
 
     connection = ConnectionRef()
     entity = Text("Only of this entity.", least=1, most=40, load_default=None)
-    state = fields.List(
+    state = Several(
         Choice(*_STATES),
         validate=validate.Length(max=len(_STATES)),
         metadata={"description": "Only in this; may come several times. Left out: not finished."},
@@ -116,7 +117,7 @@ class NewChanges(Given):
     """Changes that are wanted, all or none."""
 
     entity = Text("What to change.", least=1, most=40, required=True)
-    changes = fields.List(
+    changes = Several(
         fields.Nested(OneChange),
         required=True,
         validate=validate.Length(min=1, max=_MOST_CHANGES),

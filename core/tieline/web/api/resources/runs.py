@@ -23,6 +23,7 @@ from tieline.web.api.schemas import (
     Json,
     Nested,
     PageQuery,
+    Several,
     Text,
     Time,
     listed,
@@ -159,9 +160,9 @@ class Comparison(Answer):
 
 
 def _states() -> Any:
-    return fields.List(
+    return Several(
         Choice(*STATES),
-        validate=validate.Length(max=len(STATES)),
+        validate=validate.Length(min=1, max=len(STATES)),
         metadata={"description": "Only in this state; may come several times."},
     )
 

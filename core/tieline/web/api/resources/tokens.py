@@ -16,6 +16,7 @@ from tieline.web.api.schemas import (
     Choice,
     Given,
     PageQuery,
+    Several,
     Text,
     Time,
     Told,
@@ -33,7 +34,7 @@ class Token(Answer):
     id = fields.String()
     name = fields.String(metadata={"description": "What the sync log calls who shows it."})
     scope = Choice(*SCOPES)
-    connections = fields.List(
+    connections = Several(
         fields.String(),
         allow_none=True,
         metadata={"description": "Names of those that it may see; null: all."},
@@ -61,10 +62,10 @@ class NewToken(Given):
         required=True,
     )
     scope = Choice(*SCOPES, doc="Each may what those before it may.", required=True)
-    connections = fields.List(
+    connections = Several(
         Text(pattern=NAME, most=64),
-        load_default=(),
-        validate=validate.Length(max=_MOST_CONNECTIONS),
+        load_default=tuple,
+        validate=validate.Length(min=1, max=_MOST_CONNECTIONS),  # none at all is not: everything
         metadata={"description": "Names or ids of all that it may see; left out: everything."},
     )
     expires_in = Text(
