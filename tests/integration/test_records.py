@@ -14,6 +14,8 @@ from tieline.errors import Overtaken
 from tieline.records import PageWriter, rank_of, restore
 from tieline.store import connections
 from tieline.store import records as store
+from tieline.store.database import run_plain
+from tieline.store.named import FROM_NAMED, named
 
 
 @pytest.fixture
@@ -277,3 +279,23 @@ def test_a_connection_leaves_no_record_whoever_writes_while_it_is_removed(bench)
     with bench.database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM records").scalar() == 0
         assert connection.exec_driver_sql("SELECT count(*) FROM connections").scalar() == 0
+
+
+def test_named_records_are_looked_up_before_anything_is_known_of_the_table(bench):
+    """PostgreSQL without statistics takes a list of keys for half of all records."""
+    at = bench.clock.now()
+    of = (bench.connection_id, "items")
+    rows = [
+        store.NewRecord(key, b'{"x":"%b"}' % (b"x" * 500), "h", 1, "list", False, False, 1)  # noqa: FBT003
+        for key in names(3_000)
+    ]
+    with bench.database.write() as connection:
+        store.upsert(connection, *of, rows, run_id=None, now=at)
+        dialect = connection.dialect.name
+        given = named(dialect, *of, names(100))
+        explain = "EXPLAIN QUERY PLAN" if dialect == "sqlite" else "EXPLAIN"
+        plan = run_plain(connection, f"{explain} SELECT r.rank {FROM_NAMED[dialect]}", given)
+        told = "\n".join(str(row) for row in plan.fetchall())
+    whole_key = {"sqlite": "USING INDEX sqlite_autoindex_records_1", "postgresql": "pk_records"}
+    assert whole_key[dialect] in told
+    assert "Seq Scan on records" not in told

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, exists, insert, literal, select
 
-from tieline.store.database import Connection
+from tieline.store.database import Connection, run_plain
+from tieline.store.named import FROM_NAMED, named
 from tieline.store.rows import plain
-from tieline.store.tables import copies, records
+from tieline.store.tables import copies, sqlite_time
 
 __all__ = ["LostCopy", "drop_before", "keep_replaced", "list_copies", "note_lost"]
 
@@ -38,24 +39,13 @@ def keep_replaced(
     connection: Connection, connection_id: str, entity: str, keys: Sequence[str], *, now: datetime
 ) -> None:
     """Note what stands of some records, just before it is replaced."""
-    of = records.c
+    dialect = connection.dialect.name
+    place = "%s" if dialect == "postgresql" else "?"
+    at = sqlite_time(now) if dialect == "sqlite" else now
+    statement = _KEEP.replace("?", place) + FROM_NAMED[dialect]
     for start in range(0, len(keys), _CHUNK):
-        standing = select(
-            of.connection_id,
-            of.entity,
-            of.record_id,
-            literal("replaced"),
-            of.source,
-            of.run_id,
-            of.rank,
-            of.content_hash,
-            literal(now, type_=copies.c.at.type),
-        ).where(
-            of.connection_id == connection_id,
-            of.entity == entity,
-            of.record_id.in_(keys[start : start + _CHUNK]),
-        )
-        connection.execute(insert(copies).from_select(_COLUMNS, standing))
+        given = named(dialect, connection_id, entity, keys[start : start + _CHUNK])
+        run_plain(connection, statement, (at, *given))
 
 
 _COLUMNS = (
@@ -69,6 +59,11 @@ _COLUMNS = (
     "content_hash",
     "at",
 )
+_KEEP = f"""
+INSERT INTO copies ({", ".join(_COLUMNS)})
+SELECT r.connection_id, r.entity, r.record_id, 'replaced', r.source, r.run_id, r.rank,
+  r.content_hash, ?
+"""
 
 
 def note_lost(

@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from tieline.store import copies
 from tieline.store.database import Connection, run_plain
+from tieline.store.named import FROM_NAMED, named
 from tieline.store.tables import entity_states, records, sqlite_time
 
 __all__ = [
@@ -94,13 +95,8 @@ class StoredRecord:
     run_id: str | None
 
 
-_KNOWN = {
-    "postgresql": "SELECT record_id, content_hash, rank, deleted_at IS NOT NULL, revision"
-    " FROM records WHERE connection_id = %s AND entity = %s AND record_id = ANY(%s)",
-    "sqlite": "SELECT record_id, content_hash, rank, deleted_at IS NOT NULL, revision"
-    " FROM records WHERE connection_id = ? AND entity = ?"
-    " AND record_id IN (SELECT value FROM json_each(?))",
-}
+_KNOWN = "SELECT r.record_id, content_hash, rank, deleted_at IS NOT NULL, revision"
+_PAYLOADS = "SELECT r.record_id, content_hash, revision, CAST(payload AS TEXT), is_escaped"
 _INTO = """
 INSERT INTO records AS r (connection_id, entity, run_id, first_seen_at, changed_at, feed_id,
   record_id, payload, content_hash, rank, source, deleted_at, is_escaped, revision, position)
@@ -155,12 +151,10 @@ def read_known(
     Returns:
         Key, hash, rank, whether it is deleted, and revision of each.
     """
-    is_postgresql = connection.dialect.name == "postgresql"
-    wanted = list(keys) if is_postgresql else orjson.dumps(keys).decode()
-    statement = _KNOWN[connection.dialect.name]
-    given = (connection_id, entity, wanted)
+    dialect = connection.dialect.name
+    given = named(dialect, connection_id, entity, keys)
     found: list[tuple[str, str, int, bool, int]] = run_plain(
-        connection, statement, given
+        connection, _KNOWN + FROM_NAMED[dialect], given
     ).fetchall()
     return found
 
@@ -173,13 +167,10 @@ def read_payloads(
     Returns:
         Key, hash, revision, payload as JSON text, and whether it is escaped, of each.
     """
-    is_postgresql = connection.dialect.name == "postgresql"
-    wanted = list(keys) if is_postgresql else orjson.dumps(keys).decode()
-    statement = _KNOWN[connection.dialect.name].replace(
-        "rank, deleted_at IS NOT NULL, revision", "revision, CAST(payload AS TEXT), is_escaped"
-    )
+    dialect = connection.dialect.name
+    given = named(dialect, connection_id, entity, keys)
     found: list[tuple[str, str, int, str, bool]] = run_plain(
-        connection, statement, (connection_id, entity, wanted)
+        connection, _PAYLOADS + FROM_NAMED[dialect], given
     ).fetchall()
     return found
 
