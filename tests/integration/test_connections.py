@@ -30,6 +30,7 @@ from tieline.contract import (
     SettingsError,
 )
 from tieline.engine import ask_run, help_run
+from tieline.engine.crew import Crew
 from tieline.errors import NotFoundError, RefusedError, SealBrokenError
 from tieline.services import connections as service
 from tieline.services import records as record_service
@@ -485,6 +486,18 @@ def test_a_run_under_way_ends_quietly_when_its_connection_is_removed(made, marke
         syncs.get_run(made, run.id)
     assert "a bug of ours" not in caplog.text
     assert _rows_by_table(made)["records"] == {}
+
+
+def test_a_connection_that_goes_after_the_last_page_ends_its_run_quietly(
+    database_url, tmp_path, caplog, monkeypatch
+):
+    """All is read, and what was counted on the way has nobody any more whose it is."""
+    bench = make_bench(database_url, tmp_path, provider="ledger", hands="1", read_ahead="0")
+    bench.ledger.put("r1", unheard="of")
+    monkeypatch.setattr(Crew, "_tell", lambda *_given: remove(bench.installation))
+    assert bench.sync("rows") is None
+    assert "a bug of ours" not in caplog.text
+    bench.installation.close()
 
 
 @pytest.mark.parametrize("keeps_records", [True, False])

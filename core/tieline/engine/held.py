@@ -13,7 +13,7 @@ from tieline.engine.keeper import LeaseKeeper
 from tieline.engine.kit import Engine
 from tieline.errors import LeaseLost, StopRequested
 from tieline.records import PageWriter
-from tieline.store import partitions
+from tieline.store import connections, partitions
 from tieline.store.database import Connection, Desk
 from tieline.store.rows import PartitionRow, RunRow
 
@@ -126,5 +126,7 @@ class HeldWork(ABC):
     def _flush(self, writer: PageWriter) -> None:
         """Store what was counted on the way; a killed worker's share of it is lost."""
         if writer.has_shapes:
+            now = self.engine.clock.now()
             with self.engine.database.write() as connection:
-                writer.flush_drift(connection, run_id=self.run.id, now=self.engine.clock.now())
+                if connections.hold_connection(connection, self.run.connection_id):
+                    writer.flush_drift(connection, run_id=self.run.id, now=now)

@@ -30,6 +30,7 @@ __all__ = [
     "drop_credential",
     "find_connection",
     "has_credentials",
+    "hold_connection",
     "list_connections",
     "lock_settings",
     "mark_disconnected",
@@ -289,6 +290,12 @@ def mark_disconnected(connection: Connection, connection_id: str, now: datetime)
         .where(connections.c.id == connection_id)
         .values(state="disconnected", trouble=None, trouble_at=None, updated_at=now)
     )
+
+
+def hold_connection(connection: Connection, connection_id: str) -> bool:
+    """Keep a connection from being removed until this transaction ends; False if it is gone."""
+    this = select(connections.c.id).where(connections.c.id == connection_id)
+    return connection.execute(this.with_for_update(read=True, key_share=True)).first() is not None
 
 
 def delete_connection(connection: Connection, connection_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -215,10 +216,17 @@ def test_a_worker_that_has_to_leave_is_followed_by_another(seller, entity):
     shop = seller(**LARGE[entity])
     shop.fail({"kind": "delay", "path": PAGES[entity], "nth": 2, "seconds": 0.6})
     stop, run_id = threading.Event(), shop.ask(entity)
-    timer = threading.Timer(0.3, stop.set)
-    timer.start()
+
+    def have_it_leave() -> None:
+        give_up_at = time.monotonic() + 30
+        while not shop.stored(entity) and time.monotonic() < give_up_at:
+            time.sleep(0.02)
+        stop.set()
+
+    waiting = threading.Thread(target=have_it_leave)
+    waiting.start()
     assert shop.help(run_id, stop).state == "running"
-    timer.join()
+    waiting.join()
     assert shop.stored(entity)
     run = shop.help(run_id)
     assert (run.state, run.counts.created) == ("succeeded", len(shop.truth(entity)))
