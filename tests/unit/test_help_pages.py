@@ -6,6 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from cli_kit import run_cli
 from tieline.cli.failures import exit_code_of
 from tieline.cli.main import cli
 from tieline.cli.pages import shows_colours
@@ -51,3 +52,11 @@ def test_no_command_at_all_is_answered_by_help(capsys):
         cli.main(args=[], prog_name="tieline", standalone_mode=False)
     assert exit_code_of(raised.value, wants_json=False) == 2
     assert capsys.readouterr().out.startswith("Usage: tieline")
+
+
+@pytest.mark.parametrize("given", [("--json",), ("provider-unavailable",), ("{", "--json")])
+def test_the_page_of_all_codes_is_neither_json_nor_of_one_code(given):
+    done = run_cli("help", "--markdown", *given)
+    assert done.code == 2
+    assert "# Error codes" not in done.stdout
+    assert "--markdown prints all codes as a page" in done.stderr

@@ -24,6 +24,8 @@ def help(code: str | None, as_markdown: bool, as_json: bool) -> None:  # noqa: A
 
     Of a command, `tieline COMMAND --help` tells more.
     """
+    if as_markdown and (as_json or code is not None):
+        raise click.UsageError("--markdown prints all codes as a page: without CODE and --json")
     if as_markdown:
         sys.stdout.write(reference())
         return
