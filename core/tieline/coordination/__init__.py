@@ -3,12 +3,13 @@
 from tieline.coordination.alone import Redis
 from tieline.coordination.away import redis_errors
 from tieline.coordination.client import describe, open_redis, ping, report
-from tieline.coordination.embedded import EmbeddedServer
+from tieline.coordination.embedded import EmbeddedServer, is_locked
 
 __all__ = [
     "EmbeddedServer",
     "Redis",
     "describe",
+    "is_locked",
     "open_redis",
     "ping",
     "redis_errors",

@@ -30,7 +30,7 @@ from redis.retry import Retry
 
 from tieline.errors import DependencyError
 
-__all__ = ["EmbeddedServer"]
+__all__ = ["EmbeddedServer", "is_locked"]
 
 _PATIENCE_S = 10.0
 _POLL_S = 0.003
@@ -194,17 +194,7 @@ class EmbeddedServer:
 
     def _is_held(self) -> bool:
         """Say whether a server is alive, answering or not."""
-        try:
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return is_locked(self._lock_path)
 
     def _wait_for_answer(self) -> None:
         until = time.monotonic() + _PATIENCE_S
@@ -369,3 +359,18 @@ def _quoted(path: Path) -> bytes:
         b"%c" % byte if 32 <= byte < 127 and byte not in b'"\\' else b"\\x%02x" % byte
         for byte in os.fsencode(path)
     )
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether a process lives that locked a file for as long as it does, however it ends."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

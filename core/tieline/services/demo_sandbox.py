@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tieline.contract import SettingsError
+from tieline.coordination import is_locked
 from tieline.errors import DependencyError, InvalidInputError, RefusedError, nearest
 from tieline.registry import Plugin
 from tieline.services.installation import Installation
@@ -344,17 +345,7 @@ def _starting(folder: Path) -> Iterator[None]:
 
 def _is_held(folder: Path) -> bool:
     """Say whether a sandbox lives: it has the lock for as long as it does, however it ends."""
-    try:
-        lock = os.open(folder / "sandbox.lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return is_locked(folder / "sandbox.lock")
 
 
 def _pid(folder: Path) -> int:
