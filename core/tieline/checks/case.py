@@ -151,11 +151,9 @@ class Case:
                 stack.callback(
                     made.redis.close if "redis_url" in given else made.raw_database.close
                 )
-            try:
-                self.here = stack.enter_context(open_site(plugin, guide, self.grounds, made))
-            except Exception:
-                self.is_shut = True
-                raise
+            self.is_shut = True  # until it opens
+            self.here = stack.enter_context(open_site(plugin, guide, self.grounds, made))
+            self.is_shut = False
             try:
                 yield self.here
             finally:
