@@ -13,6 +13,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from tieline.cli.main import cli
 
@@ -215,6 +216,20 @@ def test_the_image_runs_as_nobody_special_and_fetches_nothing_in_its_last_stage(
     assert "/healthz" in last
     assert 'Route("/healthz"' in (CORE / "web" / "app.py").read_text()
     assert 'ENTRYPOINT ["tieline"]' in last
+
+
+def test_the_image_is_built_with_one_version_of_each_package_and_that_of_the_lock(tmp_path):
+    text = read("Dockerfile").replace("\\\n", " ")
+    [line] = re.findall(r"^RUN (sed .+? lock.txt) >", text, re.MULTILINE)
+    done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True)
+    [python] = set(re.findall(r"^FROM python:([\d.]+)-slim", text, re.MULTILINE))
+    given = {"python_version": python, "python_full_version": f"{python}.0"}
+    wanted = [Requirement(each) for each in done.stdout.splitlines()]
+    named = [each.name for each in wanted if not each.marker or each.marker.evaluate(given)]
+    locked = re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "lock.txt").read_text(), re.MULTILINE)
+    assert {each.name for each in wanted} == set(locked)
+    assert all(re.fullmatch(r"==[^,*]+", str(each.specifier)) for each in wanted)
+    assert sorted(named) == sorted(set(named))
 
 
 def test_every_role_is_asked_how_it_is_and_those_without_a_port_by_their_sign_of_life():
