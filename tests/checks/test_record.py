@@ -126,8 +126,9 @@ def test_how_the_answers_differ_from_the_schema_is_told_without_a_value(plugin):
     text = schema.read_text().replace("    is_archived = fields.Boolean()\n", "")
     schema.write_text(text.replace("    name = fields.String(", "    name = fields.Integer("))
     said = run(str(folder), "--live", "--base-url", url, "--key-stdin", given=key).output
-    assert "things: the schema leaves out is_archived" in said
-    assert "things: 20 of 20 would be quarantined: name: Not a valid integer." in said
+    assert "  -name: a whole number or null\n  +name: text (20 of 20)\n" in said
+    assert "  +is_archived: true or false (20 of 20)\n" in said
+    assert "20 of 20 records would be quarantined" in said
     assert "Ada" not in said
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from tieline.checks.case import Case
+from tieline.checks.drift import said_types
 from tieline.checks.kinds import DoesNotApplyError, WrongError, check
 from tieline.checks.site import Site
 from tieline.contract import (
@@ -26,7 +27,6 @@ __all__: list[str] = []
 
 _FOLDER = "tests/recorded"
 _AGAIN = "record it again: tieline plugin record . --live"
-_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", float: "a number"}
 
 
 @check(
@@ -128,8 +128,8 @@ def _require_same_types(
         field = one.data_key or name
         if odd := theirs[field] and ours[field] - theirs[field]:
             raise WrongError(
-                f"{entity.name}.{field} is {_said(odd)} in the sandbox, and"
-                f" {_said(theirs[field])} in {recording.path.name}",
+                f"{entity.name}.{field} is {said_types(odd)} in the sandbox, and"
+                f" {said_types(theirs[field])} in {recording.path.name}",
                 where=_place(case, recording),
                 do="let the sandbox answer as the provider does",
             )
@@ -143,10 +143,6 @@ def _types_of(records: Iterable[Record]) -> Mapping[str, set[type]]:
                 kind: type[Any] = type(value)
                 found[name].add(float if kind is int else kind)
     return found
-
-
-def _said(kinds: Iterable[type]) -> str:
-    return " or ".join(sorted(_KINDS.get(kind, kind.__name__) for kind in kinds))
 
 
 def _place(case: Case, recording: Recording) -> str:

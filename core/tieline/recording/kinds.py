@@ -16,7 +16,7 @@ from marshmallow import Schema, fields, validate
 
 from tieline.telemetry.redact import is_secret_name
 
-__all__ = ["Judge", "Kind", "hides"]
+__all__ = ["Judge", "Kind", "hides", "is_field_name"]
 
 Kind = Literal["kept", "id", "email", "url", "text", "secret"]
 
@@ -51,6 +51,7 @@ _HOLDS_PEOPLE = re.compile(
 )
 _COUNTRY = re.compile(r"[A-Z]{2,3}")
 _IS_PAGE_TOKEN = re.compile(r"page|next|sync|continuation|cursor", re.IGNORECASE)
+_FIELD = re.compile(r"@?[A-Za-z_$][A-Za-z0-9_$.:-]{0,99}")
 _SMALL = 10_000
 
 
@@ -123,6 +124,11 @@ class Judge:
 def hides(name: str) -> bool:
     """Say whether nothing of a field of this name is shown: a secret, and no page's token."""
     return is_secret_name(name) and not _IS_PAGE_TOKEN.search(name)
+
+
+def is_field_name(name: str) -> bool:
+    """Say whether a name can be that of a field; others are somebody's: ids, addresses."""
+    return bool(_FIELD.fullmatch(name))
 
 
 def _choices(schema: Schema | None) -> Mapping[str, frozenset[Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from tieline.errors import RefusedError
-from tieline.recording.kinds import Judge, hides
+from tieline.recording.kinds import Judge, hides, is_field_name
 
 __all__ = ["HIDDEN", "Mask"]
 
@@ -30,7 +30,6 @@ _LONG_SECRET = 6
 _LONG_NUMBER = 8
 _TRIES = 50
 _PREFIX = re.compile(r"(?:[A-Za-z]{1,12}_){1,3}")
-_FIELD = re.compile(r"@?[A-Za-z_$][A-Za-z0-9_$.:-]{0,99}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SOME_DAY = "2000-01-01"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
@@ -174,7 +173,7 @@ class Mask:
         """Names of fields stay, unless they are somebody's: ids, addresses."""
         if key in self._ids:
             return self._ids[key]
-        return key if _FIELD.fullmatch(key) else self._other_text(key)
+        return key if is_field_name(key) else self._other_text(key)
 
     def _url(self, value: str) -> str:
         if self._base_url and value.startswith(self._base_url):
