@@ -271,7 +271,7 @@ def _judged(
         promised="" if promised is None else _promise(promised),
         found=found,
         count=count,
-        of=at.of or total,
+        of=max(at.of or total, count),  # names that are data may come often in one
         quarantined=quarantined,
         where=_place_of(subject, at),
         do=do,
