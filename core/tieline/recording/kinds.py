@@ -16,7 +16,7 @@ from marshmallow import Schema, fields, validate
 
 from tieline.telemetry.redact import is_secret_name
 
-__all__ = ["Judge", "Kind", "hides", "is_field_name"]
+__all__ = ["Judge", "Kind", "hides", "is_field_name", "is_time"]
 
 Kind = Literal["kept", "id", "email", "url", "text", "secret"]
 
@@ -115,7 +115,7 @@ class Judge:
         return bool(_IS_PERSONAL.search(name)) and not name.lower().endswith(("type", "status"))
 
     def _is_harmless(self, name: str, value: str) -> bool:
-        if _TIME.fullmatch(value) or _NUMBER.fullmatch(value) or value in {"true", "false"}:
+        if is_time(value) or _NUMBER.fullmatch(value) or value in {"true", "false"}:
             return True
         is_word = _WORD.fullmatch(value) or _PLACE_CODE.fullmatch(value)
         return bool(is_word and _IS_KIND.search(name))
@@ -129,6 +129,11 @@ def hides(name: str) -> bool:
 def is_field_name(name: str) -> bool:
     """Say whether a name can be that of a field; others are somebody's: ids, addresses."""
     return bool(_FIELD.fullmatch(name))
+
+
+def is_time(text: str) -> bool:
+    """Say whether a text is a day, or a time with or without a zone."""
+    return bool(_TIME.fullmatch(text))
 
 
 def _choices(schema: Schema | None) -> Mapping[str, frozenset[Any]]:
