@@ -18,7 +18,7 @@ from cli_kit import run_cli
 from json_output import DOCUMENT, commands_with_json, require_known
 from page_stage import SIGNING, Stage, stage_of
 from site_of import KEY
-from tieline.checks import kinds
+from tieline.checks import drift, kinds
 from tieline.cli.face import OUTPUT_VERSION
 from tieline.contract.alerts import Severity
 from tieline.contract.declarations import Deletes, Direction
@@ -95,8 +95,9 @@ WORDS = {
     "commands/db backup/form": get_args(get_type_hints(storage.BackedUp)["form"]),
     "commands/health/role": pulse.ROLES,
     "commands/connections remove/access": get_args(service.Access),
-    "commands/plugin check/checks/level": get_args(kinds.Level),
-    "commands/plugin check/checks/state": get_args(kinds.State),
+    "$defs/plugin_checked/checks/level": get_args(kinds.Level),
+    "$defs/plugin_checked/checks/state": get_args(kinds.State),
+    "$defs/plugin_seen_live/entities/drift/kind": get_args(drift.Kind),
     "commands/records quarantine retry/retried/became": get_args(quarantine.Became),
     "commands/views list/views/state": get_args(views.State),
 }

@@ -194,7 +194,7 @@ SEEDS = {
         "    try:\n        return THINGS(client, params, cursor)\n"
         "    except PermissionDeniedError:\n        return Page(records=[], next=None)",
         "denied-is-no-success",
-        "never an empty page",
+        "never return an empty page",
     ),
     "throttled is a bug": Seed(
         old="    if reply.status == 429:\n",
@@ -219,6 +219,55 @@ SEEDS = {
         new="    401: PermissionDeniedError,\n",
         check="revoked-asks-a-person",
         mend="NeedsReauthError",
+    ),
+    "an account made up": Seed(
+        old='    found = parse_json(get(client, "/account", {}).content)\n',
+        new='    found = {"id": "acc_1", "name": f"Acme of {client}"}\n',
+        check="revoked-asks-a-person",
+        mend="raise NeedsReauthError",
+    ),
+    "a key shared by accounts": Seed(
+        old='        key = self._credential["api_key"].reveal()\n',
+        new='        known = REFUSALS.setdefault(0, self._credential["api_key"].reveal())\n'
+        "        key = str(known)\n",
+        check="accounts-are-kept-apart",
+        mend="keep nothing of a credential",
+    ),
+    "a refused change is done": Seed(
+        old='    reply = client.send("PATCH", path, operation.payload, headers)\n',
+        new="    try:\n"
+        '        reply = client.send("PATCH", path, operation.payload, headers)\n'
+        "    except PermissionDeniedError:\n"
+        "        return Outcome(record=operation.payload)\n",
+        check="denied-is-no-success",
+        mend="an Outcome",
+    ),
+    "a throttled change is a bug": Seed(
+        old='    reply = client.send("POST", "/things", operation.payload, headers)\n',
+        new="    try:\n"
+        '        reply = client.send("POST", "/things", operation.payload, headers)\n'
+        "    except RateLimitedError as error:\n"
+        "        raise RuntimeError(str(error)) from error\n",
+        check="throttling-is-obeyed",
+        mend="RateLimitedError",
+    ),
+    "a version that is not sent": Seed(
+        old='headers = {"If-Match": operation.token} if operation.token else {}',
+        new="headers: dict[str, str] = {}",
+        check="nobody-is-overwritten",
+        mend="Operation.token",
+    ),
+    "the clock of this machine": Seed(
+        old='at=utc(record["updated_at"])',
+        new='at=__import__("datetime").datetime.now(__import__("datetime").UTC)',
+        check="changes-tell-their-time",
+        mend="no clock of this machine",
+    ),
+    "a log without its range": Seed(
+        old='{"updated_since": window.start.isoformat()} if window.start else {}',
+        new="{}",
+        check="changes-tell-their-time",
+        mend="params.window.start",
     ),
     "a forgotten cursor is final": Seed(
         old="    410: CursorExpiredError,\n",

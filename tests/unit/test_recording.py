@@ -102,6 +102,18 @@ def test_ids_are_the_same_everywhere_and_keep_their_order():
     assert set(ids).isdisjoint(each["id"] for each in people)
 
 
+def test_an_id_of_any_signs_is_masked_wherever_a_request_names_it():
+    keys = ["SKU 0109?ä", "SKU 0109?ä/2", "2026-01-02T03:04:05Z", "ada@lovelace.example"]
+    mask, [found] = masked([{"id": key} for key in keys])
+    sku, longer, time, mail = (each["id"] for each in found)
+    assert set(keys).isdisjoint({sku, longer, time, mail})
+    assert mask.asked_path("/v1/products/SKU 0109?ä/prices") == f"/v1/products/{sku}/prices"
+    assert mask.asked_path("/v1/products/SKU 0109?ä/2") == f"/v1/products/{longer}"
+    assert mask.asked_path("/people/ada@lovelace.example/orders") == f"/people/{mail}/orders"
+    assert mask.asked("Id in ('SKU 0109?ä', 'SKU 0109?ä/2')") == f"Id in ('{sku}', '{longer}')"
+    assert mask.asked("since 2026-01-02T03:04:05Z") == "since 2026-01-02T03:04:05Z"
+
+
 def test_a_number_that_is_an_id_stays_one_of_as_many_digits():
     _, [found] = masked([{"id": 123_456_789, "owner_id": 123_456_789}, {"id": 223_456_789}])
     assert found[0]["id"] == found[0]["owner_id"] < found[1]["id"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from tieline.checks.case import Case, compare
 from tieline.checks.kinds import DoesNotApplyError, WrongError, check
 from tieline.checks.reading import require_equal, require_success
 from tieline.checks.site import Site
-from tieline.contract import Entity
+from tieline.contract import Change, Entity, PageParams, Window
 
 __all__: list[str] = []
 
 _MANY = 25
+_MOST_PAGES = 50
+_APART_S = 6 * 3600
+_GRACE = timedelta(minutes=2)
 
 
 def _settled(case: Case, site: Site, entity: Entity, when: str) -> None:
@@ -117,6 +122,48 @@ def _late(case: Case) -> None:
         _settled(case, site, entity, "after changes around runs")
         where = "feed" if entity.feed else "page"
         require_equal(case, site, entity, "after changes around runs", where=where)
+
+
+@check(
+    "changes-tell-their-time",
+    "silver",
+    "A log tells when each change was made by the provider's clock, none from before the range that"
+    " is asked for.",
+    do="give Change.at the time that the provider's entry has, by utc(); no clock of this machine,"
+    " and send params.window.start",
+)
+def _times(case: Case) -> None:
+    looked = [each for each in case.entities if each.feed]
+    if not looked:
+        raise DoesNotApplyError("no entity has a log of changes")
+    with case.site() as site:
+        for entity in looked:
+            site.move(2 * _APART_S)
+            since = site.clock.now()
+            site.move(_APART_S)
+            site.order(entity, "update", 3)
+            site.move()
+            for change in _changes_since(case, site, entity, since):
+                if not since - _GRACE <= change.at <= site.clock.now() + _GRACE:
+                    raise WrongError(
+                        f"of {entity.name} that changed after {since:%H:%M:%S}, one is told as of"
+                        f" {change.at:%Y-%m-%d %H:%M:%S}",
+                        where=case.subject.place_of(entity.feed.page if entity.feed else None)
+                        or case.place(entity, "feed"),
+                    )
+
+
+def _changes_since(case: Case, site: Site, entity: Entity, since: datetime) -> list[Change]:
+    assert entity.feed is not None
+    params, cursor, found = PageParams(window=Window(start=since)), None, list[Change]()
+    with site.opened() as opened:
+        for _ in range(_MOST_PAGES):
+            page = case.called(opened, entity.feed.page, params, cursor)
+            found += page.changes
+            cursor = page.next
+            if cursor is None:
+                break
+    return found
 
 
 @check(

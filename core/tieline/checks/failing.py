@@ -5,26 +5,32 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+from tieline.auth import auth_of
 from tieline.checks.case import Case, compare
 from tieline.checks.kinds import DoesNotApplyError, WrongError, check
 from tieline.checks.reading import require_success
 from tieline.checks.site import MovedClock, Site
 from tieline.contract import (
+    Credential,
     CursorExpiredError,
     NeedsReauthError,
+    PageParams,
     PermissionDeniedError,
     ProviderError,
     RateLimitedError,
+    Reply,
     RetryLaterError,
     TielineError,
 )
 
 __all__: list[str] = []
 
+_HEAD = 16
 _ALWAYS = {"nth": 1, "times": 0}
 _OUTAGES: Mapping[str, Mapping[str, Any]] = {
     "a 500": {"kind": "status", "status": 500},
@@ -78,7 +84,7 @@ def _throttled(case: Case) -> None:
         date = format_datetime(now + timedelta(seconds=7), usegmt=True)
         for form in ("7", date):
             site.control.fail(_refusal(case, "throttled", headers={"Retry-After": form}))
-            for what, call, where in case.steps(opened):
+            for what, call, where in (*case.steps(opened), *_writes(case, opened)):
                 error = _raised(call)
                 place = _place(case, error, where)
                 if not isinstance(error, RateLimitedError):
@@ -189,10 +195,9 @@ def _writes(case: Case, opened: Any) -> Any:
 @check(
     "denied-is-no-success",
     "silver",
-    "A right that is missing fails the run, names the right, and deletes nothing.",
-    do="raise PermissionDeniedError for the provider's refusal, never an empty page, and name the"
-    " right"
-    " in Entity.scope",
+    "A right that is missing fails the run or the change, names the right, and deletes nothing.",
+    do="raise PermissionDeniedError for the provider's refusal, never return an empty page or an"
+    " Outcome, and name the right in Entity.scope",
 )
 def _denied(case: Case) -> None:
     with case.site() as site, site.opened() as opened:
@@ -217,6 +222,14 @@ def _denied(case: Case) -> None:
                     f"a run of {entity.name} without the right deleted records", where=where
                 )
             site.move()
+        site.control.fail(_refusal(case, "denied"))
+        for what, call, where in _writes(case, opened):
+            error = _raised(call)
+            if not isinstance(error, PermissionDeniedError):
+                raise WrongError(
+                    f"{what} without the right raised {_told(error)}",
+                    where=_place(case, error, where),
+                )
 
 
 @check(
@@ -228,13 +241,20 @@ def _denied(case: Case) -> None:
 def _revoked(case: Case) -> None:
     with case.site() as site, site.opened() as opened:
         site.control.fail(_refusal(case, "revoked"))
-        for what, call, where in case.steps(opened):
+        for what, call, where in (*case.steps(opened), *_writes(case, opened)):
             error = _raised(call)
             if not isinstance(error, NeedsReauthError):
                 raise WrongError(
                     f"{what} with a credential that was taken back raised {_told(error)}",
                     where=_place(case, error, where),
                 )
+        error = _raised(lambda: opened.identify(auth_of(case.plugin, site.row.auth_kind)))
+        if not isinstance(error, NeedsReauthError):
+            raise WrongError(
+                f"asking whose account it is with a credential that was taken back raised"
+                f" {_told(error)}",
+                where=_place(case, error, case.subject.find("identify")),
+            )
         entity = case.entities[0]
         run_id = site.ask(entity)
         before = site.control.calls()
@@ -319,6 +339,59 @@ def _require_shut(case: Case, what: str, text: str, hidden: list[str], where: st
         raise WrongError(
             f"{what} holds the credential", where=where or case.subject.find("tieline_client")
         )
+
+
+# --- two accounts ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _Tape:
+    """A transport that notes what is sent, and answers that nobody is there."""
+
+    sent: list[tuple[str, str, str, bytes]] = field(default_factory=list)
+
+    def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None
+    ) -> Reply:
+        """Answer 503; see the contract's ``Transport``."""
+        self.sent.append((method, url, repr(sorted(headers.items())), content or b""))
+        return Reply(status=503, headers={}, content=b"", seconds=0.0)
+
+
+@check(
+    "accounts-are-kept-apart",
+    "silver",
+    "Of two accounts in one process each is asked with its own credential alone.",
+    do="keep nothing of a credential or a client in the module: read credential[…] of the client"
+    " that tieline_client was asked for",
+)
+def _apart(case: Case) -> None:
+    with case.site() as site, site.opened() as opened:
+        held = site.made.engine.opener.refresher.hold(site.row.id).fields
+    secrets = [name for name, text in held.items() if text in site.secrets]
+    another = {**held} | {name: _turned(held[name]) for name in secrets}
+    tapes = _Tape(), _Tape()
+    clients = [
+        case.plugin.new_client(
+            connection=opened.connection, credential=Credential(fields), transport=tape
+        )
+        for fields, tape in zip((held, another), tapes, strict=True)
+    ]
+    for entity in case.entities:
+        for client, tape in zip(clients, tapes, strict=True):
+            tape.sent.clear()
+            _raised(lambda client=client, entity=entity: entity.page(client, PageParams(), None))
+        first, second = (tape.sent for tape in tapes)
+        if first and (first == second or any(held[name] in repr(second) for name in secrets)):
+            raise WrongError(
+                f"reading {entity.name} of one account is sent with the credential of another",
+                where=case.subject.find("tieline_client"),
+            )
+
+
+def _turned(secret: str) -> str:
+    """Return another secret of the same form, its end as it is: some tell the host by it."""
+    return f"{secret[:_HEAD][::-1]}{secret[_HEAD:]}"
 
 
 # --- tokens that end ------------------------------------------------------------------------------

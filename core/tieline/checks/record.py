@@ -1,4 +1,4 @@
-"""Record answers for a plugin: of its own sandbox, of the provider, or of a stored connection."""
+"""Ask for answers on behalf of a plugin: of its own sandbox, the provider, a stored connection."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from typing import Literal
 from tieline.auth import OpenConnection, auth_of
 from tieline.checks.case import Case
 from tieline.clock import SystemClock
-from tieline.contract import ApiKey, Basic, Entity, InvalidRecordError, OAuth2, Secret
+from tieline.contract import ApiKey, Basic, Entity, OAuth2, Page, PageParams, Secret
+from tieline.engine import blamed
+from tieline.engine.work import checked_page
 from tieline.errors import InvalidInputError, RefusedError
 from tieline.recording import Bounds, Taken, take
-from tieline.records.check import RecordCheck
 from tieline.registry import Plugin
 from tieline.services.connect import connect_api_key, connect_basic
 from tieline.services.installation import Installation
 from tieline.services.sandbox_guide import Guide
 
-__all__ = ["Account", "Recorder", "at_provider", "at_sandbox", "at_stored", "drift_of", "store"]
-
-_MOST_NAMED = 8
+__all__ = ["Account", "Recorder", "at_provider", "at_sandbox", "at_stored", "store"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +64,18 @@ class Recorder:
     def plugin(self) -> Plugin:
         """Whose steps are called."""
         return self.opened.plugin
+
+    def first_page(self, entity: Entity) -> Page:
+        """Read the first page of an entity's list, as a run would.
+
+        Raises:
+            ProviderError: As the plugin says it.
+            PluginError: A bug of the plugin.
+        """
+        with blamed(self.plugin, entity):
+            page = entity.page(self.opened.client, PageParams(), None)
+        found: Page = checked_page(page, Page, self.plugin.found.distribution, entity.name)
+        return found
 
     def take(self, entity: Entity, bounds: Bounds, keep: Sequence[str] = ()) -> Taken:
         """Record one entity; see :func:`tieline.recording.take`."""
@@ -117,7 +128,7 @@ def at_provider(case: Case, account: Account) -> Iterator[Recorder]:
     else:
         raise InvalidInputError(
             f"{case.plugin.provider.title} takes no key: people sign in there",
-            hint="tieline connect, then: tieline plugin record … --live --connection NAME",
+            hint="connect one with tieline connect, and name it: --live --connection NAME",
             code="auth-kind",
         )
     with at_stored(made, row.id) as recorder:
@@ -162,29 +173,3 @@ def store(taken: Taken, folder: Path) -> Path:
     except OSError as error:
         raise RefusedError(f"{path} cannot be written: {error.strerror}") from error
     return path
-
-
-def drift_of(entity: Entity, taken: Taken) -> Iterator[str]:
-    """Say how the records differ from what the plugin's schema promises, without a value."""
-    if not taken.records:
-        yield "no records came: an empty account shows little"
-        return
-    names = {name for record in taken.records for name in record}
-    promised = {one.data_key or name for name, one in entity.schema.fields.items()}
-    if left := sorted(names - promised):
-        yield f"the schema leaves out {_some(left)}"
-    if unseen := sorted(promised - names):
-        yield f"no record has {_some(unseen)}"
-    check, reasons = RecordCheck(entity.schema), dict[str, int]()
-    for record in taken.records:
-        try:
-            check(record)
-        except InvalidRecordError as error:
-            reasons[error.message] = reasons.get(error.message, 0) + 1
-    for reason, count in reasons.items():
-        yield f"{count} of {len(taken.records)} would be quarantined: {reason}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tieline.checks.bound import bounded
 from tieline.checks.case import Case
 from tieline.checks.kinds import (
     CHECKS,
@@ -151,7 +149,7 @@ def _made(case: Case, check: Check) -> Finding:
     try:
         if missing := _missing(case, check):
             return Finding(check=check, state="not made", what=f"{missing} has to pass first")
-        with _bounded():
+        with bounded(_LONGEST_S):
             check.run(case)
     except DoesNotApplyError as reason:
         return Finding(check=check, state="not applicable", what=str(reason))
@@ -179,28 +177,6 @@ def _made(case: Case, check: Check) -> Finding:
     finally:
         set_failpoints("")
     return Finding(check=check, state="passed")
-
-
-@contextmanager
-def _bounded() -> Iterator[None]:
-    """Give up a check that hangs, where no other alarm is set and this is the main thread."""
-    is_free = threading.current_thread() is threading.main_thread() and not any(
-        signal.getitimer(signal.ITIMER_REAL)
-    )
-    if not is_free:
-        yield
-        return
-
-    def ring(_number: int, _frame: object) -> None:
-        raise TimeoutError(f"it took longer than {_LONGEST_S:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, _LONGEST_S)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _missing(case: Case, check: Check) -> str:

@@ -1,4 +1,4 @@
-"""Checks of writing: it arrives, and a lost answer makes no second one."""
+"""Checks of writing: it arrives, once, and over nobody else's change."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from tieline.checks.reading import require_success
 from tieline.checks.site import Site
 from tieline.contract import Entity
 from tieline.engine import help_run, sweep
+from tieline.engine.basis import in_shape_of
 from tieline.services import outbox, syncs
 from tieline.services.changes import Change
 
 __all__: list[str] = []
 
 _MOST_TURNS = 60
+_OTHERS = 10
 
 
 def _written(case: Case, kind: str) -> Iterator[tuple[Site, Entity, Any]]:
@@ -118,3 +120,41 @@ def _lost(case: Case) -> None:
                 f"a create of {entity.name} whose answer was lost made {made}", where=where
             )
         _require_done(case, entity, row, "create")
+
+
+@check(
+    "nobody-is-overwritten",
+    "silver",
+    "A change here does not undo what somebody changed there meanwhile: it is held.",
+    do="send Operation.token with the change as the provider wants it (If-Match, a version in the"
+    " body), and raise ConflictError for its refusal; without versions leave Write.token out",
+)
+def _overwritten(case: Case) -> None:
+    looked = 0
+    for site, entity, given in _written(case, "update"):
+        before = site.truth(entity)
+        if not site.order(entity, "update", _OTHERS):
+            continue
+        theirs = site.truth(entity)
+        key = next((each for each in before if _is_other(given, before, theirs, each)), None)
+        if key is None:
+            continue  # nobody else changes what can be written
+        looked += 1
+        row = _push(site, entity, Change(kind="update", key=key, payload=given))
+        now = in_shape_of(given, site.truth(entity)[key])
+        if row.state == "done" or now != in_shape_of(given, theirs[key]):
+            raise WrongError(
+                f"an update of {entity.name} went over a change that was made there meanwhile, and"
+                f" ended {row.state}",
+                where=case.subject.place_of(entity.write.update if entity.write else None),
+            )
+    if not looked:
+        raise DoesNotApplyError("the sandbox changes nothing that can be written")
+
+
+def _is_other(given: Any, before: Any, theirs: Any, key: str) -> bool:
+    """Say whether somebody gave a record other values in the fields that we are about to write."""
+    if key not in theirs:
+        return False
+    there = in_shape_of(given, theirs[key])
+    return there not in (in_shape_of(given, before[key]), given)

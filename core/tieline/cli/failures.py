@@ -34,7 +34,14 @@ from tieline.errors import (
 )
 from tieline.telemetry.redact import redact
 
-__all__ = ["EXIT_CODES", "RUN_EXIT_CODES", "exit_code_of", "exit_code_of_runs", "run_exit_code"]
+__all__ = [
+    "EXIT_CODES",
+    "RUN_EXIT_CODES",
+    "code_of",
+    "exit_code_of",
+    "exit_code_of_runs",
+    "run_exit_code",
+]
 
 # The first class that fits decides.
 EXIT_CODES: tuple[tuple[type[TielineError], int], ...] = (
@@ -118,6 +125,11 @@ def exit_code_of(error: BaseException, *, wants_json: bool) -> int:
     return _bug(error)
 
 
+def code_of(error: TielineError) -> int:
+    """Say how a command ends that met an error."""
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+
+
 def _nobody_reads() -> int:
     """Give stdout an end: Python would complain once more when it flushes at exit."""
     try:
@@ -128,7 +140,7 @@ def _nobody_reads() -> int:
 
 
 def _known(error: TielineError, *, wants_json: bool) -> int:
-    code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+    code = code_of(error)
     message = " ".join(redact(error.message).split())
     hint = " ".join(redact(error.hint).split())
     _say(f"error[{error.slug}]: {message}{f' (next: {hint})' if hint else ''}")

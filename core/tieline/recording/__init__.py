@@ -1,5 +1,6 @@
 """Answers of a provider as files, without its people: taken, masked, played again."""
 
+from tieline.recording.kinds import is_field_name
 from tieline.recording.mask import Mask
 from tieline.recording.play import VERSION, Recording, read_recording, read_recordings
 from tieline.recording.take import Bounds, Taken, take
@@ -10,6 +11,7 @@ __all__ = [
     "Mask",
     "Recording",
     "Taken",
+    "is_field_name",
     "read_recording",
     "read_recordings",
     "take",

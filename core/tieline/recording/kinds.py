@@ -16,7 +16,7 @@ from marshmallow import Schema, fields, validate
 
 from tieline.telemetry.redact import is_secret_name
 
-__all__ = ["Judge", "Kind", "hides"]
+__all__ = ["Judge", "Kind", "hides", "is_field_name", "is_time"]
 
 Kind = Literal["kept", "id", "email", "url", "text", "secret"]
 
@@ -51,6 +51,7 @@ _HOLDS_PEOPLE = re.compile(
 )
 _COUNTRY = re.compile(r"[A-Z]{2,3}")
 _IS_PAGE_TOKEN = re.compile(r"page|next|sync|continuation|cursor", re.IGNORECASE)
+_FIELD = re.compile(r"@?[A-Za-z_$][A-Za-z0-9_$.:-]{0,99}")
 _SMALL = 10_000
 
 
@@ -114,7 +115,7 @@ class Judge:
         return bool(_IS_PERSONAL.search(name)) and not name.lower().endswith(("type", "status"))
 
     def _is_harmless(self, name: str, value: str) -> bool:
-        if _TIME.fullmatch(value) or _NUMBER.fullmatch(value) or value in {"true", "false"}:
+        if is_time(value) or _NUMBER.fullmatch(value) or value in {"true", "false"}:
             return True
         is_word = _WORD.fullmatch(value) or _PLACE_CODE.fullmatch(value)
         return bool(is_word and _IS_KIND.search(name))
@@ -123,6 +124,16 @@ class Judge:
 def hides(name: str) -> bool:
     """Say whether nothing of a field of this name is shown: a secret, and no page's token."""
     return is_secret_name(name) and not _IS_PAGE_TOKEN.search(name)
+
+
+def is_field_name(name: str) -> bool:
+    """Say whether a name can be that of a field; others are somebody's: ids, addresses."""
+    return bool(_FIELD.fullmatch(name))
+
+
+def is_time(text: str) -> bool:
+    """Say whether a text is a day, or a time with or without a zone."""
+    return bool(_TIME.fullmatch(text))
 
 
 def _choices(schema: Schema | None) -> Mapping[str, frozenset[Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from tieline.errors import RefusedError
-from tieline.recording.kinds import Judge, hides
+from tieline.recording.kinds import Judge, hides, is_field_name, is_time
 
 __all__ = ["HIDDEN", "Mask"]
 
@@ -30,7 +30,6 @@ _LONG_SECRET = 6
 _LONG_NUMBER = 8
 _TRIES = 50
 _PREFIX = re.compile(r"(?:[A-Za-z]{1,12}_){1,3}")
-_FIELD = re.compile(r"@?[A-Za-z_$][A-Za-z0-9_$.:-]{0,99}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SOME_DAY = "2000-01-01"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
@@ -68,6 +67,7 @@ class Mask:
         self._base_url, self._public_url, self._owns = base_url, public_url, owns
         self._chance = chance or random.SystemRandom()
         self._ids: dict[str, str] = {}
+        self._odd: list[str] = []
         self._texts: dict[str, str] = {}
         self._met: set[str] = set()
 
@@ -113,6 +113,9 @@ class Mask:
         for olds in forms.values():
             news = self._as_many(sorted(olds))
             self._ids.update(zip(sorted(olds), news, strict=True))
+        # More than one token: as a whole, the longest first, as one may hold another.
+        odd = (one for one in self._ids if len(one) > _SHORT and _is_odd(one))
+        self._odd = sorted(odd, key=len, reverse=True)
 
     def _as_many(self, olds: list[str]) -> list[str]:
         if len(olds[0]) < _SHORT:
@@ -174,7 +177,7 @@ class Mask:
         """Names of fields stay, unless they are somebody's: ids, addresses."""
         if key in self._ids:
             return self._ids[key]
-        return key if _FIELD.fullmatch(key) else self._other_text(key)
+        return key if is_field_name(key) else self._other_text(key)
 
     def _url(self, value: str) -> str:
         if self._base_url and value.startswith(self._base_url):
@@ -208,6 +211,24 @@ class Mask:
             return self._ids[text]
         if "@" in text:
             return self._email(text)
+        if not self._odd:
+            return self._tokens(text)
+        odd = re.compile("|".join(map(re.escape, self._odd)))
+        made, done = [], 0
+        for match in odd.finditer(text):
+            made += [self._tokens(text[done : match.start()]), self._ids[match[0]]]
+            done = match.end()
+        return "".join([*made, self._tokens(text[done:])])
+
+    def asked_path(self, path: str) -> str:
+        """Return the path of a request, its signs as they are meant, in the same way."""
+        whole = next((each for each in self._odd if "/" in each and each in path), None)
+        if whole is not None:
+            before, after = path.split(whole, 1)
+            return self.asked_path(before) + self._ids[whole] + self.asked_path(after)
+        return "/".join(map(self.asked, path.split("/")))
+
+    def _tokens(self, text: str) -> str:
         return _TOKEN.sub(lambda match: self._id_within(match[0]), text)
 
     def _id_within(self, token: str) -> str:
@@ -290,6 +311,11 @@ def _parts_of(address: str) -> Iterable[str]:
         for _, text in parse_qsl(urlsplit(address).query)
         if len(text) > _SHORT and re.search(r"\d|=|.{20}", text)
     }
+
+
+def _is_odd(known: str) -> bool:
+    """Say whether an id has other signs than a token has, and is no time."""
+    return not _TOKEN.fullmatch(known) and not is_time(known)
 
 
 def _form_of(value: str) -> str:

@@ -147,4 +147,5 @@ def _queried(pairs: Sequence[Sequence[str]]) -> tuple[Any, ...]:
 
 def _reply_of(said: Mapping[str, Any]) -> Reply:
     body = b"" if said["body"] is None else json.dumps(said["body"]).encode()
-    return Reply(status=said["status"], headers=said["headers"], content=body, seconds=0.0)
+    seconds = said.get("seconds", 0.0)  # which the first recordings do not have
+    return Reply(status=said["status"], headers=said["headers"], content=body, seconds=seconds)

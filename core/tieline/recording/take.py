@@ -210,7 +210,7 @@ def _written(each: _Exchange, mask: Mask, opened: OpenConnection) -> Mapping[str
         [name, HIDDEN if hides(name) else mask.asked(text)]
         for name, text in parse_qsl(parts.query, keep_blank_values=True)
     ]
-    request = {"method": each.method, "path": mask.asked(path), "query": query}
+    request = {"method": each.method, "path": mask.asked_path(path), "query": query}
     if each.content:
         request["body"] = mask.asked_value(body_sent(each.content))
     body = _json(each.reply.content)
@@ -220,6 +220,7 @@ def _written(each: _Exchange, mask: Mask, opened: OpenConnection) -> Mapping[str
         "reply": {
             "status": each.reply.status,
             "headers": _headers(each.reply.headers, mask),
+            "seconds": round(each.reply.seconds, 6),  # a step may reckon by it from when that is
             "body": mask.value(body) if body is not None else None,
         },
     }

@@ -17,7 +17,7 @@ from marshmallow import Schema, ValidationError, fields
 
 from tieline.contract import InvalidRecordError, Number, Record, Whole
 
-__all__ = ["RecordCheck"]
+__all__ = ["RecordCheck", "types_of"]
 
 _TYPES: dict[type[fields.Field[Any]], frozenset[type]] = {
     fields.String: frozenset({str}),
@@ -28,6 +28,11 @@ _TYPES: dict[type[fields.Field[Any]], frozenset[type]] = {
     fields.Dict: frozenset({dict}),
     fields.Raw: frozenset({dict, list, str, int, float, bool}),
 }
+_LOOSE: tuple[tuple[type[fields.Field[Any]], frozenset[type]], ...] = (
+    (fields.Float, frozenset({int, float})),
+    (fields.List, frozenset({list})),
+    (fields.Mapping, frozenset({dict})),
+)
 _NONE = frozenset({type(None)})
 _MISSING = frozenset({Ellipsis.__class__})
 
@@ -57,14 +62,29 @@ class RecordCheck:
         """
         if self._is_surely_valid(record):
             return  # the usual way: one look at a set
+        if wrong := self.wrong(record):
+            raise InvalidRecordError(_explain(wrong), code="record-schema")
+
+    def wrong(self, record: Record) -> Mapping[str, Any]:
+        """Say what is wrong with a record, field by field.
+
+        Returns:
+            Reasons by field as marshmallow nests them: by name, by place in a list;
+            empty if all is well.
+
+        Raises:
+            InvalidRecordError: It cannot be checked at all.
+        """
         try:
             self._schema.load(record)
         except ValidationError as error:
-            raise InvalidRecordError(_explain(error), code="record-schema") from None
+            messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+            return messages
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             raise InvalidRecordError(
                 f"the record cannot be checked: {type(error).__name__}", code="record-schema"
             ) from None
+        return {}
 
     def _is_surely_valid(self, record: Record) -> bool:
         if self._read is None:
@@ -79,6 +99,16 @@ class RecordCheck:
             return False
         self._good.add(found)
         return True
+
+
+def types_of(field: fields.Field[Any]) -> frozenset[type] | None:
+    """Return the types that a field promises, without null; None: any, or they cannot be told."""
+    if isinstance(field, fields.Nested):
+        return frozenset({list if field.many else dict})
+    known = next((_TYPES[kind] for kind in type(field).__mro__ if kind in _TYPES), None)
+    if known is None:
+        known = next((types for kind, types in _LOOSE if isinstance(field, kind)), None)
+    return None if known == _TYPES[fields.Raw] else known
 
 
 def _plain_types(schema: Schema) -> dict[str, frozenset[type]] | None:
@@ -98,8 +128,7 @@ def _plain_types(schema: Schema) -> dict[str, frozenset[type]] | None:
     return found
 
 
-def _explain(error: ValidationError) -> str:
-    messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+def _explain(messages: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}: {_flat(reasons)}" for name, reasons in sorted(messages.items()))
 
 

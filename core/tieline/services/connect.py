@@ -252,7 +252,7 @@ def identify(
     except NeedsReauthError as error:
         raise NeedsReauthError(
             f"{opened.plugin.provider.title} refuses this credential: {error.message}",
-            hint=error.hint,
+            hint=error.hint or _hint_of(auth),
         ) from None
     finally:
         opened.transport.close()
@@ -401,7 +401,7 @@ def _check_key(plugin: Plugin, auth: ApiKey, key: Secret) -> str:
     text = key.reveal().strip()
     remember(text)  # before the plugin looks at it
     title = plugin.provider.title
-    hint = f"copy it from {auth.where}" if auth.where else ""
+    hint = _hint_of(auth)
     if not text:
         raise InvalidInputError(f"the {title} key is empty", hint=hint, code="key-invalid")
     if len(text) > _LONGEST_KEY or not text.isascii() or not text.isprintable() or " " in text:
@@ -415,6 +415,11 @@ def _check_key(plugin: Plugin, auth: ApiKey, key: Secret) -> str:
             f"that key cannot be used with {title}: {reason}", hint=hint, code="key-invalid"
         )
     return text
+
+
+def _hint_of(auth: Auth) -> str:
+    """Say where to copy a secret from; nothing where people sign in, or nobody said it."""
+    return f"copy it from {auth.where}" if isinstance(auth, (ApiKey, Basic)) and auth.where else ""
 
 
 def check_base_url(

@@ -8,6 +8,8 @@ from typing import IO, TYPE_CHECKING, cast
 
 import click
 
+from tieline.cli.commands.plugin_account import AskedAccount, account_options
+from tieline.cli.commands.plugin_live import check_live, plain
 from tieline.cli.commands.plugin_record import record
 from tieline.cli.face import flush, json_option, note, print_json, write_line
 from tieline.scaffold import KINDS, Wanted, make_plugin
@@ -86,12 +88,17 @@ def _asked(given: str | None, what: str, default: str) -> str:
     default="",
     help="A scratch PostgreSQL, tried beside SQLite with hostile data.",
 )
+@click.option("--live", "is_live", is_flag=True, help="Ask the provider, in place of all checks.")
+@click.option("--entity", "entities", multiple=True, help="With --live: only this one; repeat it.")
+@account_options
 @json_option
 def check(
     named: str,
     tier: str | None,
     only: tuple[str, ...],
     database_url: str,
+    account: AskedAccount,
+    entities: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Try what a plugin promises: an installed one by NAME, one by its folder's PATH.
@@ -100,11 +107,25 @@ def check(
     machine and without an account. A failure says what is wrong, where, and what
     to do. Exit 1 if one of the tier failed; without a tier all are made, and exit
     is 1 if the level that the plugin shows, bronze if it shows none, is not earned.
+
+    With --live the provider itself is asked for the first page of each entity, and
+    what it sends stands beside the schema as a difference, without a value. Nothing
+    is stored, nothing is written there. A key is asked for, or read from stdin or a
+    file. Exit 1 if a record would be quarantined, 4 if the key is refused, 5 if the
+    provider is away.
+
+    Example: `tieline plugin check . --live --key-stdin < key`
     """
     from tieline.checks import check_plugin, find_subject
     from tieline.telemetry import configure_logging
 
     configure_logging("error", "auto")
+    if account.is_live:
+        if tier or only or database_url:
+            raise click.UsageError("--live makes no checks: leave --tier, --only, --database-url")
+        return check_live(named, account, entities, as_json=as_json)
+    if entities:
+        raise click.UsageError("the checks take all entities: --entity goes with --live")
     report = check_plugin(
         find_subject(named),
         level=cast("Level | None", tier),
@@ -166,18 +187,11 @@ def _show(finding: Finding) -> None:
     mark = _MARKS[finding.state]
     write_line(f"{mark:<7} {finding.check.level:<7} {finding.check.name}".encode())
     if finding.state != "passed":
-        write_line(f"        {_line(finding.what)}".encode())
+        write_line(f"        {plain(finding.what)}".encode())
     if finding.state == "failed":
-        write_line(f"        at    {_line(finding.where) or '-'}".encode())
-        write_line(f"        do    {_line(finding.do)}".encode())
+        write_line(f"        at    {plain(finding.where) or '-'}".encode())
+        write_line(f"        do    {plain(finding.do)}".encode())
     flush()
-
-
-def _line(text: str) -> str:
-    from tieline.telemetry import redact
-
-    shown = redact(" ".join(text.split()))
-    return "".join(sign if sign.isprintable() else "�" for sign in shown)
 
 
 def _sum_up(report: Report, *, is_whole: bool) -> None:
