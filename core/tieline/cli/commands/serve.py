@@ -6,16 +6,26 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import click
 
 from tieline.cli.face import flush, installation, write_line
 
-__all__ = ["DEFAULT_PORT", "serve"]
+__all__ = ["DEFAULT_PORT", "lent_socket", "serve"]
 
 DEFAULT_PORT = 8377
 _LOOK_S = 0.5
 _AFTER_DEADLINE_S = 2
+
+
+def lent_socket(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option ``--fd``."""
+    return click.option(
+        "--fd",
+        type=click.IntRange(3),
+        help="Serve at a listening socket that is handed over, not at --port; systemd's is 3.",
+    )(command)
 
 
 @click.command()
@@ -27,12 +37,16 @@ _AFTER_DEADLINE_S = 2
     type=click.IntRange(0, 65535),
     help="Port to bind; 0 takes a free one.",
 )
+@lent_socket
 @click.option("--parent", type=click.IntRange(1), hidden=True, help="Leave with this process.")
-def serve(host: str, port: int, parent: int | None) -> None:
+def serve(host: str, port: int, fd: int | None, parent: int | None) -> None:
     """Serve the HTTP API; take webhooks in; answer browsers that come back from a consent page.
 
     Any number may run. Behind a proxy that ends TLS, set TIELINE_PUBLIC_URL
     to the address that people and providers use.
+
+    SIGTERM or Ctrl-C: let nobody new in, answer who is in, and leave. With
+    --fd nobody is sent away meanwhile: callers wait for the next server.
     """
     from tieline.web import ServedSign, create_app
     from tieline.web import serve as serve_app
@@ -50,6 +64,7 @@ def serve(host: str, port: int, parent: int | None) -> None:
                 create_app(opened),
                 host=host,
                 port=port,
+                fd=fd,
                 on_ready=ready,
                 leave_s=opened.settings.api_deadline_s + _AFTER_DEADLINE_S,
             )
