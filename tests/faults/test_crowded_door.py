@@ -144,7 +144,7 @@ def test_newcomers_are_turned_away_and_who_waits_keeps_the_place(host):
             with taken:
                 waits.sendall(b"still here")
                 assert taken.recv(100) == b"still here"
-        listening.setblocking(False)
+        listening.settimeout(0)
         with pytest.raises(BlockingIOError):
             listening.accept()
 
