@@ -178,6 +178,42 @@ def test_the_sync_log_is_shown_by_connection_and_run(place):
     assert run_cli("logs", "tail", "--run", "run_x").code == 3
 
 
+def test_the_sync_log_is_shown_by_how_much_it_matters(place):
+    with place.database.write() as transaction:
+        row = connections.find_connection(transaction, "till")
+        for event, code in (
+            ("run.asked", None),
+            ("run.waiting", "provider-unavailable"),
+            ("webhooks.refused", "signature-wrong"),
+            ("run.succeeded_with_quarantine", None),
+            ("run.failed", "plugin-bug"),
+            ("connection.needs_reauth", None),
+        ):
+            log.add_entry(
+                transaction,
+                at=now(),
+                actor="test",
+                event=event,
+                connection_id=row.id,
+                error_code=code,
+            )
+
+    def told(*options):
+        lines = run_cli("logs", "tail", "--connection", "till", "--json", *options).stdout
+        found = map(json.loads, lines.splitlines())
+        return {each["event"]: each["level"] for each in found}
+
+    errors = {"run.failed": "error", "connection.needs_reauth": "error"}
+    warnings = dict.fromkeys(
+        ("run.waiting", "webhooks.refused", "run.succeeded_with_quarantine"), "warning"
+    )
+    assert told("--level", "error") == errors
+    assert told("--level", "warning") == errors | warnings
+    assert told() == told("--level", "info") == told() | errors | warnings | {"run.asked": "info"}
+    assert set(told().values()) == set(log.LEVELS)
+    assert run_cli("logs", "tail", "--level", "warn").code == 2
+
+
 def test_settings_are_shown_with_their_origin_and_without_their_secrets(place, monkeypatch):
     secret = new_secret("whsec_")
     home = Path(os.environ["TIELINE_HOME"])
