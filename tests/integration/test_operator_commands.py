@@ -22,7 +22,7 @@ from tieline import __version__
 from tieline.cli.failures import exit_code_of_runs
 from tieline.contract import Secret
 from tieline.queue import WorkerSign
-from tieline.services import webhooks
+from tieline.services import schedules, webhooks
 from tieline.services.connect import connect_api_key
 from tieline.services.installation import Installation
 from tieline.services.setup import initialise
@@ -135,6 +135,52 @@ def test_status_shows_every_connection_and_what_it_waits_for(place):
     ]  # fmt: skip
     assert "workers 1 alive (1 busy)   schedulers none alive   queue 0" in said.stdout
     assert "runs 2   events 0   dead 1   quarantine 0" in said.stdout
+
+
+def schedule(opened: Installation, entity: str, rule: str, zone: str = "UTC") -> None:
+    """Set a schedule of the shop, in a zone that need not be known any more."""
+    schedules.set_schedule(opened, "shop", entity, rule, is_cron=" * " in rule, actor="test")
+    with opened.database.write() as transaction:
+        of_it = tables.schedules.c.entity == entity
+        transaction.execute(update(tables.schedules).where(of_it).values(zone=zone))
+
+
+def test_status_shows_no_time_for_what_will_not_come(place):
+    def shown() -> tuple[str, str]:
+        [line] = [each for each in run_cli("status").stdout.splitlines() if "shop" in each]
+        return tuple(line.split("\t")[4:6])
+
+    schedule(place, "customers", "0 3 * * *", "Mars/Olympus")
+    told = (
+        "a schedule waits: 'Mars/Olympus' is no time zone on this machine"
+        " · tieline schedules list --connection shop"
+    )
+    assert shown() == ("-", told)
+    schedule(place, "products", "3d", "Mars/Olympus")  # an interval asks for no zone
+    assert shown()[0].startswith("in ")
+    assert shown()[1] == told
+    with place.database.write() as transaction:
+        transaction.execute(update(tables.schedules).values(zone="Europe/Berlin", paused_at=now()))
+    assert shown() == ("-", "-")
+    for entity in ("customers", "products"):
+        schedules.resume_schedule(place, "shop", entity, actor="test")
+    assert shown()[0].startswith("in ")
+    with place.database.write() as transaction:
+        shop = connections.find_connection(transaction, "shop")
+        for entity in ("customers", "products"):
+            transaction.execute(
+                insert(tables.dead_letters).values(
+                    id=f"dead_{entity}",
+                    kind="run",
+                    connection_id=shop.id,
+                    entity=entity,
+                    reason_code="worker-lost",
+                    reason="it died",
+                    facts={},
+                    created_at=now(),
+                )
+            )
+    assert shown() == ("-", "2 dead letters · tieline dead list")
 
 
 def test_status_as_json_has_the_same_facts(place):
