@@ -6,6 +6,7 @@ own socket, nor by one that gives a lent one back, where nobody is even refused.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,7 +24,7 @@ import pytest
 from chances import chances
 from oauth_kit import free_port
 from senders_kit import serving
-from site_of import Site, wait_until
+from site_of import Site, children_of, wait_until
 from tieline.errors import InvalidInputError
 from tieline.web.sockets import take_over, turn_newcomers_away
 
@@ -48,6 +50,14 @@ def come_in(host: str, port: int) -> str:
         except OSError as error:
             return f"let in, then {error!r}"
     return said[9:12].decode() or "let in, then hung up on"
+
+
+def words_of(pid: int) -> list[str]:
+    """Return how a process was started; nothing if it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 @contextmanager
@@ -89,9 +99,9 @@ def restart_again_and_again(
     return server
 
 
-def serving_at(site: Site, lent: socket.socket) -> subprocess.Popen:
+def serving_at(site: Site, lent: socket.socket, command: str = "serve") -> subprocess.Popen:
     """Start a server at a socket that this process keeps."""
-    ours = [sys.executable, "-m", "tieline", "serve", "--fd", str(lent.fileno())]
+    ours = [sys.executable, "-m", "tieline", command, "--fd", str(lent.fileno())]
     with (site.cwd / f"process{len(site.processes)}.log").open("wb") as log:
         process = subprocess.Popen(
             ours,
@@ -128,6 +138,30 @@ def test_at_a_lent_socket_all_wait_for_the_next_server_and_nobody_is_refused(sit
             restart_again_and_again(serving_at(site, lent), lambda: serving_at(site, lent), met)
             wait_until(lambda: met["200"] > RESTARTS * LEAST, seconds=PATIENCE_S)
     assert set(met) == {"200"}, met
+
+
+@sqlite
+@only_linux
+def test_what_up_is_lent_its_server_has_and_so_has_the_one_that_comes_after_a_dead_one(site):
+    with socket.create_server(("127.0.0.1", 0)) as lent:
+        host, port = lent.getsockname()
+        process = serving_at(site, lent, "up")
+        assert come_in(host, port) == "200"  # it waits for the server to start
+        [server] = [pid for pid in children_of(process.pid) if "serve" in words_of(pid)]
+        os.kill(server, signal.SIGKILL)
+        wait_until(lambda: "serve" not in words_of(server))
+        assert come_in(host, port) == "200"
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
+@sqlite
+@pytest.mark.parametrize("command", ["serve", "up"])
+@pytest.mark.parametrize("words", [("--fd", "77", "--port", "1"), ("--port", "1", "--fd", "77")])
+def test_an_address_beside_a_lent_socket_is_refused(site, command, words):
+    done = site.run(command, *words)
+    assert done.returncode == 2
+    assert "error[usage]: --fd has an address already: leave --port away, or --fd" in done.stderr
 
 
 @only_linux

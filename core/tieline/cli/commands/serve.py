@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 
 import click
+from click.core import ParameterSource
 
 from tieline.cli.face import flush, installation, write_line
 
-__all__ = ["DEFAULT_PORT", "lent_socket", "serve"]
+__all__ = ["DEFAULT_PORT", "lent_socket", "refuse_address_beside", "serve"]
 
 DEFAULT_PORT = 8377
 _LOOK_S = 0.5
@@ -20,12 +21,26 @@ _AFTER_DEADLINE_S = 2
 
 
 def lent_socket(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the option ``--fd``."""
+    """Add the option ``--fd``; the command has to :func:`refuse_address_beside` it."""
     return click.option(
         "--fd",
         type=click.IntRange(3),
         help="Serve at a listening socket that is handed over, not at --port; systemd's is 3.",
     )(command)
+
+
+def refuse_address_beside(fd: int | None) -> None:
+    """Refuse an address of one's own beside a socket, which has one.
+
+    Raises:
+        click.UsageError: It was given.
+    """
+    source = click.get_current_context().get_parameter_source
+    given = [
+        f"--{name}" for name in ("host", "port") if source(name) is ParameterSource.COMMANDLINE
+    ]
+    if fd is not None and given:
+        raise click.UsageError(f"--fd has an address already: leave {given[0]} away, or --fd")
 
 
 @click.command()
@@ -48,6 +63,7 @@ def serve(host: str, port: int, fd: int | None, parent: int | None) -> None:
     SIGTERM or Ctrl-C: let nobody new in, answer who is in, and leave. With
     --fd nobody is sent away meanwhile: callers wait for the next server.
     """
+    refuse_address_beside(fd)
     from tieline.web import ServedSign, create_app
     from tieline.web import serve as serve_app
 

@@ -13,7 +13,7 @@ import click
 
 from tieline import services
 from tieline.cli.choices import QUEUE
-from tieline.cli.commands.serve import DEFAULT_PORT, lent_socket
+from tieline.cli.commands.serve import DEFAULT_PORT, lent_socket, refuse_address_beside
 from tieline.cli.face import installation, json_option, note, print_json
 from tieline.errors import InvalidInputError
 from tieline.telemetry import get_logger
@@ -69,6 +69,7 @@ def up(port: int, fd: int | None) -> None:
     Makes the installation if there is none, and starts again what dies. Ctrl-C
     stops all but the embedded Valkey, which goes on until `tieline down`.
     """
+    refuse_address_beside(fd)
     from tieline.jobs.worker import work
 
     with installation(is_service=True) as opened:
