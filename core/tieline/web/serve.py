@@ -58,7 +58,8 @@ def serve(
     with bind(host, port) if fd is None else take_over(fd) as listening:
         _spare_what_is_there()
         on_ready(address_of(listening))
-        _Server(app, leave_s, hear_s=SLOWEST_HEAD_S, is_lent=is_lent).run(sockets=[listening])
+        server = _Server(app, leave_s, rest_s=IDLE_S, hear_s=SLOWEST_HEAD_S, is_lent=is_lent)
+        server.run(sockets=[listening])
 
 
 class Listener:
@@ -102,20 +103,29 @@ class _Server(uvicorn.Server):
     uvicorn closes at once what is idle: a connection that was just let in, and one
     whose next request is on its way. Such a caller cannot know whether it was heard.
     So at first nobody new is let in, which sends callers elsewhere, and whoever is in
-    gets a last call: the next answer says that the connection closes after it.
-    Then those end that were answered and rest; who has yet to ask is heard.
+    gets a last call: the next answer says that the connection closes after it. To end
+    one that rests may meet its next request half-way, the sooner the likelier, so it
+    is done no sooner than at any other time; and who has yet to ask is heard.
 
     Args:
         app: The application.
         leave_s: How long answers under way are waited for.
+        rest_s: How long a connection may rest that was answered.
         hear_s: How long who was let in may take to ask.
         is_lent: Whether the socket stays open when this server has left.
     """
 
     def __init__(
-        self, app: Any, leave_s: float, *, hear_s: float = _LAST_CALL_S, is_lent: bool = False
+        self,
+        app: Any,
+        leave_s: float,
+        *,
+        rest_s: float = _LAST_CALL_S,
+        hear_s: float = _LAST_CALL_S,
+        is_lent: bool = False,
     ) -> None:
         super().__init__(_config(self._told_to_close(app), leave_s))
+        self._rest_s = rest_s
         self._hear_s = hear_s
         self._is_lent = is_lent
         self._is_leaving = False
@@ -144,7 +154,7 @@ class _Server(uvicorn.Server):
         for listening in sockets or []:
             listening.close()
         await asyncio.sleep(_TICK_S)  # whoever was taken last is among the connections then
-        await self._wait_while(lambda: self._connections, _LAST_CALL_S)
+        await self._wait_while(lambda: self._connections, self._rest_s)
         for each in self._connections:
             if each.is_at_rest:
                 each.shutdown()
