@@ -22,7 +22,7 @@ __all__ = ["DOCUMENT", "command_of", "commands_with_json", "require_known", "see
 
 DOCUMENT = json.loads((Path(__file__).parents[1] / "docs/reference/json-output.json").read_text())
 LINES = {"logs tail", "records export", "records follow", "webhooks listen"}
-"""Commands that print a line each; others do with ``--watch``."""
+"""Commands that print a line each; others do with ``--watch`` and ``--follow``."""
 DEFAULTS = {"limits": "limits show"}
 """Groups that take the words of one of their commands."""
 
@@ -79,7 +79,7 @@ def documents_of(name: str, arguments: Sequence[str], stdout: str) -> list[Any]:
     Raises:
         AssertionError: They are no JSON.
     """
-    is_lined = name in LINES or {"--watch", "--follow"} & {*arguments}
+    is_lined = name in LINES or {"--watch", "--follow", "-f"} & {*arguments}
     texts = stdout.splitlines() if is_lined and "\n  " not in stdout else [stdout]
     try:
         return [json.loads(text) for text in texts if text]

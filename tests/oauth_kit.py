@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import random
@@ -10,12 +11,13 @@ import secrets
 import select
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 import httpx
@@ -59,6 +61,8 @@ HEADERS = {
 }
 # Below those that the system gives to clients.
 _PORTS = range(15_000, 32_000)
+_KEPT: list[IO[str]] = []
+"""Locks of the ports that were chosen in this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,15 +278,24 @@ def serve(site: Site, port: int | None, **extra: str) -> subprocess.Popen:
 
 
 def free_port() -> int:
-    """Choose a port that nobody listens at, and that the system gives to no client.
+    """Choose a port that nobody listens at, that the system gives to no client, and keep it.
 
     The system's chances, not Python's: a seeded generator has two test processes
-    choose the same one, and a server that is killed and started again leaves it
-    to the other meanwhile.
+    choose the same one. And a lock, until this process ends: a server that is yet to
+    start, or is started again, leaves its port to any other test meanwhile.
     """
+    folder = Path(tempfile.gettempdir(), f"tieline-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
     for port in random.SystemRandom().sample(_PORTS, 100):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+        lock = (folder / str(port)).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            lock.close()
+            continue
+        _KEPT.append(lock)
+        return port
     raise AssertionError("no port is free")
 
 

@@ -24,12 +24,13 @@ _LOOK_EVERY = 50
 
 
 def serving(site: Site, port: int | None = None, **extra: str):
-    """Start a server and wait until it answers; return the process and its address."""
+    """Start a server and wait until it, and no other, answers; return process and address."""
     port = port or free_port()
     process = site.start("serve", "--port", str(port), **extra)
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
+        assert process.poll() is None, f"it left by itself: {site.logs()[-1000:]}"
         try:
             return httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
         except httpx.HTTPError:

@@ -22,6 +22,7 @@ DEPLOY = ROOT / "deploy"
 CORE = ROOT / "core" / "tieline"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+SOCKETS = sorted((DEPLOY / "systemd").glob("*.socket"))
 CHART = DEPLOY / "helm" / "tieline"
 ROLES = ("scheduler", "serve", "worker")
 WORST_EXPOSURE = 3.0
@@ -312,10 +313,21 @@ def test_units_are_what_systemd_takes(analyze, tmp_path):
             r"^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(), flags=re.MULTILINE
         )
         (tmp_path / path.name.replace("@", "@1")).write_text(text)
+    for path in SOCKETS:
+        shutil.copy(path, tmp_path)
     units = [str(path) for path in sorted(tmp_path.iterdir())]
     done = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, timeout=60)
     said = [line for line in done.stderr.splitlines() if str(tmp_path) in line]
     assert said == []
+
+
+def test_a_socket_is_there_for_each_unit_that_is_handed_one():
+    handed = {path.stem for path in UNITS if "--fd 3" in path.read_text()}
+    assert {path.stem for path in SOCKETS} == handed != set()
+    for name in handed:
+        unit = (DEPLOY / "systemd" / f"{name}.service").read_text()
+        for key in ("Requires", "After", "Also"):
+            assert re.search(rf"^{key}=(.+ )?{name}\.socket$", unit, re.MULTILINE), (name, key)
 
 
 def test_units_are_shut_off_from_the_machine(analyze):

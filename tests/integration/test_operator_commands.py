@@ -22,7 +22,7 @@ from tieline import __version__
 from tieline.cli.failures import exit_code_of_runs
 from tieline.contract import Secret
 from tieline.queue import WorkerSign
-from tieline.services import webhooks
+from tieline.services import schedules, webhooks
 from tieline.services.connect import connect_api_key
 from tieline.services.installation import Installation
 from tieline.services.setup import initialise
@@ -137,6 +137,52 @@ def test_status_shows_every_connection_and_what_it_waits_for(place):
     assert "runs 2   events 0   dead 1   quarantine 0" in said.stdout
 
 
+def schedule(opened: Installation, entity: str, rule: str, zone: str = "UTC") -> None:
+    """Set a schedule of the shop, in a zone that need not be known any more."""
+    schedules.set_schedule(opened, "shop", entity, rule, is_cron=" * " in rule, actor="test")
+    with opened.database.write() as transaction:
+        of_it = tables.schedules.c.entity == entity
+        transaction.execute(update(tables.schedules).where(of_it).values(zone=zone))
+
+
+def test_status_shows_no_time_for_what_will_not_come(place):
+    def shown() -> tuple[str, str]:
+        [line] = [each for each in run_cli("status").stdout.splitlines() if "shop" in each]
+        return tuple(line.split("\t")[4:6])
+
+    schedule(place, "customers", "0 3 * * *", "Mars/Olympus")
+    told = (
+        "a schedule waits: 'Mars/Olympus' is no time zone on this machine"
+        " · tieline schedules list --connection shop"
+    )
+    assert shown() == ("-", told)
+    schedule(place, "products", "3d", "Mars/Olympus")  # an interval asks for no zone
+    assert shown()[0].startswith("in ")
+    assert shown()[1] == told
+    with place.database.write() as transaction:
+        transaction.execute(update(tables.schedules).values(zone="Europe/Berlin", paused_at=now()))
+    assert shown() == ("-", "-")
+    for entity in ("customers", "products"):
+        schedules.resume_schedule(place, "shop", entity, actor="test")
+    assert shown()[0].startswith("in ")
+    with place.database.write() as transaction:
+        shop = connections.find_connection(transaction, "shop")
+        for entity in ("customers", "products"):
+            transaction.execute(
+                insert(tables.dead_letters).values(
+                    id=f"dead_{entity}",
+                    kind="run",
+                    connection_id=shop.id,
+                    entity=entity,
+                    reason_code="worker-lost",
+                    reason="it died",
+                    facts={},
+                    created_at=now(),
+                )
+            )
+    assert shown() == ("-", "2 dead letters · tieline dead list")
+
+
 def test_status_as_json_has_the_same_facts(place):
     various(place)
     found = run_cli("status", "--json").json
@@ -176,6 +222,42 @@ def test_the_sync_log_is_shown_by_connection_and_run(place):
     assert json.loads(entry)["run_id"] == run_id
     assert "run.asked\ttill\tcustomers" in run_cli("logs", "tail", "--run", run_id).stdout
     assert run_cli("logs", "tail", "--run", "run_x").code == 3
+
+
+def test_the_sync_log_is_shown_by_how_much_it_matters(place):
+    with place.database.write() as transaction:
+        row = connections.find_connection(transaction, "till")
+        for event, code in (
+            ("run.asked", None),
+            ("run.waiting", "provider-unavailable"),
+            ("webhooks.refused", "signature-wrong"),
+            ("run.succeeded_with_quarantine", None),
+            ("run.failed", "plugin-bug"),
+            ("connection.needs_reauth", None),
+        ):
+            log.add_entry(
+                transaction,
+                at=now(),
+                actor="test",
+                event=event,
+                connection_id=row.id,
+                error_code=code,
+            )
+
+    def told(*options):
+        lines = run_cli("logs", "tail", "--connection", "till", "--json", *options).stdout
+        found = map(json.loads, lines.splitlines())
+        return {each["event"]: each["level"] for each in found}
+
+    errors = {"run.failed": "error", "connection.needs_reauth": "error"}
+    warnings = dict.fromkeys(
+        ("run.waiting", "webhooks.refused", "run.succeeded_with_quarantine"), "warning"
+    )
+    assert told("--level", "error") == errors
+    assert told("--level", "warning") == errors | warnings
+    assert told() == told("--level", "info") == told() | errors | warnings | {"run.asked": "info"}
+    assert set(told().values()) == set(log.LEVELS)
+    assert run_cli("logs", "tail", "--level", "warn").code == 2
 
 
 def test_settings_are_shown_with_their_origin_and_without_their_secrets(place, monkeypatch):

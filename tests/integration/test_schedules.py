@@ -12,6 +12,7 @@ from kit import START, make_bench, second_engine
 from tieline.engine.tick import MOST_AT_ONCE, tick, timetable_of
 from tieline.errors import InvalidInputError, NotFoundError, RefusedError
 from tieline.failpoints import Crash, set_failpoints
+from tieline.services import overview
 from tieline.services import schedules as service
 from tieline.store import connections, log, schedules
 
@@ -411,6 +412,28 @@ def test_setting_a_schedule_again_replaces_its_rule_and_keeps_its_due_tick(bench
     assert third.next_at == datetime(2026, 11, 1, 2, 30, tzinfo=UTC)
     assert third.full_every_s is None
     assert len(service.list_schedules(bench.installation)) == 1
+
+
+def test_the_overview_has_the_next_tick_that_comes_whatever_waits_for_its_zone(bench):
+    def seen():
+        [line] = overview.look_over(bench.installation).lines
+        return line.next_at, line.trouble
+
+    with bench.database.write() as transaction:
+        assert schedules.next_ticks(transaction) == []
+    put(bench, "30 3 * * *", entity="kept", is_cron=True, zone="Europe/Berlin")
+    daily = row_of(bench, "kept").next_at
+    assert seen() == (daily, "")
+    hourly = put(bench, "every 60d").next_at
+    assert seen() == (min(hourly, daily), "")
+    with bench.database.write() as transaction:
+        transaction.exec_driver_sql("UPDATE schedules SET zone = 'Mars/Olympus'")
+        found = {each.zone: each.at for each in schedules.next_ticks(transaction)}
+    assert found == {"UTC": hourly, "Mars/Olympus": daily}
+    assert seen() == (
+        hourly, "a schedule waits: 'Mars/Olympus' is no time zone on this machine",
+    )  # fmt: skip
+    assert state_of(bench, "kept").state == "parked"
 
 
 def test_next_ticks_are_those_that_come(bench):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from kit import make_bench
 from tieline.contract import NeedsReauthError
+from tieline.engine import ask
 from tieline.errors import ChangedError, InvalidInputError, NotFoundError, RefusedError
 from tieline.services import states, syncs
 from tieline.services.audit import Wanted, list_audit
@@ -137,6 +140,59 @@ def test_whoever_moves_it_in_the_same_moment_is_noticed(bench, monkeypatch):
     with pytest.raises(ChangedError):
         reset(bench)
     assert shown(bench).undoes is None
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Return what holds a function up at its next call: when it is there, and let it go on."""
+
+    def hold(module, name):
+        there, may_go = threading.Event(), threading.Event()
+        real = getattr(module, name)
+
+        def stopped(*arguments, **options):
+            found = real(*arguments, **options)
+            there.set()
+            assert may_go.wait(30)
+            return found
+
+        monkeypatch.setattr(module, name, stopped)
+        return there, may_go
+
+    return hold
+
+
+def test_a_run_that_is_planned_in_the_same_moment_moves_no_cursor_on_that_is_set_back(bench, held):
+    """The plan has read the old cursor and is not committed."""
+    bench.sync("rows", "full")
+    known = shown(bench).synced_until
+    planned, may_commit = held(ask, "make_plan")
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(bench.ask, "rows", "incremental")
+        assert planned.wait(30)
+        moved = pool.submit(reset, bench)
+        wait([moved], timeout=0.5)  # long enough to be done, were it not held up
+        may_commit.set()
+        run = asked.result(30).run
+        with pytest.raises(RefusedError) as refused:
+            moved.result(30)
+    assert (refused.value.slug, run.mode) == ("run-active", "incremental")
+    assert shown(bench).synced_until == known
+
+
+def test_a_run_that_is_asked_for_while_a_cursor_is_set_back_is_planned_from_there(bench, held):
+    bench.sync("rows", "full")
+    set_back, may_commit = held(states, "_unfinished")
+    with ThreadPoolExecutor(2) as pool:
+        moved = pool.submit(reset, bench)
+        assert set_back.wait(30)
+        asked = pool.submit(bench.ask, "rows", "incremental")
+        wait([asked], timeout=0.5)
+        may_commit.set()
+        assert moved.result(30).to is None
+        run = asked.result(30).run
+    assert run.mode == "full"
+    assert bench.help(run.id).counts.seen == 20
 
 
 def test_every_move_is_in_the_audit_log_with_who_made_it(bench):

@@ -27,6 +27,7 @@ __all__ = [
     "json_option",
     "note",
     "print_json",
+    "print_json_line",
     "print_table",
     "when",
     "write_line",
@@ -110,6 +111,12 @@ def print_json(value: object) -> None:
     """Write one JSON document to stdout; times are RFC 3339 UTC."""
     options = orjson.OPT_UTC_Z | orjson.OPT_INDENT_2
     write_line(orjson.dumps(value, option=options, default=str))
+
+
+def print_json_line(value: object) -> None:
+    """Write one of many JSON documents to stdout, on a line of its own, for whoever reads along."""
+    write_line(orjson.dumps(value, option=orjson.OPT_UTC_Z, default=str))
+    flush()
 
 
 def write_line(line: bytes) -> None:

@@ -12,7 +12,10 @@ import httpx
 
 from tieline.client.errors import ApiError, UnavailableError, UnreachableError, error_of
 
-__all__ = ["Wire"]
+__all__ = ["IDLE_S", "Wire"]
+
+IDLE_S = 3.0
+"""How long a connection is kept between calls."""
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 20.0
@@ -48,6 +51,8 @@ class Wire:
             timeout=timeout_s,
             transport=transport,
             follow_redirects=False,  # a token is for one server
+            # sooner than a server lets go of it: a call must not meet that half-way
+            limits=httpx.Limits(keepalive_expiry=IDLE_S),
         )
         self._tries = max(1, tries)
         self._sleep = sleep

@@ -114,9 +114,12 @@ def plan_run(
 ) -> str | None:
     """Put a run, its first part and its log entry into the caller's transaction.
 
+    Nobody sets the cursor back that it is planned from before that transaction ends.
+
     Returns:
         The run's id, to be rung for after the commit; None if one is active.
     """
+    connection_store.hold_cursor(connection, connection_row.id, entity.name, is_moved=False)
     state = connection_store.read_entity_state(connection, connection_row.id, entity.name)
     plan = make_plan(mode, entity, state, window=window, now=now)
     run_id = runs.add_run(

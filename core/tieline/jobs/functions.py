@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from types import FrameType
 
 from rq import get_current_job
 
@@ -25,6 +25,7 @@ __all__ = ["drain", "help_run", "use"]
 
 _log = get_logger(__name__)
 _LOOK_S = 0.2
+_GIVE_BACK_S = 4.0
 _HUNG = 70  # EX_SOFTWARE
 _stop = threading.Event()
 _installation: Installation | None = None
@@ -36,13 +37,25 @@ def use(installation: Installation) -> None:
     _installation = installation
 
 
-def stop_on(number: int) -> None:
-    """Leave at the next page when this signal comes."""
+def stop_on(*numbers: int) -> None:
+    """Leave at the next page when one of these signals comes, whatever is under way.
 
-    def leave(_number: int, _frame: FrameType | None) -> None:
+    Python runs a handler between two steps of the main thread, and to wait for one's
+    turn to write in SQLite is one step of up to half a minute. So the kernel's side of it
+    tells a thread, which is awake meanwhile.
+    """
+    ear, mouth = socket.socketpair()
+    mouth.settimeout(0)
+    for number in numbers:
+        signal.signal(number, lambda _number, _frame: _stop.set())
+    signal.set_wakeup_fd(mouth.detach(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while not set(ear.recv(64)).intersection(numbers):
+            pass
         _stop.set()
 
-    signal.signal(number, leave)
+    threading.Thread(target=listen, name="signals", daemon=True).start()
 
 
 def leave_with_parent(poll_s: float = 1.0) -> None:
@@ -60,24 +73,29 @@ def leave_with_parent(poll_s: float = 1.0) -> None:
 def leave_in_time(patience_s: float = 7.0) -> None:
     """Leave without the page at hand if its call takes longer than a leaving process may.
 
-    Whatever is committed stays; the leases are given back, the rest is read
-    again. New tokens that are on their way are waited for: where the old ones
-    are used up by then, nobody could ask for them again.
+    Whatever is committed stays; the leases are given back if the database takes
+    that, the rest is read again. New tokens that are on their way are waited for:
+    where the old ones are used up by then, nobody could ask for them again.
     """
 
     def watch() -> None:
         _stop.wait()
         time.sleep(patience_s)
-        try:
-            if _installation is not None:
-                mourn(_installation.engine, this_worker(), has_died=False)
+        if _installation is not None:
+            giving = threading.Thread(target=_give_back, args=(_installation,), daemon=True)
+            giving.start()
+            giving.join(_GIVE_BACK_S)  # else the leases lapse by themselves
+            with contextlib.suppress(DependencyError):
                 _let_tokens_be_stored(_installation)
-        except DependencyError:
-            pass  # the leases lapse by themselves
         flush_traces()
         os._exit(0)
 
     threading.Thread(target=watch, name="leave", daemon=True).start()
+
+
+def _give_back(installation: Installation) -> None:
+    with contextlib.suppress(DependencyError):
+        mourn(installation.engine, this_worker(), has_died=False)
 
 
 def _let_tokens_be_stored(installation: Installation) -> None:

@@ -318,6 +318,8 @@ class _Worker(RqWorker):
             _signal(self.horse_pid, signal.SIGUSR1)
         try:
             super().maintain_heartbeats(job, execution)
+            if self._stop_requested:  # others look after the rest
+                return
             self.sweep()
             if QUEUE not in self._paused:
                 self._drainer.drain()
@@ -383,8 +385,7 @@ class _Worker(RqWorker):
 
     def setup_work_horse_signals(self) -> None:
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
-        functions.stop_on(signal.SIGUSR1)
-        functions.stop_on(signal.SIGTERM)
+        functions.stop_on(signal.SIGUSR1, signal.SIGTERM)
         functions.leave_with_parent()
         functions.leave_in_time()
 

@@ -17,6 +17,7 @@ def read_journal(
     *,
     connection: str | None = None,
     run_id: str | None = None,
+    level: str = "info",
     limit: int = 20,
     after: int = 0,
 ) -> list[dict[str, Any]]:
@@ -26,6 +27,8 @@ def read_journal(
         installation: Where.
         connection: Only of this one, by name or id.
         run_id: Only of this run.
+        level: Only of this one of ``info``, ``warning`` and ``error``, and what
+            matters more.
         limit: The most to return.
         after: Only entries of a greater number.
 
@@ -40,10 +43,16 @@ def read_journal(
             transaction,
             run_id=run_id,
             connection_id=row.id if row else None,
+            level=level,
             limit=limit,
             after=after,
         )
         names = {each.id: each.name for each in connections.list_connections(transaction)}
     return [
-        {**entry, "connection_name": names.get(entry["connection_id"] or "")} for entry in entries
+        {
+            **entry,
+            "connection_name": names.get(entry["connection_id"] or ""),
+            "level": log.level_of(entry),
+        }
+        for entry in entries
     ]

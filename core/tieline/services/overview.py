@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tieline.errors import DependencyError
 from tieline.services.installation import Installation
-from tieline.store import alerts, connections, pauses, runs, trouble
+from tieline.store import alerts, connections, pauses, runs, schedules, trouble
 from tieline.store.connections import ConnectionRow
 from tieline.store.parking import PAUSED
 from tieline.store.rows import RunRow
 from tieline.store.runs import RunsWanted
+from tieline.store.schedules import NextTick
 from tieline.store.tables import ACTIVE_STATES
 
 if TYPE_CHECKING:  # they take Redis along, which is asked after the database
@@ -99,7 +102,7 @@ def look_over(installation: Installation) -> Overview:
         rows = connections.list_connections(transaction)
         active = runs.list_runs(transaction, RunsWanted(states=ACTIVE_STATES), limit=_MOST_RUNS)
         successes = trouble.last_successes(transaction)
-        ticks = trouble.next_ticks(transaction)
+        ticks = schedules.next_ticks(transaction)
         counted = trouble.count_by_connection(transaction)
         stuck = len(trouble.stuck_leases(transaction, now))
         paused = list(pauses.paused_queues(transaction))
@@ -119,7 +122,7 @@ def look_over(installation: Installation) -> Overview:
             [run for run in active if run.connection_id == row.id],
             breakers.get(row.id, ()),
             last=successes.get(row.id),
-            tick=ticks.get(row.id),
+            ticks=[tick for tick in ticks if tick.connection_id == row.id],
             counted={name: of.get(row.id, 0) for name, of in counted.items()},
         )
         for row in rows
@@ -151,10 +154,14 @@ def _line(
     breakers: Sequence[BreakerState],
     *,
     last: datetime | None,
-    tick: datetime | None,
+    ticks: Sequence[NextTick],
     counted: Mapping[str, int],
 ) -> Line:
-    state, said, hint, next_at = _state(row, active, breakers, tick)
+    to_come = [tick.at for tick in ticks if _is_zone(tick.zone)]
+    state, said, hint, next_at = _state(row, active, breakers, min(to_come, default=None))
+    if not said and (unknown := [tick.zone for tick in ticks if not _is_zone(tick.zone)]):
+        said = f"a schedule waits: {unknown[0]!r} is no time zone on this machine"
+        hint = f"tieline schedules list --connection {row.name}"
     waiting = {name: counted[name] for name in ("quarantined", "dead_letters", "operations")}
     if not said and (people := [_words(name, n) for name, n in waiting.items() if n]):
         said, hint = ", ".join(people), _WAITING[next(n for n in waiting if waiting[n])][2]
@@ -208,6 +215,15 @@ def _state(
         due = None if first.error_code == PAUSED else first.due_at
         return state, first.error_message or "", first.error_hint or "", due
     return state, "", "", None if state == "running" else tick
+
+
+@cache
+def _is_zone(name: str) -> bool:
+    """Say whether a time zone is known here, without the engine, which takes long to import."""
+    try:
+        return name == "UTC" or bool(ZoneInfo(name).key)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # unknown, a path, a folder of zones
+        return False
 
 
 def _worst(active: Sequence[RunRow]) -> str:

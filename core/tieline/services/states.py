@@ -122,6 +122,7 @@ def reset_state(
         )
 
     def work(transaction: Transaction) -> Moved:
+        store.hold_cursor(transaction, row.id, entity, is_moved=True)
         was = _cursor(transaction, row, entity)
         if was is None:
             raise RefusedError(
@@ -156,6 +157,7 @@ def undo_reset(installation: Installation, connection: str, entity: str, *, acto
     installation.registry.get(row.provider).entity(entity)
 
     def work(transaction: Transaction) -> Moved:
+        store.hold_cursor(transaction, row.id, entity, is_moved=True)
         now_at = _cursor(transaction, row, entity)
         before = _undoes(transaction, row, entity, now_at)
         if before is None:

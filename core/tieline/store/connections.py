@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import delete, exists, func, insert, or_, select, update
+from sqlalchemy import Integer, cast, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tieline.store.database import Connection
@@ -31,6 +31,7 @@ __all__ = [
     "find_connection",
     "has_credentials",
     "hold_connection",
+    "hold_cursor",
     "list_connections",
     "lock_settings",
     "mark_disconnected",
@@ -45,6 +46,8 @@ __all__ = [
     "set_settings",
     "update_connection",
 ]
+
+_CURSORS = 7416841  # advisory locks; schema.py, move.py and views.py have the ones before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -330,6 +333,27 @@ def note_success(
     connection.execute(
         statement.on_conflict_do_update(index_elements=["connection_id", "entity"], set_=values)
     )
+
+
+def hold_cursor(connection: Connection, connection_id: str, entity: str, *, is_moved: bool) -> None:
+    """Hold an entity's cursor until this transaction ends; no row of it is held before.
+
+    Whoever plans a run from it leaves it where it is, and any number may; who
+    moves it by hand does so alone. It is no lock of a row: the transaction that
+    ends a run holds the run's row and then wants the cursor's, and who plans one
+    may wait for that very run to end.
+
+    Args:
+        connection: Of SQLite it is enough that it writes: it does so alone.
+        connection_id: Of which connection.
+        entity: Of which entity.
+        is_moved: Whether it is moved, and not planned from.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    lock = func.pg_advisory_xact_lock if is_moved else func.pg_advisory_xact_lock_shared
+    number = func.hashtext(f"{connection_id} {entity}")
+    connection.execute(select(lock(cast(_CURSORS, Integer), number)))
 
 
 def move_cursor(

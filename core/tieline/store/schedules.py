@@ -13,6 +13,7 @@ from sqlalchemy import (
     Join,
     Select,
     and_,
+    case,
     delete,
     exists,
     func,
@@ -27,6 +28,7 @@ from tieline.store.database import Connection
 from tieline.store.tables import connections, dead_letters, entity_states, runs, schedules
 
 __all__ = [
+    "NextTick",
     "ScheduleRow",
     "add_schedule",
     "change_schedule",
@@ -41,6 +43,7 @@ __all__ = [
     "lock_connection",
     "move_on",
     "next_due_at",
+    "next_ticks",
     "note_tick",
     "pause_schedule",
     "put_right",
@@ -89,6 +92,21 @@ class ScheduleRow:
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Read a row of the joined tables."""
         return cls(**{field.name: row[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NextTick:
+    """When the next tick of a connection is, of those in a time zone.
+
+    Attributes:
+        connection_id: Which connection.
+        zone: Name of the zone that its rules ask for; ``UTC`` if they ask for none.
+        at: When, jitter included.
+    """
+
+    connection_id: str
+    zone: str
+    at: datetime
 
 
 def lock_connection(connection: Connection, connection_id: str) -> bool:
@@ -215,6 +233,25 @@ def next_due_at(connection: Connection) -> datetime | None:
         .where(_is_awake())
     )
     return connection.execute(statement).scalar()
+
+
+def next_ticks(connection: Connection) -> list[NextTick]:
+    """Say of each connection when its next tick is, a line for each time zone that it asks for.
+
+    Schedules that are paused or parked have none.
+    """
+    zone = case((schedules.c.rule.like("cron %"), schedules.c.zone), else_="UTC")
+    awake = (
+        select(schedules.c.connection_id, zone.label("zone"), schedules.c.next_at)
+        .select_from(_joined())
+        .where(_is_awake())
+        .subquery()
+    )
+    at = func.min(awake.c.next_at, type_=schedules.c.next_at.type)
+    statement = select(awake.c.connection_id, awake.c.zone, at.label("at")).group_by(
+        awake.c.connection_id, awake.c.zone
+    )
+    return [NextTick(**row) for row in connection.execute(statement).mappings()]
 
 
 def claim_due(connection: Connection, now: datetime) -> ScheduleRow | None:

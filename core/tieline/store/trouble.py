@@ -31,7 +31,6 @@ __all__ = [
     "count_by_connection",
     "count_rows",
     "last_successes",
-    "next_ticks",
     "overdue_schedules",
     "require_writable",
     "server_time",
@@ -226,16 +225,5 @@ def last_successes(connection: Connection) -> dict[str, datetime]:
         select(entity_states.c.connection_id, func.max(at, type_=at.type))
         .where(at.is_not(None))
         .group_by(entity_states.c.connection_id)
-    )
-    return _pairs(connection, statement)
-
-
-def next_ticks(connection: Connection) -> dict[str, datetime]:
-    """Say of each connection with a schedule that is not paused when its next tick is."""
-    at = schedules.c.next_at
-    statement = (
-        select(schedules.c.connection_id, func.min(at, type_=at.type))
-        .where(schedules.c.paused_at.is_(None))
-        .group_by(schedules.c.connection_id)
     )
     return _pairs(connection, statement)

@@ -13,9 +13,10 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["PunctualProtocol"]
+__all__ = ["SLOWEST_HEAD_S", "PunctualProtocol"]
 
-_SLOWEST_HEAD_S = 10.0
+SLOWEST_HEAD_S = 10.0
+"""How long the first request, or the rest of a head, may be on its way."""
 _STUCK_S = 30.0
 
 
@@ -60,12 +61,22 @@ class PunctualProtocol(H11Protocol):
         self._flow()
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether a request has yet to come: the first, or the rest of one that has begun."""
+        return self.cycle is None or (not self._is_under_way and bool(self.conn.trailing_data[0]))
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it was answered, and nothing came since."""
+        return not self.is_awaited and not self._is_under_way
+
+    @property
     def _is_under_way(self) -> bool:
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete
 
     def _wait(self) -> None:
-        self._deadline = self.loop.call_later(_SLOWEST_HEAD_S, self.transport.close)
+        self._deadline = self.loop.call_later(SLOWEST_HEAD_S, self.transport.close)
 
     def _rest(self) -> None:
         if self._deadline is not None:

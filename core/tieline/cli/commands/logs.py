@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
-import orjson
 
 from tieline import services
-from tieline.cli.face import flush, installation, json_option, print_table, when, write_line
+from tieline.cli.face import flush, installation, json_option, print_json_line, print_table, when
 
 __all__ = ["logs"]
 
@@ -27,26 +27,41 @@ def logs() -> None:
 @logs.command()
 @click.option("--connection", help="Only of this connection.")
 @click.option("--run", "run_id", help="Only of this run.")
+@click.option(
+    "--level",
+    type=click.Choice(("info", "warning", "error")),
+    default="info",
+    show_default=True,
+    help="Only what matters so much: `warning` did not go as it should, `error` needs a person.",
+)
 @click.option("--limit", default=20, type=click.IntRange(1, 1000), help="The newest so many.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @json_option
 def tail(
-    connection: str | None, run_id: str | None, limit: int, follow: bool, as_json: bool
+    connection: str | None,
+    run_id: str | None,
+    level: str,
+    limit: int,
+    follow: bool,
+    as_json: bool,
 ) -> None:
     """Show the newest entries, the oldest of them first; with --json a line each."""
     with installation() as opened:
-        found = services.journal.read_journal(
-            opened, connection=connection, run_id=run_id, limit=limit
+        read = partial(
+            services.journal.read_journal,
+            opened,
+            connection=connection,
+            run_id=run_id,
+            level=level,
         )
+        found = read(limit=limit)
         _print(found, as_json=as_json)
         try:
             while follow:
                 flush()
                 opened.clock.sleep(_POLL_S)
                 after = max((entry["id"] for entry in found), default=0)
-                more = services.journal.read_journal(
-                    opened, connection=connection, run_id=run_id, limit=1000, after=after
-                )
+                more = read(limit=1000, after=after)
                 _print(more, as_json=as_json, with_head=False)
                 found = more or found
         except KeyboardInterrupt:
@@ -56,7 +71,7 @@ def tail(
 def _print(found: Sequence[dict[str, Any]], *, as_json: bool, with_head: bool = True) -> None:
     if as_json:
         for entry in found:
-            write_line(orjson.dumps(entry, option=orjson.OPT_UTC_Z, default=str))
+            print_json_line(entry)
         return
     head = ("AT", "WHO", "EVENT", "CONNECTION", "ENTITY", "RUN", "WHAT")
     rows = [

@@ -6,16 +6,41 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import click
+from click.core import ParameterSource
 
 from tieline.cli.face import flush, installation, write_line
 
-__all__ = ["DEFAULT_PORT", "serve"]
+__all__ = ["DEFAULT_PORT", "lent_socket", "refuse_address_beside", "serve"]
 
 DEFAULT_PORT = 8377
 _LOOK_S = 0.5
 _AFTER_DEADLINE_S = 2
+
+
+def lent_socket(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option ``--fd``; the command has to :func:`refuse_address_beside` it."""
+    return click.option(
+        "--fd",
+        type=click.IntRange(3),
+        help="Serve at a listening socket that is handed over, not at --port; systemd's is 3.",
+    )(command)
+
+
+def refuse_address_beside(fd: int | None) -> None:
+    """Refuse an address of one's own beside a socket, which has one.
+
+    Raises:
+        click.UsageError: It was given.
+    """
+    source = click.get_current_context().get_parameter_source
+    given = [
+        f"--{name}" for name in ("host", "port") if source(name) is ParameterSource.COMMANDLINE
+    ]
+    if fd is not None and given:
+        raise click.UsageError(f"--fd has an address already: leave {given[0]} away, or --fd")
 
 
 @click.command()
@@ -27,13 +52,18 @@ _AFTER_DEADLINE_S = 2
     type=click.IntRange(0, 65535),
     help="Port to bind; 0 takes a free one.",
 )
+@lent_socket
 @click.option("--parent", type=click.IntRange(1), hidden=True, help="Leave with this process.")
-def serve(host: str, port: int, parent: int | None) -> None:
+def serve(host: str, port: int, fd: int | None, parent: int | None) -> None:
     """Serve the HTTP API; take webhooks in; answer browsers that come back from a consent page.
 
     Any number may run. Behind a proxy that ends TLS, set TIELINE_PUBLIC_URL
     to the address that people and providers use.
+
+    SIGTERM or Ctrl-C: let nobody new in, answer who is in, and leave. With
+    --fd nobody is sent away meanwhile: callers wait for the next server.
     """
+    refuse_address_beside(fd)
     from tieline.web import ServedSign, create_app
     from tieline.web import serve as serve_app
 
@@ -50,6 +80,7 @@ def serve(host: str, port: int, parent: int | None) -> None:
                 create_app(opened),
                 host=host,
                 port=port,
+                fd=fd,
                 on_ready=ready,
                 leave_s=opened.settings.api_deadline_s + _AFTER_DEADLINE_S,
             )

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
 from tieline import services
 from tieline.cli.face import (
@@ -17,8 +16,8 @@ from tieline.cli.face import (
     installation,
     json_option,
     print_json,
+    print_json_line,
     print_table,
-    write_line,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def _watch(opened: Installation, *, as_json: bool) -> None:
     while True:
         found = services.overview.look_over(opened)
         if as_json:
-            write_line(orjson.dumps(_facts(found), option=orjson.OPT_UTC_Z, default=str))
+            print_json_line(_facts(found))
         else:
             if sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")

@@ -21,6 +21,7 @@ from tieline.cli.face import (
     json_option,
     note,
     print_json,
+    print_json_line,
 )
 from tieline.cli.failures import exit_code_of_runs, run_exit_code
 from tieline.cli.habits import habit
@@ -94,8 +95,10 @@ def run_(
     date and time as 2026-03-01T12:00; UTC unless they name another zone. With
     `--wait` the exit code says how it ended: 0 done, 8 some records
     quarantined, 4 needs authorisation, 5 the provider refuses for now, 9 no
-    worker; of several runs the first that did not end well. `--dry-run` asks the
-    provider for the first records of one ENTITY by itself, without a worker.
+    worker; of several runs the first that did not end well. `--follow --json`
+    prints a line for each step, and one for each run that is over. `--dry-run`
+    asks the provider for the first records of one ENTITY by itself, without a
+    worker.
 
     Examples: `tieline sync run shop customers --wait`,
     `tieline sync run shop customers --full --follow`
@@ -127,10 +130,10 @@ def run_(
             _print_asked(asked, as_json=as_json, is_one=len(entities) == 1)
             return
         runs = [
-            _watch(opened, each, is_told=is_followed, patience_s=patience, is_quiet=as_json)
+            _watch(opened, each, is_told=is_followed, patience_s=patience, as_json=as_json)
             for each in asked
         ]
-    if as_json:
+    if as_json and not is_followed:
         facts = [{"run": run_facts(run)} for run in runs]
         print_json(facts[0] if len(entities) == 1 else {"runs": facts})
     ctx.exit(exit_code_of_runs([run_exit_code(run.state, run.error_code) for run in runs]))
@@ -164,29 +167,50 @@ def follow(
 
 
 def _watch(
-    opened: Installation, asked: Asked, *, is_told: bool, patience_s: float, is_quiet: bool
+    opened: Installation, asked: Asked, *, is_told: bool, patience_s: float, as_json: bool
 ) -> RunRow:
     """Wait for a run, and say how it ended."""
     if is_told:
-        run = _tell_all(opened, asked, patience_s=patience_s, is_quiet=is_quiet)
+        run = _tell_all(opened, asked, patience_s=patience_s, as_json=as_json)
     else:
-        run = follow(opened, asked.run, patience_s=patience_s, is_quiet=is_quiet)
-    if not is_quiet:
+        run = follow(opened, asked.run, patience_s=patience_s, is_quiet=as_json)
+    if not as_json:
         tell_end(run)
     return run
 
 
-def _tell_all(opened: Installation, asked: Asked, *, patience_s: float, is_quiet: bool) -> RunRow:
+def _tell_all(opened: Installation, asked: Asked, *, patience_s: float, as_json: bool) -> RunRow:
     """Wait for a run, also while it is put off, with a line for each thing that happens."""
     follower = services.following.Follower(opened, is_new=asked.is_new)
     name = f"{asked.run.provider} · {asked.run.connection_name} · {asked.run.entity}"
 
     def show(now: RunRow) -> None:
         for step in follower.look(now):
-            note(f"  {_words_of(step, name)}")
+            if as_json:
+                print_json_line(_facts_of(step, now))
+            else:
+                note(f"  {_words_of(step, name)}")
 
-    return _wait(opened, asked.run, _show_nothing if is_quiet else show,
-                 patience_s=patience_s, is_patient=True)  # fmt: skip
+    run = _wait(opened, asked.run, show, patience_s=patience_s, is_patient=True)
+    if as_json:
+        print_json_line({"run": run_facts(run)})
+    return run
+
+
+def _facts_of(step: Step, run: RunRow) -> dict[str, object]:
+    counts = step.counts.as_dict()
+    requests = counts.pop("requests")
+    return {
+        "step": step.kind,
+        "run_id": run.id,
+        "connection": run.connection_name,
+        "entity": run.entity,
+        "pages": step.pages,
+        "counts": counts,
+        "requests": requests,
+        "at": step.at,
+        "why": step.why or None,
+    }
 
 
 def _words_of(step: Step, name: str) -> str:

@@ -13,7 +13,7 @@ import click
 
 from tieline import services
 from tieline.cli.choices import QUEUE
-from tieline.cli.commands.serve import DEFAULT_PORT
+from tieline.cli.commands.serve import DEFAULT_PORT, lent_socket, refuse_address_beside
 from tieline.cli.face import installation, json_option, note, print_json
 from tieline.errors import InvalidInputError
 from tieline.telemetry import get_logger
@@ -62,12 +62,14 @@ def worker(burst: bool, queues: str, concurrency: int | None, max_jobs: int | No
     type=click.IntRange(0, 65535),
     help="Where webhooks and browsers are answered; 0 takes a free one.",
 )
-def up(port: int) -> None:
+@lent_socket
+def up(port: int, fd: int | None) -> None:
     """Run all that one box needs: Valkey, database, a worker, a scheduler, `tieline serve`.
 
     Makes the installation if there is none, and starts again what dies. Ctrl-C
     stops all but the embedded Valkey, which goes on until `tieline down`.
     """
+    refuse_address_beside(fd)
     from tieline.jobs.worker import work
 
     with installation(is_service=True) as opened:
@@ -76,7 +78,8 @@ def up(port: int) -> None:
         note(f"  home      {made.home}")
         note(f"  database  {made.database}, schema {made.revision}")
         services.views.refresh_views(opened)
-        with _beside("scheduler") as scheduler, _beside("serve", "--port", str(port)) as server:
+        serve = ("serve", "--port", str(port)) if fd is None else ("serve", "--fd", str(fd))
+        with _beside("scheduler") as scheduler, _beside(*serve, lent=fd) as server:
             note("  worker    ready, with a scheduler and a server beside it; Ctrl-C stops all")
             note("  next      in another terminal: tieline connect stripe --name shop")
 
@@ -94,14 +97,17 @@ class _Beside:
     database connection of SQLite's in use.
     """
 
-    def __init__(self, command: tuple[str, ...]) -> None:
+    def __init__(self, command: tuple[str, ...], lent: int | None) -> None:
         self._command = command
+        self._lent = () if lent is None else (lent,)
         self._pause_s = _FIRST_PAUSE_S
         self._start()
 
     def _start(self) -> None:
         ours = [sys.executable, "-m", "tieline", *self._command, "--parent", str(os.getpid())]
-        self._process = subprocess.Popen(ours, stdin=subprocess.DEVNULL)  # noqa: S603 - our own
+        self._process = subprocess.Popen(  # noqa: S603 - our own
+            ours, stdin=subprocess.DEVNULL, pass_fds=self._lent
+        )
         self._started = time.monotonic()
 
     def look(self) -> None:
@@ -129,9 +135,9 @@ class _Beside:
 
 
 @contextmanager
-def _beside(*command: str) -> Iterator[_Beside]:
-    """Run a further command until the end of this context."""
-    process = _Beside(command)
+def _beside(*command: str, lent: int | None = None) -> Iterator[_Beside]:
+    """Run a further command until the end of this context; lend it a socket, if there is one."""
+    process = _Beside(command, lent)
     try:
         yield process
     finally:
