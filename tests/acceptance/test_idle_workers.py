@@ -6,12 +6,14 @@ import pytest
 
 import servers
 from site_of import make_site, wait_until
+from tieline.services import syncs
 from tieline.store import partitions
 
 
 @pytest.fixture
-def fresh(database_url, redis_url, tmp_path):
-    made = make_site(tmp_path / "site", database_url, redis_url, hands="1", sweep_s="0.3")
+def fresh(database_url, redis_url, tmp_path, request):
+    sweep_s = getattr(request, "param", "0.3")
+    made = make_site(tmp_path / "site", database_url, redis_url, hands="1", sweep_s=sweep_s)
     yield made
     made.close()
 
@@ -44,3 +46,16 @@ def test_an_idle_worker_helps_and_a_new_run_goes_first(fresh):
         with site.installation.database.read() as connection:
             parts = partitions.list_partitions(connection, lasting)
         assert {part.state for part in parts} == {"done"}
+
+
+@pytest.mark.parametrize("fresh", ["60"], indirect=True)
+def test_help_comes_long_before_the_next_sweep(fresh):
+    site = fresh
+    with servers.sandbox(customers=20_000, latency_ms=150) as url:
+        site.connect(url)
+        workers = [site.start("worker"), site.start("worker")]
+        wait_until(lambda: len(site.installation.presence.alive()) == len(workers))
+        lasting = site.ask(mode="full")
+        wait_until(lambda: len(readers(site, lasting)) == 2)
+        syncs.cancel_run(site.installation, lasting, actor="test")
+        wait_until(lambda: site.state_of(lasting).is_over)

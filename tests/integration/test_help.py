@@ -91,6 +91,31 @@ def test_a_run_that_lasts_is_offered_one_hand_more_at_a_time(bench, idle):
     assert worker.offer_help() is False  # it is over
 
 
+@pytest.mark.parametrize(
+    ("page", "page_s", "since_s", "is_offered"),
+    [(8, 0.25, 0, True), (8, 0.25, 0.6, False), (8, 0.15, 0, False), (3, 0.4, 0, False),
+     (8, 2, 0, False)],
+    ids=["lasts", "stands still", "is soon over", "has just begun", "is not young"],
+)  # fmt: skip
+def test_a_young_run_that_goes_on_is_offered_a_hand_at_the_first_look(
+    bench, idle, page, page_s, since_s, is_offered
+):
+    engine, rung = idle
+    pages, offers = iter(range(1, 1_000)), []
+
+    def look(_ledger) -> None:
+        if next(pages) == page:
+            bench.clock.move(since_s)
+            offers.append(Idle(engine).offer_help())
+        bench.clock.move(page_s)
+
+    bench.ledger.before_page = look
+    run = bench.sync("rows", "window", window=(START, START + timedelta(days=200)))
+    assert run.counts.seen == 200
+    assert offers == [is_offered]
+    assert rung == [run.id] * is_offered
+
+
 @pytest.mark.parametrize(("until", "is_offered"), [(4, False), (30, True)])
 def test_nobody_is_rung_for_at_the_end_of_a_run(bench, idle, until, is_offered):
     engine, rung = idle

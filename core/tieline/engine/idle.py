@@ -18,6 +18,10 @@ __all__ = ["Idle"]
 _log = get_logger(__name__)
 # No more than one helper joins a run in this time, and each looks whether one more is worth it.
 _JOIN_ONE_BY_ONE = timedelta(seconds=1)
+# A run that began so long ago, and stored a page so lately, is seen to go on at the first look.
+# Many are over in less than a second, which nobody can tell before: the rest is a guess.
+_YOUNG = (timedelta(seconds=1), timedelta(seconds=10))
+_LATELY = timedelta(seconds=0.5)
 # A helper needs a second or two to begin.
 _WORTH_HELPING_S = 5.0
 _LEAST_PAGES = 4
@@ -27,7 +31,8 @@ class Idle:
     """An idle worker's looks around, one after the other.
 
     It takes two to see a run go on: one whose worker has died stands still
-    until its leases lapse, and needs no second reader.
+    until its leases lapse, and needs no second reader. Of a run that is young
+    its beginning is the first of the two.
 
     Args:
         engine: The parts.
@@ -59,8 +64,9 @@ class Idle:
             for run in runs.runs_in_hand(connection, now, rung_before=now - _JOIN_ONE_BY_ONE):
                 parts = partitions.list_partitions(connection, run.id)
                 self._seen[run.id] = now, sum(part.pages for part in parts)
-                if wanted is None and run.id in before:
-                    page_s = _page_time_s(parts, before[run.id], self._seen[run.id])
+                first = before.get(run.id) or _beginning(run, parts, now)
+                if wanted is None and first is not None:
+                    page_s = _page_time_s(parts, first, self._seen[run.id])
                     wanted = run.id if self._is_worth_it(run, parts, page_s, now) else None
         return wanted is not None and ring_for(engine, wanted)
 
@@ -82,6 +88,17 @@ class Idle:
         except TielineError as error:  # it does not load here; another worker may have it
             _log.debug("a run that this worker cannot help", run=run.id, reason=error.message)
             return None
+
+
+def _beginning(
+    run: RunRow, parts: Sequence[PartitionRow], now: datetime
+) -> tuple[datetime, int] | None:
+    """Return a young run's first look, at which it had no page; None if it may stand still."""
+    latest = max((part.checkpoint_at for part in parts if part.checkpoint_at), default=None)
+    if run.started_at is None or latest is None:
+        return None
+    is_young = _YOUNG[0] <= now - run.started_at <= _YOUNG[1]
+    return (run.started_at, 0) if is_young and now - latest <= _LATELY else None
 
 
 def _page_time_s(

@@ -42,6 +42,9 @@ _FIRST_BACKOFF_S = 0.5
 _BURST_POLL_S = 0.2
 _RING_AGAIN_S = 30.0
 _HELD_POLL_S = 1.0
+# How often an idle worker looks whether a run would be over sooner with its help: a
+# run of ten seconds has no use for one that looks every five.
+_LOOK_S = 1
 _ANSWERED_WITHIN_S = 4.0
 _IDS = {
     HELP_RUN: re.compile(r"run_[a-z2-7]{16}"),
@@ -186,6 +189,7 @@ class _Worker(RqWorker):
         self._is_burst = is_burst
         self._paused: frozenset[str] = frozenset()
         self._is_at_work = False
+        self._sweep_at = 0.0
         self._idle = Idle(installation.engine)
         self.was_stopped = False
         self.jobs_done = 0
@@ -201,7 +205,7 @@ class _Worker(RqWorker):
 
     @property
     def dequeue_timeout(self) -> int:
-        return max(1, math.ceil(self._sweep_s))
+        return _LOOK_S
 
     def hear_signals(self) -> None:
         """Take signals from now on; RQ would not before it listens."""
@@ -266,6 +270,7 @@ class _Worker(RqWorker):
                 return
             self.jobs_done += 1
             super().execute_job(job, queue)
+            self._sweep_at = 0.0  # what the job left is looked after at once
 
     def _put_back(self, job: Any, queue: Any) -> None:
         with self._installation.redis.pipeline() as pipe:
@@ -290,9 +295,11 @@ class _Worker(RqWorker):
             _log.debug("no data keys to inherit", job_of=its_id, reason=error.message)
 
     def run_maintenance_tasks(self) -> None:
-        self._sweep_calmly()
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + self._sweep_s
+            self._sweep_calmly()
+            self.clean_registries()  # type: ignore[no-untyped-call]
         self._offer_help()
-        self.clean_registries()  # type: ignore[no-untyped-call]
         self._rest_while_held()
         if self._stop_requested:  # while it listens, RQ looks at nothing but what a signal raises
             raise RqStopRequested
