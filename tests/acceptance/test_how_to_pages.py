@@ -472,6 +472,19 @@ def _(stage: Stage):
     return look
 
 
+@page("use-the-console")
+def _(stage: Stage):
+    stage.shop()
+
+    def look(steps: list[Step]) -> None:
+        assert re.fullmatch(
+            r"http://127\.0\.0\.1:8377/console/enter/[\w-]{43}",
+            said(steps, "tieline console").split()[-1],
+        )
+
+    return look
+
+
 @page("when-something-is-wrong")
 def _(stage: Stage):
     stage.shop()

@@ -13,6 +13,7 @@ A browser is a deputy that others may confuse. What stands in the way:
 from __future__ import annotations
 
 import hmac
+import re
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -25,7 +26,7 @@ from tieline.web.pages import HEADERS
 
 __all__ = ["PAGE_HEADERS", "Door"]
 
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?")
 PAGE_HEADERS = {
     **HEADERS,
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -62,7 +63,7 @@ class Door:
             Problem: They do.
         """
         host = request.headers.get("host", "").lower()
-        if host and (host == self._public or _hostname(host) in _LOOPBACK):
+        if (host and host == self._public) or _LOOPBACK.fullmatch(host):
             return
         raise Problem(
             421,
@@ -120,15 +121,8 @@ class Door:
         """Name the cookie: browsers tell hosts apart, but not the ports of one."""
         if self._is_secure:
             return "__Host-tieline-console"
-        return f"tieline-console-{urlsplit('//' + request.headers.get('host', '')).port or 80}"
-
-
-def _hostname(host: str) -> str:
-    try:
-        parts = urlsplit(f"//{host}")
-        return parts.hostname or "" if parts.port != 0 else ""
-    except ValueError:
-        return ""
+        port = request.headers.get("host", "").rpartition(":")[2]
+        return f"tieline-console-{port if port.isdecimal() else 80}"
 
 
 def _not_ours() -> Problem:

@@ -34,11 +34,12 @@ from tieline.web.api.admission import admit
 
 __all__ = ["FILTERS", "Wish", "gather", "retry_choice"]
 
-_MOST_LINES = 25
-_MOST_TROUBLES = 12
-_MOST_RUNS = 25
+_MOST_LINES = 20
+_MOST_TROUBLES = 6
+_MOST_RUNS = 20
 _MOST_ENTITIES = 12
-_MOST_ENDPOINTS = 12
+_MOST_ACCOUNTS = 6
+_MOST_ENDPOINTS = 8
 _MOST_WORKERS = 25
 _MOST_BARS = 24
 _SINCE = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
@@ -262,11 +263,20 @@ def _history(wish: Wish, line: Line, entity: str) -> dict[str, Any]:
 
 
 def _limits(wish: Wish, lines: Sequence[Line]) -> Sequence[limits.AccountLimits] | None:
-    """Return how the accounts of the connections that are listed stand; None: nobody knows."""
+    """Return the accounts of what is listed that are nearest to a limit; None: nobody knows."""
     try:
-        return limits.limits_of(wish.installation, [line.row for line in lines])
+        found = limits.limits_of(wish.installation, [line.row for line in lines])
     except DependencyError:
         return None
+    return sorted(found, key=_room)[:_MOST_ACCOUNTS]
+
+
+def _room(account: limits.AccountLimits) -> tuple[bool, float]:
+    """Order accounts: those that are held first, then by the part of a limit that is left."""
+    standing = account.standing
+    is_free = not standing.breakers and standing.paused_until is None
+    left = [1 - each.used / each.lowered for each in standing.windows if each.lowered]
+    return is_free, min(left, default=1.0)
 
 
 def _endpoints(wish: Wish, lines: Sequence[Line]) -> list[webhooks.Listed]:

@@ -62,13 +62,24 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": _when, "kind": lambda state: _KINDS.get(state, "rest")}
+    made.filters |= {"when": _when, "brief": _brief, "kind": _kind}
     return made
 
 
 def _told(value: Any) -> Any:
     """Look at all that a template prints: no template can forget to."""
     return tellable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _brief(text: str | None, most: int) -> str:
+    """Cut what would make the page large; only after secrets are out: of half a one none knows."""
+    whole = tellable(text or "")
+    return whole if len(whole) <= most else f"{whole[:most]}…"
+
+
+def _kind(state: str) -> str:
+    """Return the class that a state is drawn by; its word stands beside it."""
+    return _KINDS.get(state, "rest")
 
 
 def _when(time: datetime | None, now: datetime) -> Markup:
