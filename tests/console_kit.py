@@ -5,16 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+from sqlalchemy import insert, update
 
 from api_kit import Wire
+from kit import Bench
+from tieline.contract import Secret
+from tieline.services import syncs
+from tieline.services.connect import connect_api_key
+from tieline.services.connections import get_connection
 from tieline.services.installation import Installation
 from tieline.services.tokens import create_token, list_tokens
+from tieline.store import alerts, dead_letters, log, tables
+from tieline.store.ids import new_id
 from tieline.web import create_app
 
 HERE = "http://127.0.0.1:8377"
+KEY = "sk_live_CANARY4b1e9c70aa53d2f8"
 _VOID = {"meta", "link", "input", "br", "img", "rect", "hr", "path"}
 
 
@@ -147,3 +157,65 @@ def signed_in(installation: Installation, scope: str = "admin", *connections: st
         name += f"-{len(list_tokens(installation))}"
     text = token_of(installation, name, scope, connections=connections)
     return browser_of(installation).sign_in(text)
+
+
+# --- what there is to see ------------------------------------------------------------------
+
+
+def another(bench: Bench, name: str = "other") -> str:
+    row = get_connection(bench.installation, "shop")
+    made = connect_api_key(
+        bench.installation, "shelf", name=name, key=Secret(KEY), base_url=row.base_url, actor="test"
+    )
+    return made.id
+
+
+def changed(bench: Bench, table: str, row_id: str, **values) -> None:
+    columns = tables.metadata.tables[table]
+    with bench.database.write() as transaction:
+        transaction.execute(update(columns).where(columns.c.id == row_id).values(**values))
+
+
+def failed(bench: Bench, entity: str = "items", connection_id: str = "", **values) -> str:
+    """Leave a run that ended without success."""
+    connection = connection_id or bench.connection_id
+    run = syncs.start_sync(bench.installation, connection, entity, actor="test").run
+    ended = {
+        "state": "failed",
+        "finished_at": bench.clock.now(),
+        "error_code": "provider-unavailable",
+        "error_message": "it says no",
+    }
+    changed(bench, "runs", run.id, **ended | values)
+    bench.clock.move(60)
+    return run.id
+
+
+def planted(bench: Bench, connection_id: str, words: str = "three workers died") -> SimpleNamespace:
+    """Give a connection one of everything that the page shows beside runs."""
+    now = bench.clock.now()
+    endpoint = new_id("whe")
+    with bench.database.write() as transaction:
+        letter = dead_letters.add_dead_letter(
+            transaction, kind="run", connection_id=connection_id, entity="items", run_id=None,
+            reason_code="worker-lost", reason=words, facts={}, now=now,
+        )  # fmt: skip
+        alerts.open_alert(
+            transaction, kind="webhooks-silent", subject=connection_id, severity="warning",
+            provider="shelf", connection_id=connection_id, message=words, hint="look", facts={},
+            now=now,
+        )  # fmt: skip
+        transaction.execute(
+            insert(tables.webhook_endpoints).values(
+                id=endpoint, provider="shelf", environment="live", connection_id=connection_id,
+                address="https://t.example", state="active", scheme_level="signed", generation=1,
+                created_at=now, updated_at=now,
+            )
+        )  # fmt: skip
+    return SimpleNamespace(letter=letter, endpoint=endpoint)
+
+
+def newest(bench: Bench, count: int = 1) -> list[tuple[str, str]]:
+    with bench.database.read() as transaction:
+        entries = log.newest_entries(transaction, limit=count)
+    return [(each["actor"], each["event"]) for each in entries]

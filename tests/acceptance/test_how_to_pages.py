@@ -477,10 +477,8 @@ def _(stage: Stage):
     stage.shop()
 
     def look(steps: list[Step]) -> None:
-        assert re.fullmatch(
-            r"http://127\.0\.0\.1:8377/console/enter/[\w-]{43}",
-            said(steps, "tieline console").split()[-1],
-        )
+        [link] = re.findall(r"^http://\S+$", said(steps, "tieline console"), re.MULTILINE)
+        assert re.fullmatch(r"http://127\.0\.0\.1:8377/console/enter/[\w-]{43}", link)
 
     return look
 

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from types import SimpleNamespace
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import insert, update
 
 from canary import scan
-from console_kit import browser_of, signed_in, token_of
+from console_kit import KEY, another, browser_of, changed, failed, planted, signed_in, token_of
 from kit import make_bench, names
 from tieline.cli.commands import status as command
-from tieline.contract import Secret
 from tieline.errors import DependencyError
 from tieline.queue import WorkerSign
 from tieline.services import overview, sessions, syncs
-from tieline.services.connect import connect_api_key
 from tieline.services.connections import get_connection, pause_connection
 from tieline.services.runs import STATES
-from tieline.services.tokens import SCOPES
-from tieline.store import alerts, dead_letters, log, tables
-from tieline.store.ids import new_id
-from tieline.web.api import OPERATIONS
-from tieline.web.console.console import ACTIONS
+from tieline.store import tables
 
-KEY = "sk_live_CANARY4b1e9c70aa53d2f8"
 EVIL = '<img src=x onerror="alert(1)">'
 RIGHT_TO_LEFT = "\u202egnp.exe \u200f\u05e9\u05dc\u05d5\u05dd"
 LONG = "n" * 300
@@ -47,65 +40,6 @@ def bench(database_url, redis_url, tmp_path):
 @pytest.fixture
 def made(bench):
     return bench.installation
-
-
-def another(bench, name: str = "other") -> str:
-    row = get_connection(bench.installation, "shop")
-    made = connect_api_key(
-        bench.installation, "shelf", name=name, key=Secret(KEY), base_url=row.base_url, actor="test"
-    )
-    return made.id
-
-
-def changed(bench, table: str, row_id: str, **values) -> None:
-    columns = tables.metadata.tables[table]
-    with bench.database.write() as transaction:
-        transaction.execute(update(columns).where(columns.c.id == row_id).values(**values))
-
-
-def failed(bench, entity: str = "items", connection_id: str = "", **values) -> str:
-    """Leave a run that ended without success."""
-    connection = connection_id or bench.connection_id
-    run = syncs.start_sync(bench.installation, connection, entity, actor="test").run
-    ended = {
-        "state": "failed",
-        "finished_at": bench.clock.now(),
-        "error_code": "provider-unavailable",
-        "error_message": "it says no",
-    }
-    changed(bench, "runs", run.id, **ended | values)
-    bench.clock.move(60)
-    return run.id
-
-
-def planted(bench, connection_id: str, words: str = "three workers died") -> SimpleNamespace:
-    """Give a connection one of everything that the page shows beside runs."""
-    now = bench.clock.now()
-    endpoint = new_id("whe")
-    with bench.database.write() as transaction:
-        letter = dead_letters.add_dead_letter(
-            transaction, kind="run", connection_id=connection_id, entity="items", run_id=None,
-            reason_code="worker-lost", reason=words, facts={}, now=now,
-        )  # fmt: skip
-        alerts.open_alert(
-            transaction, kind="webhooks-silent", subject=connection_id, severity="warning",
-            provider="shelf", connection_id=connection_id, message=words, hint="look", facts={},
-            now=now,
-        )  # fmt: skip
-        transaction.execute(
-            insert(tables.webhook_endpoints).values(
-                id=endpoint, provider="shelf", environment="live", connection_id=connection_id,
-                address="https://t.example", state="active", scheme_level="signed", generation=1,
-                created_at=now, updated_at=now,
-            )
-        )  # fmt: skip
-    return SimpleNamespace(letter=letter, endpoint=endpoint)
-
-
-def newest(bench, count: int = 1) -> list[tuple[str, str]]:
-    with bench.database.read() as transaction:
-        entries = log.newest_entries(transaction, limit=count)
-    return [(each["actor"], each["event"]) for each in entries]
 
 
 # --- the facts ------------------------------------------------------------------------------
@@ -253,174 +187,6 @@ def test_what_redis_knows_is_missing_while_it_is_away_and_all_else_is_shown(
     assert get_connection(made, "shop").paused_at is None
 
 
-# --- the buttons ----------------------------------------------------------------------------
-
-
-def button_paths(bench, other: SimpleNamespace, run: str, active: str) -> dict[str, str]:
-    connection = f"connection={bench.connection_id}"
-    queries = {
-        "start_run": f"{connection}&entity=kept",
-        "cancel_run": f"run={active}",
-        "retry_run": f"run={run}",
-        "retry_dead_letter": f"letter={other.letter}",
-        "replay_events": f"endpoint={other.endpoint}&states=dead",
-        "retry_runs": "",
-    }
-    return {
-        name: f"/console/do/{name}{f'?{queries.get(name, connection)}'.rstrip('?')}"
-        for name in ACTIONS
-    }
-
-
-@pytest.mark.parametrize("scope", SCOPES)
-def test_buttons_are_there_and_work_for_whose_scope_they_are(bench, made, scope):
-    given = planted(bench, bench.connection_id)
-    run = failed(bench)
-    active = bench.ask("versioned").run.id
-    paths = button_paths(bench, given, run, active)
-    browser = signed_in(made, scope)
-    allowed = {each.name for each in OPERATIONS if each.name in ACTIONS and each.is_allowed(scope)}
-    assert allowed == (set() if scope == "read" else set(ACTIONS))
-    page = browser.get("/console?connection=shop")
-    shown = browser.buttons(page)
-    at_times = {"resume_connection", "reset_breaker", "retry_runs"}
-    assert shown - at_times == allowed - at_times
-    form = page.one("form", id="act").all("input")[0].attributes["value"]
-    before = newest(bench, 50)
-    for name, path in paths.items():
-        reply = browser.post(path, form_token=form)
-        assert (reply.status_code == 403) is (name not in allowed), (name, reply.text)
-        assert ("this takes a token of scope" in reply.text) is (name not in allowed)
-    if scope == "read":
-        assert newest(bench, 50) == before
-
-
-ONE_BY_ONE = [
-    ("pause_connection", "connection.paused"),
-    ("start_run", "run.asked"),
-    ("cancel_run", "run.cancelled"),
-    ("retry_run", "run.asked"),
-    ("test_connection", "connection.tested"),
-]
-
-
-def test_each_button_does_what_it_says_and_the_log_says_who_pressed_it(bench, made):
-    given = planted(bench, bench.connection_id)
-    run = failed(bench)
-    active = bench.ask("versioned").run.id
-    bench.database.transact(
-        lambda transaction: transaction.execute(
-            update(tables.dead_letters)
-            .where(tables.dead_letters.c.id == given.letter)
-            .values(run_id=run)
-        )
-    )
-    paths = button_paths(bench, given, run, active)
-    browser = signed_in(made)
-    for name in ("start_run", "cancel_run", "retry_run", "test_connection", "pause_connection"):
-        page = browser.get("/console?connection=shop")
-        reply = browser.press(page, paths[name])
-        assert reply.status_code == 303, (name, reply.text)
-        assert reply.headers["location"] == f"/console?connection=shop&done={name}"
-        after = browser.get(reply.headers["location"])
-        assert ACTIONS[name] in [each.text for each in after.all(role="status")]
-        actor, _event = newest(bench)[0]
-        assert actor == "api:eyes-admin", name
-    row = get_connection(made, "shop")
-    assert row.paused_at is not None
-    states = {each.entity: each for each in syncs.list_runs(made, limit=50)}
-    assert {"items", "versioned", "kept"} <= set(states)
-    resume = f"/console/do/resume_connection?connection={bench.connection_id}"
-    assert browser.press(browser.get(), resume).status_code == 303
-    assert get_connection(made, "shop").paused_at is None
-    assert newest(bench)[0] == ("api:eyes-admin", "connection.resumed")
-
-
-def test_to_retry_all_that_match_the_number_is_shown_first_and_has_to_be_true_still(bench, made):
-    failed(bench, "items")
-    failed(bench, "kept")
-    browser = signed_in(made)
-    page = browser.get("/console?state=failed&code=provider-unavailable")
-    [ask] = [each for each in page.all("button") if each.text == "Retry all matching…"]
-    assert ask.attributes == {"name": "confirm", "value": "retry"}
-
-    def confirmed():
-        page = browser.get("/console?state=failed&code=provider-unavailable&confirm=retry")
-        form = page.one("form", action="/console/do/retry_runs")
-        assert form.one("button").text in page.text
-        fields = {e.attributes["name"]: e.attributes["value"] for e in form.all("input")}
-        return form.one("button").text, fields
-
-    words, fields = confirmed()
-    assert words == "Retry 2 runs"
-    failed(bench, "versioned")
-    reply = browser.post("/console/do/retry_runs", **fields)
-    assert (reply.status_code, "3 runs match by now" in reply.text) == (409, True)
-    assert all(run.is_over for run in syncs.list_runs(made, limit=50))
-    words, fields = confirmed()
-    assert words == "Retry 3 runs"
-    reply = browser.post("/console/do/retry_runs", **fields)
-    assert reply.status_code == 303
-    assert "state=failed" in reply.headers["location"]
-    active = [run for run in syncs.list_runs(made, limit=50) if not run.is_over]
-    assert {run.entity for run in active} == {"items", "kept", "versioned"}
-    assert {run.asked_by for run in active} == {"api:eyes-admin"}
-
-
-def test_a_button_takes_nothing_that_its_operation_does_not_know(bench, made):
-    browser = signed_in(made)
-    form = browser.get().one("form", id="act").all("input")[0].attributes["value"]
-    path = f"/console/do/start_run?connection={bench.connection_id}&entity=items"
-    assert browser.post(f"{path}&extra=1", form_token=form).status_code == 422
-    assert browser.post(f"{path}&entity=kept", form_token=form).status_code == 422
-    assert browser.post("/console/do/start_run?entity=items", form_token=form).status_code == 422
-    assert browser.post("/console/do/list_endpoint_secrets", form_token=form).status_code == 404
-    assert browser.ask("GET", path).status_code == 405
-    reply = browser.post(path, form_token=form, back="//evil.example?state=failed\r\nX: y&q=1")
-    assert reply.headers["location"].startswith("/console?")
-    assert "evil" not in reply.headers["location"]
-
-
-def test_buttons_and_looks_count_as_calls_of_their_token(database_url, redis_url, tmp_path):
-    bench = make_bench(database_url, tmp_path, redis_url=redis_url, api_calls_per_minute="3")
-    browser = signed_in(bench.installation)
-    assert [browser.ask("GET", "/console").status_code for _ in range(4)] == [200, 200, 200, 429]
-    bench.installation.close()
-
-
-# --- who sees what --------------------------------------------------------------------------
-
-
-def test_a_token_of_some_connections_sees_and_touches_those_alone(bench, made):
-    other = another(bench, "strangers")
-    theirs = planted(bench, other, "of-nobody-else")
-    run = failed(bench, connection_id=other)
-    active = syncs.start_sync(made, other, "kept", actor="test").run.id
-    planted(bench, bench.connection_id, "of-our-own")
-    browser = signed_in(made, "admin", "shop")
-    html = browser.ask("GET", "/console").text
-    assert "of-our-own" in html
-    for secret in ("strangers", other, "of-nobody-else", run, active, theirs.letter, "run_x"):
-        assert secret not in html
-    assert theirs.endpoint not in html
-    browser.get("/console?connection=strangers", 404)
-    form = browser.get().one("form", id="act").all("input")[0].attributes["value"]
-    before = newest(bench, 50)
-    mine = SimpleNamespace(connection_id=other)
-    for name, path in button_paths(mine, theirs, run, active).items():
-        reply = browser.post(path, form_token=form)
-        if name == "retry_runs":  # it names no connection: of theirs none is meant
-            continue
-        if name == "replay_events":
-            assert reply.status_code in {303, 404}
-            continue
-        assert reply.status_code == 404, (name, reply.text)
-    assert newest(bench, 50) == before
-    absent = browser.post("/console/do/cancel_run?run=run_aaaaaaaaaaa", form_token=form)
-    present = browser.post(f"/console/do/cancel_run?run={active}", form_token=form)
-    assert absent.text.replace("run_aaaaaaaaaaa", "") == present.text.replace(active, "")
-
-
 # --- what is hostile, and how much there is -------------------------------------------------
 
 
@@ -465,15 +231,13 @@ def test_what_somebody_types_into_a_filter_comes_back_as_text(bench, made):
 def test_no_secret_is_in_the_page(bench, made):
     another(bench)
     browser = signed_in(made)
+    named = "sk_test_ALERT7c51e2a864"
     given = planted(bench, bench.connection_id, f"refused with {KEY}")
     failed(bench, error_message=f"GET https://x.example/?code=abcdef api_key={KEY}")
     text_ = token_of(made, "teller")
     changed(bench, "connections", bench.connection_id, trouble=f"Bearer {text_}")
     with bench.database.write() as transaction:  # one that no process remembers
-        transaction.execute(
-            update(tables.alerts).values(message="Authorization: Bearer sk_test_ALERT7c51e2a864")
-        )
-    named = "sk_test_ALERT7c51e2a864"
+        transaction.execute(update(tables.alerts).values(message=f"Authorization: Bearer {named}"))
     seen = b"".join(
         browser.ask("GET", path).content
         for path in ("/console", "/console?connection=shop", "/console?state=failed&confirm=retry")
@@ -482,7 +246,7 @@ def test_no_secret_is_in_the_page(bench, made):
         "key": KEY,
         "token": text_,
         "cookie": browser.cookie,
-        "named": "sk_test_ALERT7c51e2a864",
+        "named": named,
     }
     assert scan(seen, secrets) == []
     assert given.letter.encode() in seen
@@ -595,7 +359,7 @@ def test_whoever_hears_the_page_or_has_no_mouse_can_use_it(bench, made):
         assert page.one("title").text != ""
         assert len(page.all("main")) == len(page.all("h1")) == 1
         levels = [int(each.tag[1]) for each in page.all() if re.fullmatch("h[1-6]", each.tag)]
-        assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+        assert all(after <= before + 1 for before, after in pairwise(levels))
         ids = [each.attributes["id"] for each in page.all(id=None)]
         assert len(ids) == len(set(ids))
         for tag in ("input", "select", "button", "svg", "meter", "section", "a"):

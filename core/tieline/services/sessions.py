@@ -214,5 +214,5 @@ def _no_session() -> AccessError:
 
 def _no_link() -> AccessError:
     return AccessError(
-        "this link was used, or its time is over", hint="tieline console", code="link-over"
+        "this link was used, or its time is over", hint="tieline console", code="console-link-over"
     )
