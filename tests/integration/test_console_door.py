@@ -115,6 +115,14 @@ def test_a_session_ends_with_its_token(bench, made):
     assert not is_in(short)
 
 
+def test_a_token_is_seen_to_be_used_while_somebody_looks_at_the_console(bench, made):
+    browser = signed_in(made)
+    bench.clock.move(3600)
+    assert is_in(browser)
+    [row] = tokens.list_tokens(made)
+    assert row.last_used_at == bench.clock.now()
+
+
 def test_a_session_ends_after_twelve_hours_and_is_forgotten(bench, made):
     browser = signed_in(made)
     bench.clock.move(12 * 3600 - 1)

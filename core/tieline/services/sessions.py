@@ -128,7 +128,9 @@ def who_is(installation: Installation, shown: str) -> TokenRow:
         AccessError: There is no such session, or it or its token is over.
         DependencyError: The database does not answer.
     """
-    return _found(installation, shown, "session")
+    row = _found(installation, shown, "session")
+    tokens.note_use(installation, row)
+    return row
 
 
 def sign_out(installation: Installation, shown: str) -> None:

@@ -255,7 +255,7 @@ def _history(wish: Wish, line: Line, entity: str) -> dict[str, Any]:
     states = [run.state for run in rows]
     return {
         "bars": [
-            (run.state, max(2, round(18 * seconds / longest)))
+            (run.state, 6 + round(14 * seconds / longest))
             for run, seconds in zip(rows, took, strict=True)
         ],
         "words": ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states)),

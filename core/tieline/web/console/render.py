@@ -62,7 +62,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": _when, "brief": _brief, "kind": _kind}
+    made.filters |= {"when": _when, "brief": _brief, "kind": _kind, "many": _many}
     return made
 
 
@@ -75,6 +75,11 @@ def _brief(text: str | None, most: int) -> str:
     """Cut what would make the page large; only after secrets are out: of half a one none knows."""
     whole = tellable(text or "")
     return whole if len(whole) <= most else f"{whole[:most]}…"
+
+
+def _many(count: int, word: str) -> str:
+    """Write a number and what is counted."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _kind(state: str) -> str:
