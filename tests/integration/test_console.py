@@ -309,6 +309,7 @@ def test_the_page_is_small_with_a_thousand_connections_and_a_hundred_thousand_ru
 
         assert len(reply.content) < 100_000, path
     page = browser.get()
+    assert "50/second, 2000/minute" in page.one(id="r-limits").text
     assert "1001 connections" in page.text
     seen = []
     while True:

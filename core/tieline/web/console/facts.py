@@ -38,8 +38,8 @@ _MOST_LINES = 20
 _MOST_TROUBLES = 6
 _MOST_RUNS = 20
 _MOST_ENTITIES = 12
-_MOST_ACCOUNTS = 6
-_MOST_ENDPOINTS = 8
+_MOST_ACCOUNTS = 5
+_MOST_ENDPOINTS = 6
 _MOST_WORKERS = 25
 _MOST_BARS = 24
 _SINCE = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
