@@ -55,7 +55,7 @@ def require_documented(method: str, path: str, reply: httpx.Response) -> None:
     Draft202012Validator(schema, format_checker=FormatChecker()).validate(reply.json())
 
 
-class _Wire(httpx.BaseTransport):
+class Wire(httpx.BaseTransport):
     """Hands requests to the application, in an event loop of its own each."""
 
     def __init__(self, app: Any) -> None:
@@ -139,7 +139,7 @@ class Callers:
 
 def callers_of(installation: Installation, **options: Any) -> Callers:
     app = create_app(installation, has_webhooks=False, **options)
-    client = httpx.Client(transport=_Wire(app), base_url="http://tieline.test")
+    client = httpx.Client(transport=Wire(app), base_url="http://tieline.test")
     return Callers(installation, client)
 
 

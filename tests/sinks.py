@@ -16,6 +16,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from urllib.parse import quote
 from sqlalchemy import MetaData, text
 
 from api_kit import callers_of
+from console_kit import signed_in
 from site_of import Site
 from tieline.services import syncs
 from tieline.store import tables
@@ -101,7 +103,7 @@ READING = {
 # These change something, or go on until they are stopped.
 CHANGING = {
     "limits reset", "limits reset-breaker", "limits set",
-    "bundle", "connect", "connections pause", "connections reauth", "connections remove",
+    "bundle", "connect", "console", "connections pause", "connections reauth", "connections remove",
     "connections resume", "connections rotate-key", "connections set", "db backup",
     "db move", "db upgrade",
     "dead drop", "dead retry", "demo", "demo break", "demo mend", "demo start", "demo stop",
@@ -154,6 +156,9 @@ def sinks_of(site: Site, processes: ProcessList, *, folder: Path) -> dict[str, S
         ),
         "answers of the API": Sink(
             read=lambda: answers_of(site), plants={"the sync log": lambda texts: _log(site, texts)}
+        ),
+        "pages of the console": Sink(
+            read=lambda: pages_of(site), plants={"accounts": lambda texts: _name(site, texts)}
         ),
         "exported files": Sink(
             read=lambda: _exported(site), plants={"a record": lambda texts: _record(site, texts)}
@@ -268,6 +273,20 @@ def _reading(site: Site) -> list[list[str]]:
             line = [*name.split(), *given.format(**value).split()]
             words += [line] if name in NO_JSON else [line, [*line, "--json"]]
     return words
+
+
+def pages_of(site: Site) -> bytes:
+    """Look at the console, and at each connection in it; return every page."""
+    browser = signed_in(site.installation, "admin")
+    with site.installation.database.read() as connection:
+        names = list(connection.execute(text("SELECT name FROM connections")).scalars())
+    asked = ["/console", *(f"/console?connection={name}" for name in names)]
+    replies = [browser.ask("GET", path) for path in asked]
+    parts = []
+    for reply in replies:
+        told = [each for each in reply.headers.items() if each[0] != "set-cookie"]
+        parts += [repr(told).encode(), reply.content, unescape(reply.text).encode()]
+    return b"\n".join(parts)
 
 
 def answers_of(site: Site) -> bytes:
@@ -415,6 +434,22 @@ def _log(site: Site, texts: Sequence[bytes]) -> None:
             {"words": _decoded(texts), "run": run.id},
         )
         assert changed.rowcount
+
+
+def _name(site: Site, texts: Sequence[bytes]) -> None:
+    """Put texts where connections have the names of their accounts, each in one of its own."""
+    with site.installation.database.write() as connection:
+        columns = tables.connections
+        [like, *_] = connection.execute(columns.select()).mappings()
+        connection.execute(
+            columns.insert(),
+            [
+                dict(like)
+                | {"id": f"con_named{at}", "name": f"named{at}", "account_id": None}
+                | {"account_name": one.decode()}
+                for at, one in enumerate(texts)
+            ],
+        )
 
 
 def _record(site: Site, texts: Sequence[bytes]) -> None:

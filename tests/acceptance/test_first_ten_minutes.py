@@ -61,6 +61,9 @@ def test_the_first_ten_minutes_go_as_they_are_written(tmp_path):
     good, forged = of("tieline webhooks send")
     assert ("200" in good, "401" in forged) == (True, True)
     assert '"name":"Ada"' in of("tieline records show")[0]
+    [page] = of("curl ")
+    assert "1 connection, 1 <span" in page
+    assert re.search(r"<p>1 alive, \d schedulers?, \d+ jobs? waiting", page)
     [refused] = of("tieline sync run shop customers --wait || ")
     assert re.search(r"error\[(provider-unavailable|breaker-open)\]: ", refused)
     assert "effect   The run is tried again with growing pauses" in refused

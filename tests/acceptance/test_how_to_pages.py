@@ -472,6 +472,17 @@ def _(stage: Stage):
     return look
 
 
+@page("use-the-console")
+def _(stage: Stage):
+    stage.shop()
+
+    def look(steps: list[Step]) -> None:
+        [link] = re.findall(r"^http://\S+$", said(steps, "tieline console"), re.MULTILINE)
+        assert re.fullmatch(r"http://127\.0\.0\.1:8377/console/enter/[\w-]{43}", link)
+
+    return look
+
+
 @page("when-something-is-wrong")
 def _(stage: Stage):
     stage.shop()

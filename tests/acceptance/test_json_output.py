@@ -252,6 +252,7 @@ def about_what_waits(stage: Stage) -> None:
     tell("alerts", "--all")
     tell("dead", "show", events)
     tell("dead", "retry", events)
+    tell("console")
     made = tell("tokens", "create", "warehouse", "--scope", "read", "--connection", "shop")
     assert made["token"]["token"].startswith("tln_")
     for words in ("", "list", "revoke warehouse"):

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 ONLY_COMMANDS = {
     "bundle": "writes a file about the machine that it runs on",
     "completion": "is for a shell",
+    "console": "signs a person in to a page of what the API's operations tell and do",
     "config get": "of the machine that it runs on",
     "config path": "of the machine that it runs on",
     "config show": "of the machine that it runs on",

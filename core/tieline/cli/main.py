@@ -26,6 +26,7 @@ _TREE = {
     "down": ("worker", "Stop the embedded Valkey of this installation."),
     "doctor": ("doctor", "Check everything; say what is wrong and what to do."),
     "status": ("status", "Show on one screen how everything is."),
+    "console": ("console", "Print a link that signs you in to the console."),
     "demo": ("demo", "Sync thousands of customers from a sandbox, and show it."),
     "connect": ("connect", "Connect an account at a provider."),
     "connections": ("connections", "List connections; test, renew, pause, remove them."),

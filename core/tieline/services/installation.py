@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Installation"]
 
 _LEAST_SECRET = 16
+_WRONG_PER_MINUTE = 5
 
 
 def _secret_parts(text: str) -> list[str]:
@@ -233,6 +234,13 @@ class Installation:
         from tieline.throttle import CallerLimit
 
         return CallerLimit(self.redis, self.settings.api_calls_per_minute)
+
+    @cached_property
+    def sign_in_limit(self) -> CallerLimit:
+        """How often whoever shows wrong tokens to the console may do so."""
+        from tieline.throttle import CallerLimit
+
+        return CallerLimit(self.redis, _WRONG_PER_MINUTE)
 
     def _new_throttle(
         self, connection: Connection, policy: RateLimitPolicy, **given: Any

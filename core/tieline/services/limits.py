@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +24,7 @@ __all__ = [
     "AccountLimits",
     "account_of",
     "accounts_of",
+    "limits_of",
     "reset_breaker",
     "reset_limits",
     "set_limits",
@@ -71,9 +72,11 @@ class AccountLimits:
         return ", ".join(account.row.name for account in self.accounts)
 
 
-def accounts_of(installation: Installation) -> Iterator[Account]:
-    """Go through all connections; one whose plugin is broken is passed over."""
-    for row in list_connections(installation):
+def accounts_of(
+    installation: Installation, rows: Iterable[ConnectionRow] | None = None
+) -> Iterator[Account]:
+    """Go through connections, all if none are given; one whose plugin is broken is passed over."""
+    for row in list_connections(installation) if rows is None else rows:
         try:
             yield account_of(installation, row)
         except (PluginError, NotFoundError, SettingsError):
@@ -92,6 +95,15 @@ def show_limits(installation: Installation, connection: str | None = None) -> li
         asked = account_of(installation, get_connection(installation, connection))
         every = [account for account in every if account.place == asked.place]
     return _standings(Ledger(installation.redis), _by_place(every))
+
+
+def limits_of(installation: Installation, rows: Iterable[ConnectionRow]) -> list[AccountLimits]:
+    """Say how the accounts of some connections stand; of an account those alone are named.
+
+    Raises:
+        DependencyError: Redis does not answer.
+    """
+    return _standings(Ledger(installation.redis), _by_place(list(accounts_of(installation, rows))))
 
 
 def set_limits(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING
@@ -90,8 +90,13 @@ class Overview:
         return sum(line.waiting.get(what, 0) for line in self.lines)
 
 
-def look_over(installation: Installation) -> Overview:
+def look_over(installation: Installation, *, visible: Collection[str] | None = None) -> Overview:
     """Look at everything once; Redis may be away.
+
+    Args:
+        installation: Where.
+        visible: Ids of the connections that whoever asks may see; None: all.
+            Of what is nobody's alone they are told that workers live, and no more.
 
     Raises:
         SettingsError: There is no installation, or its schema is another.
@@ -99,14 +104,17 @@ def look_over(installation: Installation) -> Overview:
     """
     now = installation.clock.now()
     with installation.database.read() as transaction:
-        rows = connections.list_connections(transaction)
-        active = runs.list_runs(transaction, RunsWanted(states=ACTIVE_STATES), limit=_MOST_RUNS)
+        rows = _seen(connections.list_connections(transaction), visible)
+        wanted = RunsWanted(states=ACTIVE_STATES, visible=visible)
+        active = runs.list_runs(transaction, wanted, limit=_MOST_RUNS)
         successes = trouble.last_successes(transaction)
         ticks = schedules.next_ticks(transaction)
         counted = trouble.count_by_connection(transaction)
-        stuck = len(trouble.stuck_leases(transaction, now))
+        names = {row.name for row in rows}
+        lost = trouble.stuck_leases(transaction, now)
+        stuck = sum(each.connection_name in names for each in lost)
         paused = list(pauses.paused_queues(transaction))
-        opened = len(alerts.list_alerts(transaction, limit=_MOST_ALERTS))
+        opened = len(alerts.list_alerts(transaction, connection_ids=visible, limit=_MOST_ALERTS))
     said = ""
     workers = schedulers = jobs = None
     breakers: Mapping[str, Sequence[BreakerState]] = {}
@@ -127,7 +135,7 @@ def look_over(installation: Installation) -> Overview:
         )
         for row in rows
     ]
-    return Overview(
+    found = Overview(
         at=now,
         lines=lines,
         stuck=stuck,
@@ -138,6 +146,17 @@ def look_over(installation: Installation) -> Overview:
         jobs=jobs,
         paused=paused,
     )
+    return found if visible is None else _narrowed(found)
+
+
+def _seen(rows: Sequence[ConnectionRow], visible: Collection[str] | None) -> list[ConnectionRow]:
+    return [row for row in rows if visible is None or row.id in visible]
+
+
+def _narrowed(found: Overview) -> Overview:
+    """Leave out what tells of connections that somebody may not see."""
+    workers = found.workers and [replace(sign, busy_with="") for sign in found.workers]
+    return replace(found, workers=workers, jobs=None, paused=())
 
 
 def _breakers(

@@ -15,12 +15,12 @@ from typing import Literal
 from tieline.errors import DependencyError, RefusedError
 from tieline.services.installation import Installation
 from tieline.store import backup as store
-from tieline.store import stats
+from tieline.store import stats, trouble
 from tieline.store.database import Database
 from tieline.store.stats import TableStats
 from tieline.telemetry import redact
 
-__all__ = ["BackedUp", "DatabaseStats", "back_up", "read_stats"]
+__all__ = ["BackedUp", "DatabaseStats", "back_up", "clock_skew_s", "read_stats"]
 
 _LONGEST_S = 6 * 3600
 
@@ -75,6 +75,16 @@ def read_stats(installation: Installation) -> DatabaseStats:
         dead=dead,
         tables=stats.table_stats(database),
     )
+
+
+def clock_skew_s(installation: Installation) -> float | None:
+    """Return how many seconds this clock is ahead of the database's; None: it has none.
+
+    Raises:
+        DependencyError: The database does not answer.
+    """
+    its_time = trouble.server_time(installation.database)
+    return (installation.clock.now() - its_time).total_seconds() if its_time else None
 
 
 def back_up(installation: Installation, path: Path) -> BackedUp:

@@ -39,6 +39,7 @@ __all__ = [
     "is_token",
     "list_tokens",
     "names_of",
+    "note_use",
     "revoke_token",
 ]
 
@@ -199,10 +200,20 @@ def authenticate(installation: Installation, text: str) -> TokenRow:
     if row is None or not row.is_good(now):
         raise _refused()
     remember(text)
+    note_use(installation, row)
+    return row
+
+
+def note_use(installation: Installation, row: TokenRow) -> None:
+    """Note that a token was used, unless that was noted a moment ago.
+
+    Raises:
+        DependencyError: The database does not answer.
+    """
+    now = installation.clock.now()
     if row.last_used_at is None or now - row.last_used_at > _NOTED_EVERY:
         with installation.database.write() as transaction:
             store.note_used(transaction, row.id, now=now, every=_NOTED_EVERY)
-    return row
 
 
 def _refused() -> AccessError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets as random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -168,16 +168,29 @@ def add_endpoint(
 
 
 def list_endpoints(
-    installation: Installation, *, target: str | None = None, is_counted: bool = True
+    installation: Installation,
+    *,
+    target: str | None = None,
+    owned_by: Collection[str | None] | None = None,
+    is_counted: bool = True,
 ) -> list[Listed]:
-    """Return all endpoints, or those of one connection or provider, oldest first."""
+    """Return endpoints, oldest first.
+
+    Args:
+        installation: Where.
+        target: Those of one connection or provider; None: of all.
+        owned_by: Ids of the connections whose they may be, None for those of an
+            application; None: anybody's.
+        is_counted: Whether deliveries are counted, for which Redis is asked.
+    """
     connection_id = provider = None
     if target is not None:
         row, plugin = _target(installation, target)
         connection_id, provider = (row.id, None) if row else (None, plugin.name)
     counts = count_deliveries(installation) if is_counted else None
     with installation.database.read() as transaction:
-        rows = store.list_endpoints(transaction, connection_id=connection_id, provider=provider)
+        found = store.list_endpoints(transaction, connection_id=connection_id, provider=provider)
+        rows = [row for row in found if owned_by is None or row.connection_id in owned_by]
         kept = {row.id: store.read_secrets(transaction, row.id) for row in rows}
     return [_listed(installation, row, kept[row.id], counts) for row in rows]
 

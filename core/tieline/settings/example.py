@@ -102,7 +102,7 @@ def env_example(applications: Sequence[ApplicationExample] = ()) -> str:
         doc = field.metadata["doc"] + (" Secret." if is_secret(field) else "")
         default = field.load_default
         said = f"Default: {str(default).lower() if isinstance(default, bool) else default}."
-        text = f"{doc} {said if default != '' else ''}".strip()
+        text = f"{doc} {said if default not in {'', None} else ''}".strip()
         parts.append(_setting(name.upper(), text, field.metadata["example"]))
     parts.append(_LIMITS)
     for application in applications:
@@ -124,7 +124,7 @@ def configuration_page(applications: Sequence[ApplicationExample] = ()) -> str:
         default = field.load_default
         told = str(default).lower() if isinstance(default, bool) else str(default)
         doc = field.metadata["doc"] + (" Secret." if is_secret(field) else "")
-        shown = f"`{told}`" if told else ""
+        shown = f"`{told}`" if default not in {"", None} else ""
         rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {_cell(doc)} |\n")
     for_providers = [
         f"| `{PREFIX}{name}` | {_cell(doc)} |\n"

@@ -74,6 +74,7 @@ class Settings:
     api_calls_per_minute: int
     api_deadline_s: float
     api_threads: int
+    console: bool | None
     log_level: str
     log_format: str
     tracing: bool

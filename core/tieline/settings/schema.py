@@ -312,6 +312,15 @@ class SettingsSchema(Schema):
             "example": "16",
         },
     )
+    console = fields.Boolean(
+        load_default=None,
+        metadata={
+            "doc": "Whether tieline serve shows the console, a page for people at /console, to"
+            " whoever has a token of the HTTP API. In production TIELINE_PUBLIC_URL has to be"
+            " https. Empty: only beside `tieline up` in development.",
+            "example": "true",
+        },
+    )
     log_level = _text(
         "Least level that is logged. debug tells everything, and is for development.",
         default="info",

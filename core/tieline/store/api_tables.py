@@ -1,4 +1,4 @@
-"""The tables of the HTTP API: who may use it, and what was answered already."""
+"""The tables of HTTP API and console: who may use them, what was answered, who is signed in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from tieline.store.types import Id, JsonValue, UtcTime, metadata
 
-__all__ = ["api_answers", "api_tokens"]
+__all__ = ["api_answers", "api_tokens", "console_sessions"]
 
 api_tokens = Table(
     "api_tokens",
@@ -53,3 +53,16 @@ api_answers = Table(
     ForeignKeyConstraint(["token_id"], ["api_tokens.id"], ondelete="CASCADE"),
 )
 Index(None, api_answers.c.expires_at)
+
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("digest", String(64), nullable=False),  # SHA-256 of what the browser keeps
+    Column("kind", String(10), nullable=False),
+    Column("token_id", Id, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("digest"),
+    ForeignKeyConstraint(["token_id"], ["api_tokens.id"], ondelete="CASCADE"),
+)
+Index(None, console_sessions.c.expires_at)

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from tieline.store.api_tables import api_answers, api_tokens
+from tieline.store.api_tables import api_answers, api_tokens, console_sessions
 from tieline.store.queue_tables import queue_pauses
 from tieline.store.types import Entity, Id, JsonValue, Serial, UtcTime, metadata, sqlite_time
 from tieline.store.webhook_tables import (
@@ -37,6 +37,7 @@ __all__ = [
     "api_answers",
     "api_tokens",
     "connections",
+    "console_sessions",
     "consumers",
     "copies",
     "credentials",
@@ -63,7 +64,7 @@ __all__ = [
     "webhook_secrets",
 ]
 
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0011"
 """The migration that this code was written for."""
 
 ACTIVE_STATES = ("queued", "running", "waiting", "retrying")

@@ -173,9 +173,16 @@ class Ledger:
         Raises:
             DependencyError: Redis is away.
         """
+        ids = list(connection_ids)
         with redis_errors():
             now = self._now()
-            found = {each: self._breakers(each, now) for each in connection_ids}
+            with self._client.pipeline(transaction=False) as pipe:  # of thousands few have any
+                for each in ids:
+                    pipe.exists(breakers_at(each))
+                known = [
+                    each for each, is_there in zip(ids, pipe.execute(), strict=True) if is_there
+                ]
+            found = {each: self._breakers(each, now) for each in known}
         return {each: states for each, states in found.items() if states}
 
     def standing(self, connection: Connection, policy: RateLimitPolicy) -> Standing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,6 +23,9 @@ from tieline.web.oauth import OAuthPages, OnEnd
 from tieline.web.pages import HEADERS
 from tieline.web.webhooks import Watch, WebhookPages
 
+if TYPE_CHECKING:
+    from tieline.web.console import Console
+
 __all__ = ["SERVICE", "create_app"]
 
 SERVICE = "tieline"
@@ -35,6 +39,7 @@ def create_app(
     has_webhooks: bool = True,
     watch: Watch | None = None,
     has_api: bool = True,
+    has_console: bool = False,
 ) -> ASGIApp:
     """Make the application.
 
@@ -45,6 +50,7 @@ def create_app(
         has_webhooks: Whether providers may deliver here.
         watch: Looks on at deliveries.
         has_api: Whether software may call the HTTP API here.
+        has_console: Whether people may sign in to the console here.
 
     Raises:
         SettingsError: The redirect address of a provider's application cannot
@@ -63,11 +69,19 @@ def create_app(
             *(_only_get(path, pages.callback_of(name)) for path, name in paths.items()),
             *(Api(installation, OPERATIONS).routes() if has_api else ()),
             *(document_routes(PREFIX, OPERATIONS) if has_api else ()),
+            *(_console_of(installation).routes() if has_console else ()),
         ],
         exception_handlers={HTTPException: _problem, Exception: _broken},
     )
     app.router.redirect_slashes = False  # a redirect would carry the code along
     return webhooks.before(app) if webhooks else app
+
+
+def _console_of(installation: Installation) -> Console:
+    # Templates take a twentieth of a second to import, and most servers show none.
+    from tieline.web.console import Console  # noqa: PLC0415
+
+    return Console(installation)
 
 
 def _only_get(path: str, endpoint: Callable[[Request], Response]) -> Route:

@@ -6,31 +6,27 @@ threads. A call is answered by its deadline, whatever its thread still does.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from marshmallow import Schema
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tieline.contract import RetryLaterError, Secret, TielineError
-from tieline.errors import DependencyError
 from tieline.services import repeats, tokens
 from tieline.services.installation import Installation
 from tieline.services.tokens import TokenRow
 from tieline.telemetry import get_logger, span
 from tieline.web.api import inputs
+from tieline.web.api.admission import admit, count_call
+from tieline.web.api.crew import Crew
 from tieline.web.api.operation import Call, Operation
 from tieline.web.api.problems import Problem, problem_of, respond
-from tieline.web.api.subjects import find_named, find_path
 from tieline.web.bodies import Body, BodyRefused, Room
 from tieline.web.pages import HEADERS
 
@@ -40,7 +36,6 @@ PREFIX = "/v1"
 
 _log = get_logger(__name__)
 _LARGEST_BODY = 1_048_576
-_WAITING_PER_THREAD = 8
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -58,13 +53,13 @@ class Api:
         self._room = Room()
 
     @cached_property
-    def _crew(self) -> _Crew:
-        return _Crew("api", self._installation.settings.api_threads)
+    def _crew(self) -> Crew:
+        return Crew("api", self._installation.settings.api_threads)
 
     @cached_property
-    def _asking_crew(self) -> _Crew:
+    def _asking_crew(self) -> Crew:
         """Works on what asks a provider, so that a slow one keeps nobody from reading."""
-        return _Crew("api-asking", max(1, self._installation.settings.api_threads // 2))
+        return Crew("api-asking", max(1, self._installation.settings.api_threads // 2))
 
     def routes(self) -> list[Route]:
         """Return a route for each path: what else is asked of it is answered by 405."""
@@ -107,7 +102,7 @@ class Api:
                 body=body,
             )
             crew = self._asking_crew if operation.asks_provider else self._crew
-            return await self._in_time(crew.begin(work))
+            return await crew.answer(work.do, self._installation.settings.api_deadline_s)
         except Problem as problem:
             return respond(problem)
 
@@ -130,59 +125,6 @@ class Api:
             body.release()
         inputs.require_json(request, raw, takes_body=operation.body is not None)
         return raw
-
-    async def _in_time(self, future: Future[Response]) -> Response:
-        deadline_s = self._installation.settings.api_deadline_s
-        waited_for = asyncio.shield(asyncio.wrap_future(future))
-        try:
-            return await asyncio.wait_for(waited_for, deadline_s)
-        except TimeoutError:
-            raise Problem(
-                503,
-                "deadline",
-                f"this was not done within {deadline_s:g} s, and may be done still",
-                hint="look whether it was; with an Idempotency-Key it is safe to ask again",
-                headers={"Retry-After": "5"},
-            ) from None
-
-
-class _Crew:
-    """Threads that work on calls; some wait for each thread, and who is one more is sent away.
-
-    Args:
-        name: What the threads are called.
-        size: How many there are.
-    """
-
-    def __init__(self, name: str, size: int) -> None:
-        self._threads = ThreadPoolExecutor(size, name)
-        self._most = size * (1 + _WAITING_PER_THREAD)
-        self._lock = threading.Lock()
-        self._under_way = 0
-
-    def begin(self, work: _Work) -> Future[Response]:
-        """Have a call answered.
-
-        Raises:
-            Problem: Too many are.
-        """
-        if self._under_way >= self._most:
-            raise Problem(
-                503,
-                "busy",
-                "too many calls are under way",
-                hint="ask again in a second",
-                headers={"Retry-After": "1"},
-            )
-        with self._lock:
-            self._under_way += 1
-        future = self._threads.submit(work.do)
-        future.add_done_callback(self._is_done)
-        return future
-
-    def _is_done(self, _future: Future[Response]) -> None:
-        with self._lock:
-            self._under_way -= 1
 
 
 class _Work:
@@ -245,9 +187,15 @@ class _Work:
 
     def _answered(self, row: TokenRow) -> Response:
         operation = self._operation
-        self._count(row)
-        self._require_scope(row)
-        call = self._call(row)
+        self._added |= count_call(self._installation, row, only_reads=operation.method == "GET")
+        call = admit(
+            self._installation,
+            operation,
+            row,
+            path=self._path,
+            query=self._query,
+            body=self._body,
+        )
         if operation.method == "GET":
             return self._read(operation, call)
         call = self._matched(call)
@@ -256,65 +204,6 @@ class _Work:
             status, raw = self._written(call)
             return self._respond(status, raw)
         return self._once(call, inputs.require_key(key))
-
-    def _count(self, row: TokenRow) -> None:
-        """Hold a caller to its rate; what only reads goes on while nobody can count.
-
-        Raises:
-            Problem: It calls too often.
-            DependencyError: Redis is away, and something would be changed.
-        """
-        try:
-            turn = self._installation.caller_limit.take(row.id)
-        except DependencyError as error:
-            if self._operation.method != "GET":
-                raise
-            self._added["Tieline-Notice"] = "calls are not counted: Redis is away"
-            _log.warning("calls to the API are not counted", reason=error.message)
-            return
-        wait_s = max(1, round(turn.resets_in_s))
-        self._added |= {
-            "RateLimit-Limit": str(turn.limit),
-            "RateLimit-Remaining": str(turn.left),
-            "RateLimit-Reset": str(wait_s),
-        }
-        if not turn.is_allowed:
-            raise Problem(
-                429,
-                "too-many-calls",
-                f"this token may make {turn.limit} calls in a minute",
-                hint="wait, or set TIELINE_API_CALLS_PER_MINUTE",
-                headers={"Retry-After": str(wait_s)},
-            )
-
-    def _require_scope(self, row: TokenRow) -> None:
-        operation = self._operation
-        if not operation.is_allowed(row.scope):
-            raise Problem(
-                403,
-                "scope",
-                f"this takes a token of scope {operation.scope}; this one has {row.scope}",
-                hint=f"tieline tokens create NAME --scope {operation.scope}",
-                headers={"WWW-Authenticate": 'Bearer realm="tieline", error="insufficient_scope"'},
-            )
-        if operation.is_for_all and row.connection_ids is not None:
-            raise Problem(
-                403,
-                "scope-connections",
-                "this takes a token that may see all connections; this one is limited to some",
-                hint=f"tieline tokens create NAME --scope {operation.scope}",
-            )
-
-    def _call(self, row: TokenRow) -> Call:
-        operation = self._operation
-        bare = Call(installation=self._installation, token=row, path={})
-        path = find_path(bare, self._path)
-        query = inputs.load_query(_schema(operation.query), self._query)
-        body = inputs.load_body(_schema(operation.body), self._body)
-        for kind, loaded in ((operation.query, query), (operation.body, body)):
-            if (schema := _schema(kind)) is not None:
-                find_named(bare, schema, loaded)
-        return Call(installation=self._installation, token=row, path=path, query=query, body=body)
 
     def _read(self, operation: Operation, call: Call) -> Response:
         value = operation.does(call)
@@ -402,11 +291,6 @@ class _Work:
         if status == HTTPStatus.NO_CONTENT:
             return Response(status_code=status, headers=headers)
         return Response(raw, status_code=status, headers=headers, media_type="application/json")
-
-
-def _schema(kind: type[Schema] | None) -> Schema | None:
-    """Return the one instance of a schema: to make one takes 0.1 ms."""
-    return None if kind is None else inputs.instance_of(kind)
 
 
 def _dumped(operation: Operation, value: Any) -> bytes:
