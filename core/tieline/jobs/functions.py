@@ -51,9 +51,9 @@ def stop_on(*numbers: int) -> None:
     signal.set_wakeup_fd(mouth.detach(), warn_on_full_buffer=False)
 
     def listen() -> None:
-        while not set(ear.recv(64)).intersection(numbers):
-            pass
-        _stop.set()
+        while told := ear.recv(64):  # to the end: the kernel's side complains if nobody reads
+            if set(told).intersection(numbers):
+                _stop.set()
 
     threading.Thread(target=listen, name="signals", daemon=True).start()
 
