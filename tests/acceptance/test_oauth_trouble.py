@@ -302,8 +302,8 @@ def test_it_leaves_when_it_is_told_to_whatever_is_under_way(world, browser):
             began = time.monotonic()
             leaving.server.send_signal(signal.SIGTERM)
             assert slow.recv(100).startswith(b"HTTP/1.1 200")  # what was begun is finished
-        assert leaving.server.wait(10) == 143
-        assert time.monotonic() - began < 8
+        assert leaving.server.wait(20) == 143
+        assert time.monotonic() - began < 10  # then containers are killed
         idle.close()
         assert "Traceback" not in leaving.site.logs()
     assert world.stored() == {"shop": 1}

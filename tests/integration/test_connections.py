@@ -21,6 +21,7 @@ from grants_kit import (
 )
 from kit import START, make_bench, second_engine
 from market import APPLICATION, open_market
+from site_of import wait_until
 from tieline.contract import (
     NeedsReauthError,
     OutcomeUnknownError,
@@ -429,12 +430,16 @@ def test_a_run_that_disconnecting_ends_keeps_its_counts(made, market):
 
     def disconnect(path):
         if path == "/things/e0" and market.calls[path] == 4:
+            wait_until(lambda: len(stored()) == 9)  # a page is asked for while others are written
             remove(made, keeps_records=True)
+
+    def stored():
+        return record_service.list_records(made, "shop", "e0", limit=100)
 
     market.before = disconnect
     run = sync(made, row, "e0")
     assert (run.state, run.counts.seen) == ("cancelled", 9)
-    assert len(record_service.list_records(made, "shop", "e0", limit=100)) == 9
+    assert len(stored()) == 9
 
 
 def test_removing_takes_all_but_the_log_and_other_connections(made, market):

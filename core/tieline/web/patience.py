@@ -13,10 +13,9 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["SLOWEST_HEAD_S", "PunctualProtocol"]
+__all__ = ["PunctualProtocol"]
 
-SLOWEST_HEAD_S = 10.0
-"""How long the first request, or the rest of a head, may be on its way."""
+_SLOWEST_HEAD_S = 10.0
 _STUCK_S = 30.0
 
 
@@ -76,7 +75,7 @@ class PunctualProtocol(H11Protocol):
         return cycle is not None and not cycle.response_complete
 
     def _wait(self) -> None:
-        self._deadline = self.loop.call_later(SLOWEST_HEAD_S, self.transport.close)
+        self._deadline = self.loop.call_later(_SLOWEST_HEAD_S, self.transport.close)
 
     def _rest(self) -> None:
         if self._deadline is not None:

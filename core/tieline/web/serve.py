@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import uvicorn
 
-from tieline.web.patience import SLOWEST_HEAD_S, PunctualProtocol
+from tieline.web.patience import PunctualProtocol
 from tieline.web.sockets import address_of, bind, take_over, turn_newcomers_away
 
 __all__ = ["IDLE_S", "Listener", "serve"]
@@ -58,7 +58,7 @@ def serve(
     with bind(host, port) if fd is None else take_over(fd) as listening:
         _spare_what_is_there()
         on_ready(address_of(listening))
-        server = _Server(app, leave_s, rest_s=IDLE_S, hear_s=SLOWEST_HEAD_S, is_lent=is_lent)
+        server = _Server(app, leave_s, rest_s=IDLE_S, is_lent=is_lent)
         server.run(sockets=[listening])
 
 
@@ -105,13 +105,12 @@ class _Server(uvicorn.Server):
     So at first nobody new is let in, which sends callers elsewhere, and whoever is in
     gets a last call: the next answer says that the connection closes after it. To end
     one that rests may meet its next request half-way, the sooner the likelier, so it
-    is done no sooner than at any other time; and who has yet to ask is heard.
+    is done no sooner than at any other time, and who has yet to ask has as long.
 
     Args:
         app: The application.
         leave_s: How long answers under way are waited for.
-        rest_s: How long a connection may rest that was answered.
-        hear_s: How long who was let in may take to ask.
+        rest_s: How long who was let in may take to ask, for the first time or again.
         is_lent: Whether the socket stays open when this server has left.
     """
 
@@ -121,12 +120,10 @@ class _Server(uvicorn.Server):
         leave_s: float,
         *,
         rest_s: float = _LAST_CALL_S,
-        hear_s: float = _LAST_CALL_S,
         is_lent: bool = False,
     ) -> None:
         super().__init__(_config(self._told_to_close(app), leave_s))
         self._rest_s = rest_s
-        self._hear_s = hear_s
         self._is_lent = is_lent
         self._is_leaving = False
 
@@ -159,7 +156,7 @@ class _Server(uvicorn.Server):
             if each.is_at_rest:
                 each.shutdown()
         await self._wait_while(
-            lambda: any(each.is_awaited for each in self._connections), self._hear_s
+            lambda: any(each.is_awaited for each in self._connections), _LAST_CALL_S
         )
         await super().shutdown(sockets)
 
