@@ -174,7 +174,7 @@ def test_the_cause_is_not_kept_since_it_holds_the_record():
     with pytest.raises(InvalidRecordError) as caught:
         RecordCheck(Thing())({"id": 5})
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("value", [0, -12, 310.77, 10**400])
