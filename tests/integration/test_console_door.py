@@ -10,7 +10,7 @@ import pytest
 from console_kit import HERE, browser_of, parsed, signed_in, token_of
 from kit import make_bench
 from tieline.contract import SettingsError
-from tieline.errors import AccessError, NotFoundError, RefusedError
+from tieline.errors import AccessError, InvalidInputError, NotFoundError, RefusedError
 from tieline.services import console, sessions, tokens
 from tieline.settings import load_settings
 from tieline.store import log
@@ -180,6 +180,16 @@ def test_a_link_signs_in_once_and_only_by_a_button(bench, made, browser):
     with made.database.read() as transaction:
         events = [each["event"] for each in log.newest_entries(transaction, limit=3)]
     assert events == ["console.signed_in", "console.link_made", "token.created"]
+
+
+@pytest.mark.parametrize(
+    "served_at",
+    ["", "run_x", "0x10", "ftp://127.0.0.1", "http://example.com", "http://a b", "http://"],
+)
+def test_a_link_leads_to_an_address_or_is_not_made(made, served_at):
+    with pytest.raises(InvalidInputError, match="is no address that a browser finds"):
+        console.link_to(made, served_at, None, actor="cli:ada")
+    assert tokens.list_tokens(made) == []
 
 
 def test_a_link_is_good_for_ten_minutes(bench, made, browser):

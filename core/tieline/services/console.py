@@ -5,6 +5,7 @@ from __future__ import annotations
 from tieline.contract import SettingsError
 from tieline.errors import RefusedError
 from tieline.services import sessions
+from tieline.services.addresses import safe_address
 from tieline.services.installation import Installation
 from tieline.settings import Settings
 
@@ -61,6 +62,7 @@ def link_to(installation: Installation, served_at: str, name: str | None, *, act
         actor: Who asks, for the sync log.
 
     Raises:
+        InvalidInputError: No browser gets there, or not safely.
         RefusedError: There is no console here, or the token is over.
         SettingsError: It must not be shown at its address.
         NotFoundError: There is no such token.
@@ -73,5 +75,11 @@ def link_to(installation: Installation, served_at: str, name: str | None, *, act
             code="console-off",
         )
     require_address(installation.settings)
+    parts = safe_address(
+        served_at,
+        purpose="a browser finds tieline serve at, over https or on this machine",
+        hint="for example http://127.0.0.1:8377",
+    )
+    served_at = f"{parts.scheme}://{parts.netloc}{parts.path}"
     code = sessions.make_link(installation, name, actor=actor)
     return address_of(installation.settings, served_at, code.reveal())
