@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +13,9 @@ import httpx
 from sqlalchemy import insert, update
 
 from api_kit import Wire
-from kit import Bench
+from kit import Bench, make_bench, names
 from tieline.contract import Secret
+from tieline.queue import WorkerSign
 from tieline.services import syncs
 from tieline.services.connect import connect_api_key
 from tieline.services.connections import get_connection
@@ -84,6 +86,16 @@ class _Parser(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self._open[-1].children.append(data)
+
+
+def bench_with_worker(database_url: str, redis_url: str, tmp_path: Path) -> Bench:
+    """Make a bench with three records, and the sign of a worker that is busy."""
+    made = make_bench(database_url, tmp_path, redis_url=redis_url, api_calls_per_minute="10000")
+    made.shelf.put(*names(3))
+    made.installation.presence.announce(
+        WorkerSign(name="box:7", queues=("sync",), busy_with="run_x", version="1.2.3"), ttl_s=300
+    )
+    return made
 
 
 def parsed(html: str) -> Node:

@@ -10,8 +10,18 @@ import pytest
 from sqlalchemy import insert, update
 
 from canary import scan
-from console_kit import KEY, another, browser_of, changed, failed, planted, signed_in, token_of
-from kit import make_bench, names
+from console_kit import (
+    KEY,
+    another,
+    bench_with_worker,
+    browser_of,
+    changed,
+    failed,
+    planted,
+    signed_in,
+    token_of,
+)
+from kit import make_bench
 from tieline.cli.commands import status as command
 from tieline.errors import DependencyError
 from tieline.queue import WorkerSign
@@ -28,11 +38,7 @@ EMOJI = "🦊 naïve 👩‍👩‍👧"
 
 @pytest.fixture
 def bench(database_url, redis_url, tmp_path):
-    made = make_bench(database_url, tmp_path, redis_url=redis_url, api_calls_per_minute="10000")
-    made.shelf.put(*names(3))
-    made.installation.presence.announce(
-        WorkerSign(name="box:7", queues=("sync",), busy_with="run_x", version="1.2.3"), ttl_s=300
-    )
+    made = bench_with_worker(database_url, redis_url, tmp_path)
     yield made
     made.installation.close()
 

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import update
 
-from console_kit import another, failed, newest, planted, signed_in
-from kit import make_bench, names
-from tieline.queue import WorkerSign
+from console_kit import another, bench_with_worker, failed, newest, planted, signed_in
+from kit import make_bench
 from tieline.services import syncs
 from tieline.services.connections import get_connection
 from tieline.services.tokens import SCOPES
@@ -20,11 +19,7 @@ from tieline.web.console.console import ACTIONS
 
 @pytest.fixture
 def bench(database_url, redis_url, tmp_path):
-    made = make_bench(database_url, tmp_path, redis_url=redis_url, api_calls_per_minute="10000")
-    made.shelf.put(*names(3))
-    made.installation.presence.announce(
-        WorkerSign(name="box:7", queues=("sync",), busy_with="run_x", version="1.2.3"), ttl_s=300
-    )
+    made = bench_with_worker(database_url, redis_url, tmp_path)
     yield made
     made.installation.close()
 
