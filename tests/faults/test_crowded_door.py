@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,7 +33,7 @@ LEAST = 50
 ASK = b"GET /healthz HTTP/1.1\r\nHost: tieline\r\nConnection: close\r\n\r\n"
 PATIENCE_S = 60
 sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux filters at a socket")
+FILTERS = sys.platform == "linux"  # no other system does it at a socket
 
 
 def come_in(host: str, port: int) -> str:
@@ -54,10 +53,10 @@ def come_in(host: str, port: int) -> str:
 
 def words_of(pid: int) -> list[str]:
     """Return how a process was started; nothing if it has just ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    told = subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return told.stdout.split()
 
 
 @contextmanager
@@ -118,7 +117,6 @@ def serving_at(site: Site, lent: socket.socket, command: str = "serve") -> subpr
 
 
 @sqlite
-@only_linux
 @pytest.mark.timeout(120 + 20 * RESTARTS)
 def test_a_server_that_closes_its_own_door_refuses_and_never_drops(site):
     port = free_port()
@@ -126,7 +124,8 @@ def test_a_server_that_closes_its_own_door_refuses_and_never_drops(site):
     host = urlsplit(url).hostname
     with crowd_at(host, port) as met:
         restart_again_and_again(first, lambda: serving(site, port)[0], met)
-    assert set(met) <= {"200", "refused"}, met
+    cut_off = set(met) - {"200", "refused"}
+    assert not cut_off if FILTERS else all(each.startswith("let in") for each in cut_off), met
 
 
 @sqlite
@@ -141,7 +140,6 @@ def test_at_a_lent_socket_all_wait_for_the_next_server_and_nobody_is_refused(sit
 
 
 @sqlite
-@only_linux
 def test_what_up_is_lent_its_server_has_and_so_has_the_one_that_comes_after_a_dead_one(site):
     with socket.create_server(("127.0.0.1", 0)) as lent:
         host, port = lent.getsockname()
@@ -164,14 +162,15 @@ def test_an_address_beside_a_lent_socket_is_refused(site, command, words):
     assert "error[usage]: --fd has an address already: leave --port away, or --fd" in done.stderr
 
 
-@only_linux
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_newcomers_are_turned_away_and_who_waits_keeps_the_place(host):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:
         port = listening.getsockname()[1]
         with socket.create_connection((host, port)) as waits:
-            assert turn_newcomers_away(listening)
+            assert turn_newcomers_away(listening) is FILTERS
+            if not FILTERS:
+                return
             with pytest.raises(TimeoutError):
                 socket.create_connection((host, port), timeout=0.3)
             taken, _ = listening.accept()

@@ -35,7 +35,6 @@ def written_bytes() -> int:
     return int(told["wchar"])
 
 
-@pytest.mark.skipif(not IO.exists(), reason="the system does not tell what a thread wrote")
 def test_a_statement_of_many_rows_writes_no_file_to_undo_itself(bench):
     of, at = (bench.connection_id, "items"), bench.clock.now()
 
