@@ -187,3 +187,19 @@ def test_a_number_is_taken_as_it_came(value):
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(InvalidRecordError, match="a: "):
         RecordCheck(RecordSchema.from_dict({"a": Number()})())({"a": value})
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(schemas(), st.lists(RECORDS, max_size=4))
+def test_all_are_good_only_if_each_is(schema, records):
+    check = RecordCheck(schema)
+    for _ in range(2):  # the second time the first's answers are known
+        if check.all_good(records):
+            assert all(load_accepts(schema, record) for record in records)
+
+
+def test_a_page_of_good_records_is_good():
+    check = RecordCheck(RecordSchema.from_dict({"a": fields.String(required=True), "b": Whole()})())
+    good = [{"a": "x", "b": 1}, {"a": "y"}, {"a": "z", "b": 2, "c": None}]
+    assert check.all_good(good)
+    assert not check.all_good([*good, {"b": 3}])

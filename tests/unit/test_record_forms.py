@@ -12,7 +12,8 @@ from marshmallow import fields
 from tieline.contract import InvalidRecordError, NotFinite, RecordSchema, Whole
 from tieline.records.canonical import MAX_BYTES, canonical, restore
 from tieline.records.check import RecordCheck
-from tieline.records.page import record_key
+from tieline.records.draft import record_key, usual_copies
+from tieline.records.order import Copy
 
 ANY_TEXT = st.text(st.characters(categories=["L", "N", "Cs", "Cc", "So"]) | st.just("␛"))
 ANY_JSON = st.recursive(
@@ -29,6 +30,66 @@ def test_the_form_loses_nothing(record):
     assert json.loads(restore(form.text.decode(), is_escaped=form.is_escaped)) == record
     assert b"\\u0000" not in form.text
     assert not any(0xD800 <= ord(character) < 0xE000 for character in form.text.decode())
+
+
+KEYS = st.sampled_from(
+    ["a", "b", "c", "a b", "", "é", "a\x00", "\ud800", 1, 2**70, None, True, 1.5]
+)
+ODD_RECORDS = st.dictionaries(ANY_TEXT, ANY_JSON).flatmap(
+    lambda record: st.builds(lambda key: {**record, "id": key}, KEYS)
+)
+
+
+def one_by_one(records, name) -> dict:
+    found = {}
+    for record in records:
+        form = canonical(record)
+        copy = Copy(record_key(record, name), form.text, form.digest, 7, "list", False, False)  # noqa: FBT003
+        assert copy.key not in found
+        assert not form.is_escaped
+        found[copy.key] = (copy, record)
+    return found
+
+
+@given(st.lists(ODD_RECORDS | st.dictionaries(ANY_TEXT, ANY_JSON) | ANY_JSON, max_size=4))
+def test_a_page_is_drafted_at_once_only_as_one_record_after_the_other_would_be(records):
+    for name in ("id", lambda record: record["id"]):
+        at_once = usual_copies(records, name, [7] * len(records), "list")
+        assert at_once is None or at_once == one_by_one(records, name)
+
+
+LONG = "k" * 255
+USUAL = [{"id": key, "text": "a\\b \n", "n": 2**63} for key in ("a", "é", LONG)]
+UNUSUAL = {
+    "an escaped text": {"id": "b", "text": "\x00"},
+    "a long key": {"id": LONG + "k"},
+    "an empty key": {"id": ""},
+    "a whole number as a key": {"id": 1},
+    "no key": {},
+    "a key that is there": {"id": "a"},
+    "too deep": {"id": "b", "x": json.loads("[" * 250 + "]" * 250)},
+    "too large": {"id": "b", "x": "x" * MAX_BYTES},
+    "no record": ["id"],
+}
+
+
+def test_a_usual_page_is_drafted_at_once():
+    drafted = usual_copies(USUAL, "id", [7] * 3, "list")
+    assert drafted == one_by_one(USUAL, "id")
+    assert list(drafted) == ["a", "é", LONG]
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_one_odd_record_has_its_page_drafted_one_after_the_other(case):
+    assert usual_copies([*USUAL, UNUSUAL[case]], "id", [7] * 4, "list") is None
+
+
+def refusing(record):
+    raise InvalidRecordError("nothing to tell a key by", code="record-key")
+
+
+def test_a_key_that_cannot_be_told_is_odd():
+    assert usual_copies(USUAL, refusing, [7] * 3, "list") is None
 
 
 def test_the_order_of_keys_changes_nothing_and_content_does():

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from tieline.contract.values import Reply
 
@@ -83,6 +84,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return min(seconds, LONGEST_RETRY_AFTER_S)
 
 
+@lru_cache(maxsize=64)  # the answers of one second have the same
 def _date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)

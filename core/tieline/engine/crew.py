@@ -11,11 +11,11 @@ from datetime import datetime
 
 from tieline.auth import OpenConnection
 from tieline.contract import Entity
-from tieline.engine.fetch import WORTH_WAITING
 from tieline.engine.keeper import Either
 from tieline.engine.kit import Engine, this_worker
 from tieline.engine.pace import best_cut, page_time_s
 from tieline.engine.push import PushWork
+from tieline.engine.waiting import Waiting
 from tieline.engine.work import PartitionWork
 from tieline.errors import DependencyError, LeaseLost, StopRequested, WorkerLostError
 from tieline.failpoints import failpoint
@@ -65,8 +65,7 @@ class Crew:
     _failure: BaseException | None = None
     _is_helping: bool = False
     _looked_at: float = 0.0
-    _page_s: float = 0.0
-    _wait_s: float = 0.0
+    _waiting: Waiting = field(default_factory=Waiting)
     _meter: _Meter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,10 +126,9 @@ class Crew:
         if not self._hands:
             return True
         most = min(self.engine.settings.hands, self.opened.most_at_once or 1_000)
-        is_waiting = self._wait_s and self._wait_s >= WORTH_WAITING * self._page_s
         return bool(
             len(self._hands) < most
-            and is_waiting
+            and self._waiting.is_long
             and not self.opened.is_full
             and self._meter.has_time_left()
         )
@@ -189,10 +187,9 @@ class Crew:
 
     def _tell(self, seconds: float, waited_s: float) -> None:
         with self._news:
-            weight = 0.25 if self._page_s else 1.0
-            self._page_s += (seconds - self._page_s) * weight
-            self._wait_s += (waited_s - self._wait_s) * weight
-            self._news.notify()
+            self._waiting.add(seconds, waited_s)
+            if self._waiting.is_long:  # else nobody is wanted, and being told takes time
+                self._news.notify()
         if self._is_helping and time.monotonic() - self._looked_at >= _LOOK_AROUND_S:
             self._looked_at = time.monotonic()
             if self._is_wanted_elsewhere():
@@ -262,7 +259,7 @@ class Crew:
             windows,
             partitions.splittable(connection, self.run.id),
             now=now,
-            page_s=self._page_s or self._page_time_of_others(connection, now),
+            page_s=self._waiting.page_s or self._page_time_of_others(connection, now),
         )
         if cut is None:
             return False

@@ -23,18 +23,17 @@ from tieline.contract import (
     ProviderUnavailableError,
     RetryLaterError,
 )
+from tieline.engine.waiting import Waiting
 from tieline.failpoints import failpoint
 from tieline.telemetry import span
 from tieline.throttle import BREAKER_OPEN
 from tieline.transport import HttpTransport
 
-__all__ = ["MAX_PAGES", "WORTH_WAITING", "FetchedPage", "Fetcher", "Timed", "retrying"]
+__all__ = ["MAX_PAGES", "FetchedPage", "Fetcher", "Timed", "retrying"]
 
 T = TypeVar("T")
 
 MAX_PAGES = 1_000_000
-# The least share of a page's time that has to be waiting before more is done at once.
-WORTH_WAITING = 0.35
 _TRIES = 5
 _LONGEST_WAIT_S = 30.0
 _FIRST_WAIT_S = 0.5
@@ -127,11 +126,12 @@ class Fetcher:
         Raises:
             ProviderError: What the step raised, once its own tries were used up.
         """
-        before = time.monotonic()
+        before, waiting = time.monotonic(), Waiting()
         for page in self._walk:
             yield page
             now = time.monotonic()
-            if self._ahead and page.waited_s >= WORTH_WAITING * (now - before):
+            waiting.add(now - before, page.waited_s)
+            if self._ahead and waiting.is_long:
                 yield from self._ahead_of_us(patience_s)
                 return
             before = now

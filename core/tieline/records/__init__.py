@@ -8,8 +8,9 @@ from tieline.records.canonical import (
     read_raw,
     restore,
 )
+from tieline.records.draft import Draft, record_key
 from tieline.records.order import Copy, Known, Order, Verdict
-from tieline.records.page import Draft, PageWriter, Plan, Written, rank_of, record_key
+from tieline.records.page import PageWriter, Plan, Written, rank_of
 
 __all__ = [
     "Copy",

@@ -30,11 +30,13 @@ __all__ = [
     "MAX_DEPTH",
     "Canonical",
     "canonical",
+    "digests",
     "holds",
     "is_same_content",
     "raw_text",
     "read_raw",
     "restore",
+    "usual_texts",
 ]
 
 # orjson writes 254 levels and refuses more; four are left for what records are put into.
@@ -74,10 +76,6 @@ def canonical(record: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Cano
         InvalidRecordError: It holds a number that JSON has not, is nested
             more than 250 deep, or is larger than 16 MB.
     """
-    if not volatile and (text := _quickly(record)) is not None and len(text) <= MAX_BYTES:
-        hashed = _NOTHING_HASHED.copy()  # a fifth quicker than a new one
-        hashed.update(text)
-        return Canonical(text, hashed.hexdigest(), False)  # noqa: FBT003 - hot
     text, is_escaped = _written(record)
     size = len(text)
     if size > MAX_BYTES:
@@ -94,18 +92,35 @@ def canonical(record: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Cano
 
 def _written(record: Mapping[str, Any]) -> tuple[bytes, bool]:
     """Return the JSON text, and whether characters were escaped."""
-    text = _quickly(record)
-    return _canonical_slowly(record) if text is None else (text, False)
+    texts = usual_texts([record])
+    return _canonical_slowly(record) if texts is None else (texts[0], False)
 
 
-def _quickly(record: Mapping[str, Any]) -> bytes | None:
-    """Return the JSON text of a record that orjson writes as it should be; else None."""
+def usual_texts(records: Sequence[Mapping[str, Any]]) -> list[bytes] | None:
+    """Write the texts of records that need no escaping.
+
+    Returns:
+        As :func:`canonical` writes them; None if one of them is not usual.
+    """
+    dumps, sort = orjson.dumps, orjson.OPT_SORT_KEYS
     try:
-        text: bytes = orjson.dumps([[[[record]]]], option=orjson.OPT_SORT_KEYS)[_ROOM:-_ROOM]
+        texts = [dumps([[[[record]]]], None, sort)[_ROOM:-_ROOM] for record in records]
     except TypeError:  # integers beyond 64 bits, lone surrogates, NotFinite, too deep
         return None
-    # The first look takes no time.
-    return None if b"\\" in text and b"\\u0000" in text else text
+    whole = b"".join(texts)
+    # The first look takes no time, and from the right the second a third of it from the left.
+    is_hostile = b"\\" in whole and whole.rfind(b"\\u0000") >= 0
+    return None if is_hostile or max(map(len, texts), default=0) > MAX_BYTES else texts
+
+
+def digests(texts: Sequence[bytes]) -> list[str]:
+    """Hash texts that are not escaped, as :func:`canonical` does."""
+    found = []
+    for text in texts:
+        hashed = _NOTHING_HASHED.copy()  # a fifth quicker than a new one
+        hashed.update(text)
+        found.append(hashed.hexdigest())
+    return found
 
 
 def restore(payload: str, *, is_escaped: bool) -> str:

@@ -8,7 +8,7 @@ marshmallow's to decide and to explain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import repeat
 from operator import contains, itemgetter
 from typing import Any
@@ -64,6 +64,20 @@ class RecordCheck:
             return  # the usual way: one look at a set
         if wrong := self.wrong(record):
             raise InvalidRecordError(_explain(wrong), code="record-schema")
+
+    def all_good(self, records: Iterable[Record]) -> bool:
+        """Say whether all records certainly keep the promises; of one that does not, ask itself."""
+        read, good = self._read, self._good
+        if read is None:
+            return False
+        for record in records:
+            try:
+                found = tuple(map(type, read(record)))
+            except KeyError:  # a field is missing
+                found = ()
+            if found not in good and not self._is_surely_valid(record):
+                return False
+        return True
 
     def wrong(self, record: Record) -> Mapping[str, Any]:
         """Say what is wrong with a record, field by field.

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
 
-from tieline.contract import Change, Entity, InvalidRecordError, KeyOf, Page, Record
+from tieline.contract import Change, Entity, InvalidRecordError, Page, Record
 from tieline.errors import Overtaken
 from tieline.records.canonical import canonical, is_same_content, raw_text
 from tieline.records.check import RecordCheck
+from tieline.records.draft import Draft, record_key, usual_copies
 from tieline.records.order import Copy, Known, Order, Verdict, gone
 from tieline.store import copies as history
 from tieline.store import drift, quarantined
@@ -24,64 +24,11 @@ from tieline.store.records import NewRecord
 from tieline.store.rows import Counts
 from tieline.telemetry import tellable
 
-__all__ = ["Draft", "PageWriter", "Plan", "Written", "rank_of", "record_key"]
+__all__ = ["PageWriter", "Plan", "Written", "rank_of"]
 
 _MAX_RANK = 2**63 - 1
-_MAX_KEY = 255
+_new = tuple.__new__  # half of what a named tuple's own costs
 _NOTHING: Mapping[str, Known] = {}
-
-
-@dataclass(slots=True)
-class Draft:
-    """The copies of one page, before anything is known of their records.
-
-    Attributes:
-        copies: The copy of each key, and the record if there is one.
-        bad: Records for the quarantine.
-        doubtful: Keys of which the page held copies that differ, or none.
-        repeats: How many records of the page were dropped for a later one.
-        is_versioned: Ranks of records are versions; those of deletions are times.
-        asked: What was known of the keys that were asked about, when they were.
-    """
-
-    copies: dict[str, tuple[Copy, Record | None]] = field(default_factory=dict)
-    bad: list[BadRecord] = field(default_factory=list)
-    doubtful: set[str] = field(default_factory=set)
-    repeats: int = 0
-    is_versioned: bool = False
-    asked: dict[str, Known | None] = field(default_factory=dict)
-
-    def put(self, copy: Copy, record: Record | None) -> None:
-        """Add a copy; of two of one key the later stands, of equal ones a deletion or the last."""
-        if (found := self.copies.get(copy.key)) is not None:
-            before = found[0]
-            is_mixed = before.is_deleted != copy.is_deleted
-            is_tie = before.rank == copy.rank or (is_mixed and self.is_versioned)
-            if is_tie and (is_mixed or before.digest != copy.digest):
-                self.doubtful.add(copy.key)
-            stays = before.is_deleted if is_tie and is_mixed else before.rank > copy.rank
-            self.repeats += not (copy if stays else before).is_deleted
-            if stays:
-                return
-        self.copies[copy.key] = (copy, record)
-
-    def forget(self, key: str) -> None:
-        """Take a record out of the page: what became of it cannot be found out now."""
-        self.doubtful.discard(key)
-        self.copies.pop(key, None)
-
-    def ask_instead(self, key: str, others: Iterable[str], *, rank: int, source: str) -> None:
-        """Ask about the records that were meant, in the place of a key that none of them has."""
-        self.forget(key)
-        for other in others:
-            if other not in self.copies:
-                self.copies[other] = (Copy(other, b"", "", rank, source), None)
-                self.doubtful.add(other)
-
-    def has(self, key: str) -> bool:
-        """Whether the page tells what became of a record, not only that something did."""
-        copy, record = self.copies[key]
-        return copy.is_deleted or record is not None
 
 
 @dataclass(slots=True)
@@ -201,21 +148,11 @@ class PageWriter:
             source: ``list`` or ``get``.
         """
         draft = Draft(is_versioned=self._entity.version is not None)
-        copies, version, name = draft.copies, self._entity.version, self._entity.key
-        volatile = self._volatile
-        for record in page.records:
-            try:
-                key = record_key(record, name)
-                text, digest, is_escaped = canonical(record, volatile)
-                of = rank if version is None else self._version(version, record)
-                copy = Copy(key, text, digest, of, source, False, is_escaped)  # noqa: FBT003 - hot
-            except InvalidRecordError as error:
-                draft.bad.append(self._bad(record, error, rank))
-                continue
-            if key in copies:
-                draft.put(copy, record)
-            else:
-                copies[key] = (copy, record)
+        if (usual := self._usual_copies(page.records, rank, source)) is not None:
+            draft.copies = usual
+        else:
+            for record in page.records:
+                self._draft_record(draft, record, rank, source)
         for key in page.deleted:
             draft.put(gone(key, rank, source), None)
         return draft
@@ -231,10 +168,24 @@ class PageWriter:
                 draft.put(Copy(change.key, b"", "", rank, source), None)
                 draft.doubtful.add(change.key)
             else:
-                self._draft_change(draft, change.record, rank, source)
+                self._draft_record(draft, change.record, rank, source)
         return draft
 
-    def _draft_change(self, draft: Draft, record: Record, rank: int, source: str) -> None:
+    def _usual_copies(
+        self, records: Sequence[Record], rank: int, source: str
+    ) -> dict[str, tuple[Copy, Record | None]] | None:
+        """Draft a whole page at once, unless there is something odd about one of its records."""
+        if self._volatile:
+            return None
+        ranks, version = [rank] * len(records), self._entity.version
+        if version is not None:
+            try:
+                ranks = [self._version(version, record) for record in records]
+            except InvalidRecordError:
+                return None
+        return usual_copies(records, self._entity.key, ranks, source)
+
+    def _draft_record(self, draft: Draft, record: Record, rank: int, source: str) -> None:
         version = self._entity.version
         try:
             key = record_key(record, self._entity.key)
@@ -279,14 +230,28 @@ class PageWriter:
             now=now,
             read_until=self._read_until,
         )
-        lost = sum(1 for copy, _ in copies.values() if copy.is_deleted)
+        lost = sum(copy.is_deleted for copy, _ in copies.values())
         plan = Plan(
             seen=len(copies) - lost + len(draft.bad) + draft.repeats,
             bad=list(draft.bad),
             asks=[key for key in sorted(draft.doubtful) if order.can_ask or not draft.has(key)],
         )
-        for key in sorted(copies):
-            copy, record = copies[key]
+        if known or not self._accept_all(plan, copies):
+            self._judge_each(plan, draft, known, proven, order)
+        draft.asked |= {key: proven.get(key) for key in plan.asks}
+        plan.keys = [*copies, *(each.record_id for each in plan.bad if each.record_id)]
+        return plan
+
+    def _judge_each(
+        self,
+        plan: Plan,
+        draft: Draft,
+        known: Mapping[str, Known],
+        proven: Mapping[str, Known],
+        order: Order,
+    ) -> None:
+        for key in sorted(draft.copies):
+            copy, record = draft.copies[key]
             stored = known.get(key)
             if stored is None:
                 self._accept(plan, copy, record, None)
@@ -300,9 +265,17 @@ class PageWriter:
                 self._accept(plan, copy, record, stored)
             else:
                 plan.put_aside(copy, verdict)
-        draft.asked |= {key: proven.get(key) for key in plan.asks}
-        plan.keys = [*copies, *(each.record_id for each in plan.bad if each.record_id)]
-        return plan
+
+    def _accept_all(self, plan: Plan, copies: Mapping[str, tuple[Copy, Record | None]]) -> bool:
+        """Plan to write a page of new records at once, if certainly nothing is wrong with any."""
+        found = [copies[key] for key in sorted(copies)]
+        records = [record for copy, record in found if record is not None and not copy.is_deleted]
+        if len(records) != len(found) or not self._check.all_good(records):
+            return False
+        plan.new = [_new(NewRecord, (*copy, 1)) for copy, _ in found]
+        plan.shapes = list(map(tuple, records))
+        plan.created = len(records)
+        return True
 
     def _accept(self, plan: Plan, copy: Copy, record: Record | None, stored: Known | None) -> None:
         """Plan to write a copy, unless its record breaks the schema's promises."""
@@ -347,17 +320,18 @@ class PageWriter:
             if count != len(plan.new):
                 self._expects_new = False
                 raise Overtaken
-        self._expects_new = self._expects_new or (
-            plan.counts.created == plan.counts.seen and plan.counts.seen > 1
-        )
+        counts = plan.counts
+        self._expects_new = self._expects_new or (counts.created == counts.seen and counts.seen > 1)
         self._quarantine(connection, plan, run_id, now)
         for shape in plan.shapes:
             if shape != self._shape:  # nearly all are alike, and comparing is quicker than hashing
                 self._add_shape()
                 self._shape = shape
             self._alike += 1
+        if len(plan.new) == len(plan.keys):
+            return Written(counts, ())
         written = {row.record_id for row in plan.new}
-        return Written(plan.counts, [key for key in plan.keys if key not in written])
+        return Written(counts, [key for key in plan.keys if key not in written])
 
     def quarantine_alone(
         self, connection: Connection, plan: Plan, *, run_id: str, now: datetime
@@ -474,46 +448,6 @@ class PageWriter:
         if plan.bad:
             self._has_quarantined = True
             quarantined.add_quarantined(connection, *of, plan.bad, run_id=run_id, now=now)
-
-
-def record_key(record: Any, name: str | KeyOf) -> str:
-    """Find a record's key.
-
-    Args:
-        record: Whatever a plugin returned as one.
-        name: The field that holds it, or the function that tells it.
-
-    Raises:
-        InvalidRecordError: It is no object, or has no key that can be stored.
-    """
-    if type(record) is not dict and not isinstance(record, Mapping):
-        raise InvalidRecordError(
-            f"a {type(record).__name__} stands where a record should", code="record-not-object"
-        )
-    key = record.get(name) if isinstance(name, str) else _told_key(record, name)
-    if type(key) is str and 0 < len(key) <= _MAX_KEY and key.isprintable():
-        return key
-    if type(key) is int:
-        key = str(key)
-    if not isinstance(key, str) or not key:
-        what = f"text in {name!r}" if isinstance(name, str) else "key"
-        raise InvalidRecordError(f"it has no {what}", code="record-key")
-    if len(key) > _MAX_KEY or not key.isprintable():
-        what = repr(name) if isinstance(name, str) else "key"
-        raise InvalidRecordError(
-            f"its {what} is longer than {_MAX_KEY} characters or not printable",
-            code="record-key",
-        )
-    return key
-
-
-def _told_key(record: Record, tell: KeyOf) -> str | None:
-    try:
-        return tell(record)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidRecordError(
-            f"its key cannot be told: {type(error).__name__}", code="record-key"
-        ) from None
 
 
 def rank_of(time: datetime) -> int:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tieline.contract.errors import SettingsError
 from tieline.contract.values import Secret
 from tieline.errors import DependencyError, RefusedError
+from tieline.store.wire import take_json_texts
 from tieline.telemetry import redact
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 T = TypeVar("T")
 
 _TRIES = 3
+_NEVER = 2**31
 _ALONE_WITHIN_MS = 2000
 # With NORMAL a power cut may cost the last commits; what was synced is synced again.
 _USUAL_SQLITE = {"synchronous": "NORMAL", "temp_store": "DEFAULT"}
@@ -261,18 +263,22 @@ class Desk:
         return cast("DBAPIError", found)
 
 
-def run_plain(connection: Connection, statement: str, given: Any) -> Any:
+def run_plain(connection: Connection, statement: str, given: Any, *, is_kept: bool = False) -> Any:
     """Run a statement on the driver's own connection; once a page, that is worth it.
 
     Args:
         connection: Of a :class:`Desk`; its transaction is open.
         statement: In the driver's own form.
         given: Its values.
+        is_kept: PostgreSQL keeps it prepared, and may keep its plan: there is only one good
+            one, however many rows there are.
 
     Returns:
         The driver's cursor.
     """
     driver: Any = connection.connection.driver_connection
+    if is_kept and connection.dialect.name == "postgresql":
+        return driver.execute(statement, given, prepare=True)
     return driver.execute(statement, given)
 
 
@@ -307,8 +313,8 @@ def open_database(url: Secret, *, patience_s: float = 30.0) -> Database:
     try:
         parsed = make_url(text)
         if parsed.get_backend_name() == "postgresql":
-            # A plan made while a table was small is not kept for when it is large.
-            connect: dict[str, Any] = {"prepare_threshold": None}
+            # No plan made while a table was small is kept for when it is large, unless asked for.
+            connect: dict[str, Any] = {"prepare_threshold": _NEVER}
             bounds = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
             connect |= {name: value for name, value in bounds.items() if name not in parsed.query}
             options |= {"pool_pre_ping": True, "connect_args": connect}
@@ -348,9 +354,16 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _prepare_postgresql(patience_s: float, connection: Any, _record: object) -> None:
-    """Let no frozen process keep its locks: others wait for them, and would for ever."""
-    connection.execute(f"SET idle_in_transaction_session_timeout = {round(patience_s * 1000)}")
+    """Let no frozen process keep its locks: others wait for them, and would for ever.
+
+    Texts are UTF-8, whatever PGCLIENTENCODING says: records go there as they are written.
+    """
+    connection.execute(
+        f"SET idle_in_transaction_session_timeout = {round(patience_s * 1000)};"
+        " SET client_encoding = 'UTF8'"
+    )
     connection.commit()
+    take_json_texts(connection)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -207,7 +207,7 @@ def advance(connection: Connection, step: Advance) -> Moved | None:
         time = getattr(step, name)
         given[name] = sqlite_time(time) if is_sqlite and time else time
     statement = _ADVANCE if is_sqlite else _ADVANCE_POSTGRESQL
-    row = run_plain(connection, statement, given).fetchone()
+    row = run_plain(connection, statement, given, is_kept=True).fetchone()
     if row is None:
         return None
     is_cancelled, split_at = row

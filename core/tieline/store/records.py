@@ -32,6 +32,7 @@ from tieline.store import copies
 from tieline.store.database import Connection, run_plain
 from tieline.store.named import FROM_NAMED, named
 from tieline.store.tables import entity_states, records, sqlite_time
+from tieline.store.wire import JsonTexts
 
 __all__ = [
     "NewRecord",
@@ -132,7 +133,7 @@ SELECT %(connection_id)s, %(entity)s, %(run_id)s, %(now)s, %(now)s, taken.feed_i
   taken.position - %(count)s + n.o
 FROM taken, ROWS FROM (
   jsonb_array_elements_text(%(keys)s::jsonb),
-  jsonb_array_elements(convert_from(%(payloads)b, 'UTF8')::jsonb),
+  unnest(%(payloads)b::jsonb[]),
   unnest(%(hashes)s::text[]), unnest(%(ranks)s::bigint[]), unnest(%(sources)s::text[]),
   unnest(%(deleted)s::boolean[]), unnest(%(escaped)s::boolean[]), unnest(%(revisions)s::int[])
 ) WITH ORDINALITY AS n(k, p, h, r, s, d, x, v, o)
@@ -282,7 +283,7 @@ def _upsert_postgresql(
     given |= {
         "count": len(new),
         "keys": orjson.dumps(keys).decode(),
-        "payloads": b"[%b]" % b",".join(payloads),
+        "payloads": JsonTexts(payloads),
         "hashes": _array(hashes),
         "ranks": _array(ranks),
         "sources": _array(sources),
@@ -290,13 +291,17 @@ def _upsert_postgresql(
         "escaped": _array(escaped),
         "revisions": _array(revisions),
     }
-    count: int = run_plain(connection, _UPSERT_POSTGRESQL, given).rowcount
+    count: int = run_plain(connection, _UPSERT_POSTGRESQL, given, is_kept=True).rowcount
     return count
 
 
-def _array(values: Iterable[object]) -> str:
+def _array(values: Sequence[object]) -> str:
     """Write numbers, truth values or words of ours as PostgreSQL's array."""
-    return f"{{{','.join(map(str, values))}}}"
+    if values.count(values[0]) == len(values):  # most rows are of lists, and have much in common
+        texts: Iterable[str] = [str(values[0])] * len(values)
+    else:
+        texts = map(str, values)
+    return f"{{{','.join(texts)}}}"
 
 
 _COMMON = ("connection_id", "entity", "run_id", "now")
