@@ -9,6 +9,7 @@ import signal
 import pytest
 from marshmallow import RAISE, Schema, fields, validate
 
+from acme_kit import made, served_acme
 from cli_kit import run_cli
 from oauth_kit import free_port
 from site_of import KEY, make_site
@@ -18,7 +19,6 @@ from tieline.checks.live import look_at_each
 from tieline.checks.record import at_sandbox
 from tieline.contract import Entity, Number, RecordSchema, Whole
 from tieline.registry import find_plugins
-from tieline.scaffold import Wanted, make_plugin
 from tieline.services.sandbox import serving
 
 pytestmark = [pytest.mark.xdist_group("checks"), pytest.mark.timeout(300)]
@@ -31,20 +31,10 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("TIELINE_HOME", str(tmp_path / "home"))
 
 
-def made(folder, auth: str = "api_key"):
-    make_plugin(Wanted(name="acme", auth=auth), folder)
-    return folder, runpy.run_path(str(folder / "tieline_acme_sandbox" / "__init__.py"))
-
-
 @pytest.fixture
 def plugin(tmp_path):
-    """A plugin, and its provider at an address: the sandbox stands in for it."""
-    folder, names = made(tmp_path / "tieline-acme")
-    app = names["create_app"](things=25, most_per_page=10)
-    for each in app.stock.values():
-        each["name"] = f"Ada Lovelace {each['id'][-4:]}"
-    with serving(app) as url:
-        yield folder, url, names["KEY"], app
+    with served_acme(tmp_path / "tieline-acme") as acme:
+        yield acme.folder, acme.url, acme.key, acme.app
 
 
 def change(folder, name: str, *pairs: tuple[str, str]) -> None:

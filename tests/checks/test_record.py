@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from acme_kit import made, served_acme
 from pages import blocks_of
 from site_of import KEY, make_site
 from tieline.checks import CHECKS, Case, find_subject, make_check
@@ -31,21 +32,10 @@ def run(*arguments: str, given: str | None = None):
     )
 
 
-def made(folder, auth: str = "api_key"):
-    """Make a plugin and return its folder and what its sandbox's module has."""
-    make_plugin(Wanted(name="acme", auth=auth), folder)
-    return folder, runpy.run_path(str(folder / "tieline_acme_sandbox" / "__init__.py"))
-
-
 @pytest.fixture
 def plugin(tmp_path):
-    """A plugin, and its provider at an address: the sandbox stands in for it."""
-    folder, names = made(tmp_path / "tieline-acme")
-    app = names["create_app"](things=25, most_per_page=10)
-    for each in app.stock.values():
-        each["name"] = f"Ada Lovelace {each['id'][-4:]}"
-    with serving(app) as url:
-        yield folder, url, names["KEY"]
+    with served_acme(tmp_path / "tieline-acme") as acme:
+        yield acme.folder, acme.url, acme.key
 
 
 def recorded(folder):
