@@ -1,11 +1,11 @@
 """Cost of a record with few and with many records stored: it has to stay the same.
 
-    ./tie bench stored_records [--few 10000] [--many 1000000] [--db sqlite] [--json]
+    ./tie bench stored_records [--few 10000] [--many 1000000] [--rounds 9] [--db sqlite] [--json]
 
 Pages of full-size customers, half of them new and half of them changed, go
-through the writer (hash, compare, check, upsert) while the entity holds few
-records, and again once it holds many. Fetching is left out: it does not know
-what is stored. The filling is not measured.
+through the writer (hash, compare, check, upsert) of an entity that holds few
+records and of one that holds many, in turn; the medians count. Fetching is
+left out: it does not know what is stored. The filling is not measured.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from statistics import median
 
 import httpx
 from stage import DATABASES, KEY, Figure, Ours, databases, measure, servers, settle, stage
@@ -25,31 +26,39 @@ from tieline.records import PageWriter, rank_of
 from tieline.store.database import Desk
 
 _PAGE = 100
-_MEASURED_PAGES = 300
+_MEASURED_PAGES = 50
 _NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def compare(database: str, few: int, many: int) -> dict[str, object]:
+def compare(database: str, few: int, many: int, rounds: int) -> dict[str, object]:
     with (
         servers.sandbox(customers=1000, edge_cases=False) as url,
         databases(database) as new,
         ExitStack() as turn,
     ):
-        folder, address = new(turn)
-        ours = turn.enter_context(stage(folder / "home", address, url))
         headers = {"Authorization": f"Bearer {KEY}"}
         answer = httpx.get(f"{url}/v1/customers?limit=100", headers=headers, trust_env=False)
-        store = Store(ours, answer.json()["data"])
-        small = store.measured(few)
-        large = store.measured(many)
+        stores = []
+        for count in (few, many):
+            folder, address = new(turn)
+            ours = turn.enter_context(stage(folder / "home", address, url))
+            stores.append(Store(ours, answer.json()["data"]))
+            stores[-1].fill(count)
+        small, large = zip(
+            *([store.measured() for store in stores] for _ in range(rounds)), strict=True
+        )
     return {
         "database": database,
         "few": few,
         "many": many,
-        "cpu_us_few": round(small.cpu_us, 1),
-        "cpu_us_many": round(large.cpu_us, 1),
-        "cpu_ratio": round(large.cpu_us / small.cpu_us, 3),
-        "time_ratio": round(large.seconds / small.seconds, 3),
+        "cpu_us_few": round(median(each.cpu_us for each in small), 1),
+        "cpu_us_many": round(median(each.cpu_us for each in large), 1),
+        "cpu_ratio": round(
+            median(b.cpu_us / a.cpu_us for a, b in zip(small, large, strict=True)), 3
+        ),
+        "time_ratio": round(
+            median(b.seconds / a.seconds for a, b in zip(small, large, strict=True)), 3
+        ),
     }
 
 
@@ -67,13 +76,17 @@ class Store:
         self._count = 0
         self._rounds = 0
 
-    def measured(self, stored: int) -> Figure:
-        """Fill up to so many records, then write pages and time them."""
+    def fill(self, count: int) -> None:
+        """Write so many records."""
         with self._database.desk() as desk:
-            while self._count < stored:
+            while self._count < count:
                 self._write(desk, self._new(_PAGE * 10))
-            settle(self._database, "records")
-            pages = list(self._mixed())
+        settle(self._database, "records")
+
+    def measured(self) -> Figure:
+        """Write some pages and time them."""
+        pages = list(self._mixed())
+        with self._database.desk() as desk:
             return measure(lambda: sum(self._write(desk, page) for page in pages))
 
     def _mixed(self) -> Iterator[list[dict]]:
@@ -106,10 +119,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--few", type=int, default=10_000)
     parser.add_argument("--many", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--db", action="append", choices=DATABASES)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    results = [compare(database, given.few, given.many) for database in given.db or DATABASES]
+    results = [
+        compare(database, given.few, given.many, given.rounds) for database in given.db or DATABASES
+    ]
     if given.json:
         print(json.dumps(results, indent=2))
         return
