@@ -349,7 +349,7 @@ class World:
             crew = Crew(
                 engine=self.engine, opened=None, run=run, entity=self.entity, stop=actor.stop
             )
-            crew._page_s = crew._wait_s = 1000.0
+            crew._waiting.add(1000.0, 1000.0)
             self._say("{} cuts: {}", actor.name, crew._cut())
 
         actor.begin("cut", cut)
