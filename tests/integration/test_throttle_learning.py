@@ -267,13 +267,13 @@ def test_live_calls_go_first_then_syncs_then_backfills_each_in_order(new):
 
     for _ in range(4):
         with new(policy).passing(A):
-            pass
+            time.sleep(0.1)  # so that their places come free one after the other, too
     threads = []
     for pace in ("backfill", "sync", "live"):
         for number in range(2):
             threads.append(threading.Thread(target=go, args=(pace, number)))
             threads[-1].start()
-            time.sleep(0.03)
+            time.sleep(0.05)
     for thread in threads:
         thread.join()
     # What was booked already when the live call came keeps its turn.
