@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -75,14 +76,14 @@ class Ours:
     installation: Installation
     environ: dict[str, str]
 
-    def ask(self, mode: str) -> str:
+    def ask(self, mode: str, **more: Any) -> str:
         asked = syncs.start_sync(
-            self.installation, "shop", "customers", mode=mode, actor="benchmark"
+            self.installation, "shop", "customers", mode=mode, actor="benchmark", **more
         )
         return asked.run.id
 
-    def run(self, mode: str = "full") -> RunRow:
-        run_id = self.ask(mode)
+    def run(self, mode: str = "full", **more: Any) -> RunRow:
+        run_id = self.ask(mode, **more)
         help_run(self.installation.engine, run_id, threading.Event())
         run = syncs.get_run(self.installation, run_id)
         assert run.state == "succeeded", run

@@ -351,7 +351,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         f"synchronous={_USUAL_SQLITE['synchronous']}",
         f"busy_timeout={_LOCKED_FOR_MS}",
-        "cache_size=-8000",
         # 64 MB: the keys of a page are anywhere in their index, so it is rewritten, and later
         # copied into the file, almost whole. With more pages at a time each is copied once.
         "wal_autocheckpoint=16000",
