@@ -93,7 +93,7 @@ def test_a_run_that_lasts_is_offered_one_hand_more_at_a_time(bench, idle):
 
 @pytest.mark.parametrize(
     ("page", "page_s", "since_s", "is_offered"),
-    [(8, 0.25, 0, True), (8, 0.25, 0.6, False), (8, 0.15, 0, False), (3, 0.2, 0, False),
+    [(8, 0.25, 0, True), (8, 0.25, 0.6, False), (8, 0.15, 0, False), (2, 0.2, 0, False),
      (8, 2, 0, False)],
     ids=["lasts", "stands still", "is soon over", "has just begun", "is not young"],
 )  # fmt: skip

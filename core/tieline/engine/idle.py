@@ -16,13 +16,12 @@ from tieline.telemetry import get_logger
 __all__ = ["Idle"]
 
 _log = get_logger(__name__)
-# No more than one helper joins a run in this time, and each looks whether one more is worth it.
-_JOIN_ONE_BY_ONE = timedelta(seconds=0.5)
+# No more than one helper is asked for in this time; each looks whether one more is worth it.
+_JOIN_ONE_BY_ONE = timedelta(seconds=0.25)
 # A run that began so long ago, and stored a page so lately, is seen to go on at the first look.
 # Many are over in less than that, which nobody can tell before: the rest is a guess.
-_YOUNG = (timedelta(seconds=0.5), timedelta(seconds=10))
+_YOUNG = (timedelta(seconds=0.25), timedelta(seconds=10))
 _LATELY = timedelta(seconds=0.5)
-# A helper needs a second or two to begin.
 _WORTH_HELPING_S = 5.0
 _LEAST_PAGES = 4
 
