@@ -88,6 +88,19 @@ def test_tokens_are_renewed_a_fifth_of_their_life_before_they_end(installation, 
     assert opener.refresher.hold(one).generation == first.generation + 1
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_renewed_tokens_are_on_the_disk_in_sqlite_too(installation, books, one, monkeypatch):
+    real, seen = grants.advance_grant, []
+
+    def looked_at(transaction, *given, **named):
+        seen.append(transaction.exec_driver_sql("PRAGMA synchronous").scalar())
+        return real(transaction, *given, **named)
+
+    monkeypatch.setattr(grants, "advance_grant", looked_at)
+    installation.engine.opener.refresher.hold(one)
+    assert seen == [2]  # FULL: synced at each commit
+
+
 def test_what_another_process_renewed_is_taken_over_without_a_call(installation, books, one):
     opened = installation.engine.opener.open(one)
     installation.clock.move(50 * 60)

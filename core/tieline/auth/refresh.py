@@ -376,7 +376,10 @@ class Refresher:
         given: Grant,
         sealer: Sealer,
     ) -> None:
-        """Commit the new tokens, from the generation that was read."""
+        """Commit the new tokens, from the generation that was read.
+
+        Durably: the old ones may be void by now, so what a power cut took nobody gets again.
+        """
         fields = dict(given.fields)
         is_rotated = fields.get("refresh_token", token) != token
         if is_rotated:
@@ -413,7 +416,9 @@ class Refresher:
                 note_recovered(transaction, found.row.id, actor=_this_process(), now=now)
             return is_ours
 
-        if self._database.transact(work):
+        with self._database.desk(is_durable=True) as desk:
+            is_stored = desk.transact(work)
+        if is_stored:
             _log.info("tokens renewed", connection=found.row.name, generation=grant.generation + 1)
 
     def _mark(self, found: _Found, error: NeedsReauthError) -> str:
