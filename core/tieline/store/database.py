@@ -351,8 +351,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         f"synchronous={_USUAL_SQLITE['synchronous']}",
         f"busy_timeout={_LOCKED_FOR_MS}",
-        # 64 MB: the keys of a page are anywhere in their index, so it is rewritten, and later
-        # copied into the file, almost whole. With more pages at a time each is copied once.
+        # 64 MB: the keys of a page are anywhere in their index, whose leaves each page writes
+        # almost one by one. The longer they are gathered, the less often each is copied.
         "wal_autocheckpoint=16000",
         "foreign_keys=ON",
     ):
