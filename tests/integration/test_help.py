@@ -68,6 +68,9 @@ def test_a_run_that_lasts_is_offered_one_hand_more_at_a_time(bench, idle):
             bench.clock.move(10)
             offer(worker, busy)
             offer(worker, late)  # nobody has come yet
+            bench.clock.move(0.2)
+        elif page == 9:
+            offer(worker, late)  # and nobody can have
             bench.clock.move(1.1)
         elif page == 12:
             offer(worker, late)
@@ -84,6 +87,7 @@ def test_a_run_that_lasts_is_offered_one_hand_more_at_a_time(bench, idle):
         [True, False],
         [False, False],
         [False, False],
+        [False, False],
         [True],
     ]
     assert rung == [run.id, run.id]
@@ -98,8 +102,10 @@ def test_a_run_that_lasts_is_offered_one_hand_more_at_a_time(bench, idle):
     ids=["lasts", "stands still", "is soon over", "has just begun", "is not young"],
 )  # fmt: skip
 def test_a_young_run_that_goes_on_is_offered_a_hand_at_the_first_look(
-    bench, idle, page, page_s, since_s, is_offered
+    bench, idle, page, page_s, since_s, is_offered, monkeypatch
 ):
+    # That somebody was asked for at its start is not what keeps anybody away here.
+    monkeypatch.setattr("tieline.engine.idle._JOIN_ONE_BY_ONE", timedelta(0))
     engine, rung = idle
     pages, offers = iter(range(1, 1_000)), []
 
