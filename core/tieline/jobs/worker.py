@@ -28,6 +28,7 @@ from tieline.jobs.drainers import ForkedDrainer
 from tieline.jobs.memory import resident_mb
 from tieline.jobs.messengers import ForkedMessenger
 from tieline.queue import DRAIN, HELP_RUN, QUEUE, Presence, WorkerSign
+from tieline.services.heap import spare_what_is_there
 from tieline.services.installation import Installation
 from tieline.services.pulse import Pulse
 from tieline.store import drains, pauses, runs
@@ -88,6 +89,7 @@ def work(
     import_ahead()
     trusted_certificates()
     functions.use(installation)
+    spare_what_is_there()
     messenger, drainer = ForkedMessenger(installation), ForkedDrainer(installation)
     pulse = Pulse(installation.settings.home, "worker")
     try:

@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 
 from limits import RateLimitItemPerMinute
-from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from tieline.coordination import Redis, redis_errors
+from tieline.throttle.storage import storage_on
 
 __all__ = ["CallerLimit", "Turn"]
 
@@ -43,9 +43,7 @@ class CallerLimit:
 
     def __init__(self, client: Redis, per_minute: int) -> None:
         self._item = RateLimitItemPerMinute(per_minute, namespace=_PREFIX)
-        # The address is not used: the pool is the client's own.
-        storage = RedisStorage("redis://", connection_pool=client.connection_pool)
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._limiter = SlidingWindowCounterRateLimiter(storage_on(client))
 
     def take(self, caller: str) -> Turn:
         """Count a call, unless it may not be made.

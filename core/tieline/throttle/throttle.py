@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from limits.storage import RedisStorage
-
 from tieline.clock import Clock
 from tieline.contract import (
     Connection,
@@ -27,6 +25,7 @@ from tieline.errors import DependencyError, StopRequested
 from tieline.telemetry import get_logger
 from tieline.throttle.keys import Pace, breaker_of, hosts_of, place_of, provider_of, rank_of
 from tieline.throttle.policy import Scope, Window, endpoint_of, read_override, windows_of
+from tieline.throttle.storage import storage_on
 
 __all__ = ["BREAKER_OPEN", "Throttle"]
 
@@ -143,7 +142,7 @@ class Throttle:
         self._place = place_of(connection, policy)
         self._limits = _Limits(policy=policy)
         self._here = threading.local()
-        self._storage = RedisStorage("redis://", connection_pool=client.connection_pool)
+        self._storage = storage_on(client)
         self._reserve = client.register_script(_script("reserve"))
         self._finish = client.register_script(_script("finish"))
         self._free_until: dict[str, float] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 import select
 import socket
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 import uvicorn
 
+from tieline.services.heap import spare_what_is_there
 from tieline.web.patience import PunctualProtocol
 from tieline.web.sockets import address_of, bind, take_over, turn_newcomers_away
 
@@ -56,7 +56,7 @@ def serve(
     """
     is_lent = fd is not None
     with bind(host, port) if fd is None else take_over(fd) as listening:
-        _spare_what_is_there()
+        spare_what_is_there()
         on_ready(address_of(listening))
         server = _Server(app, leave_s, rest_s=IDLE_S, is_lent=is_lent)
         server.run(sockets=[listening])
@@ -182,16 +182,6 @@ class _Server(uvicorn.Server):
             # the loop takes all that it finds
             while select.select([listening], [], [], 0)[0] and not self.force_exit:  # noqa: ASYNC110
                 await asyncio.sleep(0)
-
-
-def _spare_what_is_there() -> None:
-    """Leave what was imported out of collections to come.
-
-    To go through all of it takes a tenth of a second, in which nobody is answered,
-    and comes round every few thousand deliveries.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _config(app: Any, leave_s: float) -> uvicorn.Config:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import stripe
+from stripe import StripeClient  # imported here and not at its first use, in every work-horse
 
 from tieline.contract import (
     Account,
@@ -44,7 +45,7 @@ class StripeApi:
 
     def __init__(self, base_url: str, key: Secret, transport: Transport, account: str = "") -> None:
         self.account = account
-        self._pages = stripe.StripeClient(
+        self._pages = StripeClient(
             key.reveal(),
             http_client=_PageHttp(transport),
             max_network_retries=0,
