@@ -1,11 +1,11 @@
 """How much faster two worker processes read than one, where the work is computing.
 
-    ./tie bench two_workers [--customers 60000] [--rounds 5] [--share 0.3] [--db sqlite] [--json]
+    ./tie bench two_workers [--customers 200000] [--rounds 3] [--share 0.3] [--db sqlite] [--json]
 
 No latency, no limit. The sandbox (and PostgreSQL) computes too, in processes
 of its own: below four cores the second worker has no core of its own, and the
-figure says more about the machine than about Tieline. There ``--share`` gives
-each worker a part of a core, by a control group of Linux, so that there is as
+figure says more about the machine than about Tieline. There each worker gets a
+part of a core, ``--share``, by a control group of Linux, so that there is as
 much left for the second as for the first: a machine of slower, free cores.
 One and two take turns, and the median of the rounds counts: what a machine that
 others use does in a minute, it need not do in the next.
@@ -31,6 +31,7 @@ from stage import DATABASES, Ours, databases, servers, stage
 from tieline.services import syncs
 
 PERIOD_US = 20_000
+ENOUGH_CORES = 4
 
 
 def race(database: str, customers: int, share: float, rounds: int) -> dict[str, object]:
@@ -114,10 +115,15 @@ def words(seconds: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--customers", type=int, default=60_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--customers", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--db", action="append", choices=DATABASES)
-    parser.add_argument("--share", type=float, default=1.0, help="of a core, for each worker")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0 if (os.cpu_count() or 1) >= ENOUGH_CORES else 0.3,
+        help="of a core, for each worker (default here: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     results = [
@@ -129,7 +135,8 @@ def main() -> None:
         return
     for found in results:
         print(
-            f"{found['database']:<11}{found['cores']} cores: one worker {words(found['one_s'])} s,"
+            f"{found['database']:<11}{found['share']} of a core each:"
+            f" one worker {words(found['one_s'])} s,"
             f" two {words(found['two_s'])} s = {found['gain']} x"
         )
 

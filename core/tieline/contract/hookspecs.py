@@ -79,6 +79,9 @@ def tieline_client(connection: Connection, credential: Credential, transport: Tr
     switched off, nothing of it is kept in module-wide state, and its base
     address is ``connection.base_url``.
 
+    What an SDK imports at its first use, import at the top of a module: a
+    worker imports the plugin once, and forks a work-horse for each job.
+
     Args:
         connection: The connection that is being opened.
         credential: Its secrets, by the names that the auth declaration gave.

@@ -16,8 +16,8 @@ class _Storage(RedisStorage):
     with the embedded server, and takes longer than many a job does.
     """
 
-    STORAGE_SCHEME = None
-    DEPENDENCIES = {"redis": RedisStorage.DEPENDENCIES["redis"]}
+    STORAGE_SCHEME: list[str] = []  # noqa: RUF012 - as its base has them
+    DEPENDENCIES = {"redis": RedisStorage.DEPENDENCIES["redis"]}  # noqa: RUF012
 
 
 def storage_on(client: Redis) -> RedisStorage:
