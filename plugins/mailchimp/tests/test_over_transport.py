@@ -47,7 +47,7 @@ def opened(plugin: Any) -> Iterator[Callable[..., Any]]:
             transport = HttpTransport(
                 connection_id="con_1",
                 origins=[base],
-                limits=Limits(deadline_s=1.0),
+                limits=Limits(deadline_s=3.0),
                 allows_private=True,
             )
             stack.callback(transport.close)
@@ -113,7 +113,7 @@ FAULTS: dict[str, tuple[dict[str, Any], type[ProviderError]]] = {
     "html": ({"kind": "html200"}, ProviderUnavailableError),
     "empty": ({"kind": "empty"}, ProviderUnavailableError),
     "dropped": ({"kind": "drop"}, ProviderUnavailableError),
-    "too late": ({"kind": "delay", "seconds": 1.5}, ProviderUnavailableError),
+    "too late": ({"kind": "delay", "seconds": 4}, ProviderUnavailableError),
 }
 
 

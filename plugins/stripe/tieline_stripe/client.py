@@ -112,8 +112,7 @@ def _shown(reply: Reply) -> bytes:
     if 200 <= reply.status < 300:
         return b"{}"
     try:
-        error = parse_json(reply.content)["error"]
-        is_stripes = isinstance(error["message"], str)
+        is_stripes = isinstance(parse_json(reply.content)["error"]["message"], str)
     except (ProviderError, LookupError, TypeError):
         is_stripes = False
     return reply.content if is_stripes else b'{"error": {"message": "no error of Stripe\'s form"}}'
