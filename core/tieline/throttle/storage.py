@@ -13,7 +13,7 @@ class _Storage(RedisStorage):
     """Imports the one client that is used.
 
     limits imports every client of its storage that is installed. Valkey's comes
-    with the embedded server, and takes longer than many a job does.
+    with the embedded server, and every work-horse would import it.
     """
 
     STORAGE_SCHEME: list[str] = []  # noqa: RUF012 - as its base has them
